@@ -1,0 +1,5 @@
+// Package clock is the only place of the libraries that asks the machine for
+// the time. Nothing that decides about safety may depend on it: clocks order
+// nothing in kura, they only label snapshots and spare work. Code that needs to
+// be tested under a moving time takes a [Clock] and is given a [Fake].
+package clock

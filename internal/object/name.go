@@ -1,0 +1,172 @@
+package object
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Class says what an object is. The numbers are those of the envelope's header.
+type Class uint8
+
+// The classes of objects.
+const (
+	Config     Class = 1
+	Slot       Class = 2
+	LogEntry   Class = 3
+	Checkpoint Class = 4
+	DataPack   Class = 5
+	TreePack   Class = 6
+	Index      Class = 7
+	Sign       Class = 8
+)
+
+var classNames = [...]string{
+	Config: "config", Slot: "slot", LogEntry: "log", Checkpoint: "checkpoint",
+	DataPack: "data", TreePack: "tree", Index: "index", Sign: "sign",
+}
+
+// String returns the word that key derivation and messages use for the class.
+func (c Class) String() string {
+	if int(c) < len(classNames) && classNames[c] != "" {
+		return classNames[c]
+	}
+	return fmt.Sprintf("class %d", uint8(c))
+}
+
+// PackClass returns the class of the packs that hold blobs of type t.
+func PackClass(t BlobType) Class {
+	if t == TreeBlob {
+		return TreePack
+	}
+	return DataPack
+}
+
+// Names and prefixes in the store.
+const (
+	ConfigName     = "config"
+	ConfigCopyName = "config.copy"
+
+	KeysPrefix        = "keys/"
+	LogPrefix         = "log/"
+	CheckpointsPrefix = "checkpoints/"
+	DataPrefix        = "data/"
+	TreePrefix        = "tree/"
+	IndexPrefix       = "index/"
+	SessionsPrefix    = "sessions/"
+
+	copySuffix = ".copy"
+)
+
+// Ref identifies a pack or an index segment: an object named by the session that wrote it and
+// the hash of its bytes.
+type Ref struct {
+	Class   Class
+	Session SessionID
+	Hash    Hash
+}
+
+// Name returns the object's name in the store.
+func (r Ref) Name() string {
+	var prefix string
+	switch r.Class {
+	case DataPack:
+		prefix = DataPrefix
+	case TreePack:
+		prefix = TreePrefix
+	case Index:
+		prefix = IndexPrefix
+	default:
+		panic("object: " + r.Class.String() + " objects are not named by hash")
+	}
+	return prefix + r.Session.String() + "-" + r.Hash.String()
+}
+
+func (r Ref) String() string { return r.Name() }
+
+// ParseRef reads the name of a pack or an index segment.
+func ParseRef(name string) (Ref, error) {
+	var r Ref
+	rest := name
+	for _, c := range []struct {
+		prefix string
+		class  Class
+	}{{DataPrefix, DataPack}, {TreePrefix, TreePack}, {IndexPrefix, Index}} {
+		if s, ok := strings.CutPrefix(name, c.prefix); ok {
+			r.Class, rest = c.class, s
+		}
+	}
+	sid, hash, ok := strings.Cut(rest, "-")
+	if r.Class == 0 || !ok {
+		return Ref{}, fmt.Errorf("object name %q: not a pack or an index segment", name)
+	}
+	if err := parseHex(r.Session[:], sid); err != nil {
+		return Ref{}, fmt.Errorf("object name %q: session: %w", name, err)
+	}
+	if err := parseHex(r.Hash[:], hash); err != nil {
+		return Ref{}, fmt.Errorf("object name %q: hash: %w", name, err)
+	}
+	return r, nil
+}
+
+// LogName returns the name of log entry n.
+func LogName(n uint64) string { return fmt.Sprintf("%s%016d", LogPrefix, n) }
+
+// CheckpointName returns the name of the checkpoint after log entry n.
+func CheckpointName(n uint64) string { return fmt.Sprintf("%s%016d", CheckpointsPrefix, n) }
+
+// ParseNumbered reads the number out of a name made by LogName or CheckpointName, given its prefix.
+func ParseNumbered(prefix, name string) (uint64, error) {
+	s, ok := strings.CutPrefix(name, prefix)
+	n, err := strconv.ParseUint(s, 10, 64)
+	if !ok || err != nil || n == 0 || len(s) != 16 {
+		return 0, fmt.Errorf("object name %q: want %s and 16 digits", name, prefix)
+	}
+	return n, nil
+}
+
+// SlotName returns the name of the slot with the given 16-digit hexadecimal id, or of its copy.
+func SlotName(id string, second bool) string {
+	if second {
+		return KeysPrefix + id + copySuffix
+	}
+	return KeysPrefix + id
+}
+
+// ParseSlotName returns the slot's id and whether name is that of the second copy.
+func ParseSlotName(name string) (id string, second bool, err error) {
+	s, ok := strings.CutPrefix(name, KeysPrefix)
+	s, second = strings.CutSuffix(s, copySuffix)
+	var raw [8]byte
+	if !ok || parseHex(raw[:], s) != nil {
+		return "", false, fmt.Errorf("object name %q: not a key slot", name)
+	}
+	return s, second, nil
+}
+
+// SignName returns the name of a session's k-th sign of life.
+func SignName(sid SessionID, k uint32) string {
+	return fmt.Sprintf("%s%s-%08d", SessionsPrefix, sid, k)
+}
+
+// ParseSignName is the inverse of SignName.
+func ParseSignName(name string) (sid SessionID, k uint32, err error) {
+	s, ok := strings.CutPrefix(name, SessionsPrefix)
+	left, right, ok2 := strings.Cut(s, "-")
+	n, err := strconv.ParseUint(right, 10, 32)
+	if !ok || !ok2 || err != nil || len(right) != 8 || parseHex(sid[:], left) != nil {
+		return SessionID{}, 0, fmt.Errorf("object name %q: not a sign of life", name)
+	}
+	return sid, uint32(n), nil
+}
+
+// Compare orders refs by class, session and hash.
+func (r Ref) Compare(other Ref) int {
+	return cmp.Or(
+		cmp.Compare(r.Class, other.Class),
+		r.Session.Compare(other.Session),
+		bytes.Compare(r.Hash[:], other.Hash[:]),
+	)
+}
