@@ -1,0 +1,90 @@
+# kura's two commands for a newcomer are `make demo` and `make test`. Both install what they need on a
+# machine that has Go, git and apt.
+
+GO      ?= go
+BIN     := bin/kura
+CACHE   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+# Tools are built once for each set of versions, outside of the checkout.
+TOOLDIR := $(CACHE)/kura-tools
+
+STATICCHECK := v0.7.0
+GOFUMPT     := v0.10.0
+VERSITYGW   := v1.8.0
+MINIO       := v0.0.0-20260212201848-7aac2a2c5b7c
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Packages whose tests are run with the race detector: those that share memory between goroutines.
+RACE := ./backends/... ./internal/durable/... ./index/local/... ./repo/... ./backup/... ./restore/... ./source/... ./ui/...
+
+.PHONY: build demo test test-all check-style unit race fuzz-seeds tools lint-tools servers apt bench bench-peers clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/kura
+
+demo: build
+	@bash demo/demo.sh $(BIN)
+
+# Everything that a change must pass.
+test: apt lint-tools check-style unit race
+
+# What .ci/run calls once there are servers to test against; so far the same.
+test-all: test
+
+check-style:
+	@out=$$($(TOOLDIR)/gofumpt-$(GOFUMPT) -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$out" ]; then echo "gofumpt would change:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOLDIR)/staticcheck-$(STATICCHECK) ./...
+
+unit:
+	$(GO) test -timeout 20m ./...
+
+race:
+	$(GO) test -race -short -timeout 20m $(RACE)
+
+# Each fuzz target for FUZZTIME; the committed seeds are part of `make unit`.
+FUZZTIME ?= 30s
+fuzz:
+	@for f in $$($(GO) test ./fuzz -list '^Fuzz' | grep ^Fuzz); do \
+		echo "$$f for $(FUZZTIME)"; $(GO) test ./fuzz -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) || exit 1; done
+
+# Pinned linters and servers, built once into a cached folder.
+tools: lint-tools servers
+
+lint-tools: $(TOOLDIR)/staticcheck-$(STATICCHECK) $(TOOLDIR)/gofumpt-$(GOFUMPT)
+servers: $(TOOLDIR)/versitygw-$(VERSITYGW) $(TOOLDIR)/minio-$(MINIO)
+
+define install-tool
+	@mkdir -p $(TOOLDIR)/tmp
+	GOBIN=$(TOOLDIR)/tmp $(GO) install $(1)
+	@mv $(TOOLDIR)/tmp/$(2) $@
+endef
+
+$(TOOLDIR)/staticcheck-$(STATICCHECK):
+	$(call install-tool,honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK),staticcheck)
+$(TOOLDIR)/gofumpt-$(GOFUMPT):
+	$(call install-tool,mvdan.cc/gofumpt@$(GOFUMPT),gofumpt)
+$(TOOLDIR)/versitygw-$(VERSITYGW):
+	$(call install-tool,github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW),versitygw)
+$(TOOLDIR)/minio-$(MINIO):
+	$(call install-tool,github.com/minio/minio@$(MINIO),minio)
+
+# Debian packages that tests use. Skipped where they are installed already.
+APT := rsync attr acl libcap2-bin
+apt:
+	@missing=$$(for p in $(APT); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		$$sudo apt-get update -qq && $$sudo apt-get install -y -qq $$missing; fi
+
+bench: build
+	$(GO) run ./bench -kura $(BIN) $(BENCHFLAGS)
+
+# The same with the peers that Debian has.
+bench-peers: APT += restic borgbackup
+bench-peers: apt bench
+
+clean:
+	rm -rf bin

@@ -1,0 +1,5 @@
+// Package layers holds no code: its test keeps the layers of the project apart.
+//
+// Which package may import which is the part of the design that erodes first, so it is a test, and each
+// rule says why it is there. docs/architecture.md shows the whole picture.
+package layers

@@ -1,0 +1,275 @@
+package pack
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
+	"github.com/kura-backup/kura/seal"
+)
+
+// directoryRoom is what BufferSize adds for the directory. It is enough for more than a
+// thousand segments of one blob, or a dozen thousand small blobs; a larger directory makes the
+// buffer grow.
+const directoryRoom = 512 << 10
+
+// BufferSize is the capacity with which a buffer holds a pack of the class without growing, up
+// to unusually large directories.
+func BufferSize(class object.Class) int {
+	n, err := target(class)
+	if err != nil {
+		return 0
+	}
+	return int(Padme(uint64(n + directoryRoom)))
+}
+
+// Builder puts a pack together in one buffer. It is not safe for concurrent use, and used for
+// one pack only.
+type Builder struct {
+	class   object.Class
+	session object.SessionID
+	target  int
+	secret  *seal.Secret
+	env     *seal.Envelope
+
+	buf      []byte // header and segments so far
+	dir      Directory
+	origins  map[object.Hash]int // by the hash of their encoding
+	ordinals map[nonce]struct{}  // of carried segments
+
+	key     *seal.SegmentKey // of the pack's own origin, once there is one
+	own     int              // index of the pack's own origin
+	ordinal uint64           // next in the own origin
+	blobs   int
+}
+
+type nonce struct {
+	origin  int
+	ordinal uint64
+}
+
+// NewSegment is a segment to be encrypted. Add keeps IDs and Lengths, but neither Stored nor Plain.
+type NewSegment struct {
+	Coding  Coding
+	Stored  []byte // coded, not yet encrypted
+	Plain   []byte // the joined plaintexts
+	IDs     []object.BlobID
+	Lengths []uint32
+}
+
+// NewBuilder begins a pack of the session. It writes into the capacity of buf, which it owns
+// until Finish. secret encrypts what Add puts in; it may be nil for a pack that only carries.
+func NewBuilder(k *seal.Keyring, class object.Class, session object.SessionID, secret *seal.Secret, buf []byte) (*Builder, error) {
+	size, err := target(class)
+	if err != nil {
+		return nil, err
+	}
+	if secret != nil && secret.Kind() != kind(class) {
+		return nil, fmt.Errorf("%w: secret of the wrong kind for a %v pack", ErrInvalid, class)
+	}
+	env, err := k.NewEnvelope(class, nil, seal.BindRepo(k.RepoID()))
+	if err != nil {
+		return nil, err
+	}
+	return &Builder{
+		class: class, session: session, target: size, secret: secret, env: env,
+		buf:      append(buf[:0], env.Header()...),
+		origins:  make(map[object.Hash]int),
+		ordinals: make(map[nonce]struct{}),
+	}, nil
+}
+
+// Fits reports whether a segment of n bytes, before encryption, still goes into the pack by
+// the writers' rule: header and segments stay within the target. An empty pack takes anything.
+func (b *Builder) Fits(n int) bool {
+	return b.Empty() || len(b.buf)+n+seal.Overhead <= b.target
+}
+
+// Empty reports whether the pack has no segments yet.
+func (b *Builder) Empty() bool { return len(b.dir.Segments) == 0 }
+
+// Size returns the length of header and segments so far.
+func (b *Builder) Size() int { return len(b.buf) }
+
+// Blobs returns the number of blobs so far.
+func (b *Builder) Blobs() int { return b.blobs }
+
+// Add encrypts a segment into the pack and verifies it there. After an error the pack holds
+// what it held before.
+func (b *Builder) Add(n NewSegment) error {
+	s := Segment{
+		Coding: n.Coding, Offset: uint32(len(b.buf)), Ordinal: b.ordinal,
+		Stored: uint32(len(n.Stored) + seal.Overhead), Plain: uint32(len(n.Plain)),
+		IDs: n.IDs, Lengths: n.Lengths,
+	}
+	if n.Coding == Delta {
+		return fmt.Errorf("%w: %v", ErrCoding, n.Coding)
+	}
+	if len(n.Stored) > object.MaxBlobSize || len(n.Plain) > object.MaxBlobSize {
+		return fmt.Errorf("%w: segment of %d bytes", ErrInvalid, len(n.Plain))
+	}
+	if err := b.check(&s); err != nil {
+		return err
+	}
+	if err := b.ownOrigin(); err != nil {
+		return err
+	}
+	s.Origin = b.own
+	start := len(b.buf)
+	out := b.key.Seal(b.buf, s.Ordinal, n.Stored)
+	b.ordinal++ // also when verification fails: no number is used twice
+	if err := b.verify(out[start:], &s, n.Plain); err != nil {
+		return err
+	}
+	b.buf = out
+	b.append(s)
+	return nil
+}
+
+// ownOrigin draws the pack's own origin when the first segment needs it.
+func (b *Builder) ownOrigin() error {
+	if b.key != nil {
+		return nil
+	}
+	if b.secret == nil {
+		return fmt.Errorf("%w: a pack without a secret only carries", ErrInvalid)
+	}
+	origin, key, err := b.secret.NewOrigin()
+	if err != nil {
+		return err
+	}
+	if b.own, err = b.originIndex(origin); err != nil {
+		return err
+	}
+	b.key = key
+	return nil
+}
+
+// scratch holds buffers for what verification opens and decodes.
+var scratch = sync.Pool{New: func() any { return new([2][]byte) }}
+
+// verify opens the ciphertext of a segment and compares what it decodes to with plain.
+func (b *Builder) verify(ciphertext []byte, s *Segment, plain []byte) error {
+	bufs := scratch.Get().(*[2][]byte)
+	defer scratch.Put(bufs)
+	opened, err := b.key.Open(bufs[0][:0], s.Ordinal, ciphertext)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrVerify, err)
+	}
+	bufs[0] = opened
+	decoded := opened
+	if s.Coding != Raw {
+		if decoded, err = DecodeSegment(bufs[1][:0], opened, s.Coding, len(plain)); err != nil {
+			return fmt.Errorf("%w: %w", ErrVerify, err)
+		}
+		bufs[1] = decoded
+	}
+	if !bytes.Equal(decoded, plain) {
+		return ErrVerify
+	}
+	return nil
+}
+
+// Carry puts a segment of another pack in as it is: its ciphertext, its origin, and what its
+// pack's directory says of it (but the offset). The segment's IDs and Lengths are kept.
+func (b *Builder) Carry(origin *seal.Origin, s Segment, ciphertext []byte) error {
+	if origin.Kind != kind(b.class) {
+		return fmt.Errorf("%w: origin of the wrong kind for a %v pack", ErrInvalid, b.class)
+	}
+	if uint64(len(ciphertext)) != uint64(s.Stored) {
+		return fmt.Errorf("%w: ciphertext of %d bytes, want %d", ErrInvalid, len(ciphertext), s.Stored)
+	}
+	s.Offset = uint32(len(b.buf))
+	if err := b.check(&s); err != nil {
+		return err
+	}
+	var err error
+	if s.Origin, err = b.originIndex(origin); err != nil {
+		return err
+	}
+	n := nonce{s.Origin, s.Ordinal}
+	if _, twice := b.ordinals[n]; twice || b.key != nil && s.Origin == b.own {
+		return fmt.Errorf("%w: ordinal %d of its origin is in the pack", ErrInvalid, s.Ordinal)
+	}
+	b.ordinals[n] = struct{}{}
+	b.buf = append(b.buf, ciphertext...)
+	b.append(s)
+	return nil
+}
+
+// originIndex returns where the directory has the origin, which is put in if it is new.
+func (b *Builder) originIndex(o *seal.Origin) (int, error) {
+	raw, err := wire.Marshal(o)
+	if err != nil {
+		return 0, err
+	}
+	h := object.Sum(raw)
+	i, known := b.origins[h]
+	if !known {
+		i = len(b.dir.Origins)
+		b.origins[h] = i
+		b.dir.Origins = append(b.dir.Origins, o)
+	}
+	return i, nil
+}
+
+func (b *Builder) check(s *Segment) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	if err := s.checkBlobs(); err != nil {
+		return err
+	}
+	if !b.Fits(int(s.Stored) - seal.Overhead) {
+		return fmt.Errorf("%w: %d bytes, segment of %d", ErrFull, len(b.buf), s.Stored)
+	}
+	return nil
+}
+
+func (b *Builder) append(s Segment) {
+	b.dir.Segments = append(b.dir.Segments, s)
+	b.blobs += len(s.IDs)
+}
+
+// Finish closes the pack and returns the object, in the builder's buffer, with its name and its
+// directory. pad hides the length of a pack that is closed before it is full.
+func (b *Builder) Finish(pad bool) (obj []byte, ref object.Ref, dir *Directory, err error) {
+	if b.Empty() || b.env == nil {
+		return nil, ref, nil, fmt.Errorf("%w: no segments, or finished before", ErrInvalid)
+	}
+	plain, err := EncodeDirectory(&b.dir)
+	if err != nil {
+		return nil, ref, nil, err
+	}
+	sealedLen := len(plain) + seal.Overhead
+	size := len(b.buf) + sealedLen + TrailerSize
+	if size > MaxPackSize {
+		return nil, ref, nil, fmt.Errorf("%w: %d bytes", ErrFull, size)
+	}
+	out := b.buf
+	if pad {
+		end := len(out) + min(int(Padme(uint64(size))), MaxPackSize) - size
+		if out, err = appendRandom(out, end); err != nil {
+			return nil, ref, nil, err
+		}
+	}
+	out = b.env.SealPart(out, 0, plain)
+	b.env = nil // its nonce is used
+	out = binary.LittleEndian.AppendUint32(out, uint32(sealedLen))
+	out = append(out, magic...)
+	b.buf = out
+	return out, object.Ref{Class: b.class, Session: b.session, Hash: object.Sum(out)}, &b.dir, nil
+}
+
+func appendRandom(out []byte, end int) ([]byte, error) {
+	start := len(out)
+	out = append(out, make([]byte, end-start)...)
+	if _, err := rand.Read(out[start:]); err != nil {
+		return nil, err
+	}
+	return out, nil
+}

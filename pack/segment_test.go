@@ -1,0 +1,62 @@
+package pack
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/kura-backup/kura/internal/zst"
+)
+
+func TestEncodeSegment_RawWhereCompressionSavesLittle(t *testing.T) {
+	r := seeded(t)
+	for name, c := range map[string]struct {
+		plain  []byte
+		coding Coding
+	}{
+		"noise":                {noise(r, 64<<10), Raw},
+		"text":                 {text(r, 64<<10), Zstd},
+		"noise and some zeros": {append(noise(r, 64<<10), make([]byte, 1<<10)...), Raw},
+		"noise and zeros":      {append(noise(r, 64<<10), make([]byte, 4<<10)...), Zstd},
+		"one byte":             {[]byte{1}, Raw},
+	} {
+		stored, coding := EncodeSegment(nil, c.plain, zst.Default)
+		if coding != c.coding {
+			t.Errorf("%s: %v, %d of %d bytes", name, coding, len(stored), len(c.plain))
+		}
+		plain, err := DecodeSegment([]byte("before"), stored, coding, len(c.plain))
+		if err != nil || !bytes.Equal(plain, append([]byte("before"), c.plain...)) {
+			t.Errorf("%s: does not decode: %v", name, err)
+		}
+		for _, n := range []int{len(c.plain) - 1, len(c.plain) + 1} {
+			if _, err := DecodeSegment(nil, stored, coding, n); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%s: as %d bytes: error %v", name, n, err)
+			}
+		}
+	}
+}
+
+func TestDecodeSegment_UnknownCoding_Refused(t *testing.T) {
+	for _, c := range []Coding{Delta, 3, 255} {
+		if _, err := DecodeSegment(nil, []byte{1}, c, 1); !errors.Is(err, ErrCoding) {
+			t.Errorf("%v: error %v", c, err)
+		}
+	}
+}
+
+func BenchmarkBuilder_Add(b *testing.B) {
+	r, k := seeded(b), keyring(b)
+	s := secret(b, k, 1)
+	seg := newBlobs(k, 1, noise(r, 1<<20)).segment()
+	buf := make([]byte, 0, BufferSize(5))
+	b.SetBytes(1 << 20)
+	var p *Builder
+	for range b.N {
+		if p == nil || !p.Fits(len(seg.Stored)) {
+			p, _ = NewBuilder(k, 5, [16]byte{}, s, buf)
+		}
+		if err := p.Add(seg); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
+	"github.com/kura-backup/kura/seal"
+)
+
+// FormatNumber is the repository format that this program reads and writes.
+const FormatNumber = 0
+
+// Config is what a repository says of itself. It never changes.
+type Config struct {
+	ID      [16]byte
+	Created int64 // ns since 1970
+}
+
+type wireConfig struct {
+	ID      []byte   `cbor:"1,keyasint"`
+	Created int64    `cbor:"2,keyasint"`
+	Read    []uint64 `cbor:"3,keyasint,omitempty"`
+	Write   []uint64 `cbor:"4,keyasint,omitempty"`
+	Collect []uint64 `cbor:"5,keyasint,omitempty"`
+}
+
+func encodeConfig(keys *seal.Keyring, c *Config) ([]byte, error) {
+	payload, err := wire.Marshal(wireConfig{ID: c.ID[:], Created: c.Created})
+	if err != nil {
+		return nil, err
+	}
+	bind := seal.BindRepo(keys.RepoID())
+	body, err := keys.SignBody(object.Config, bind, payload)
+	if err != nil {
+		return nil, err
+	}
+	return keys.Seal(object.Config, nil, bind, body)
+}
+
+// DecodeConfig opens and checks the bytes of a config object.
+func DecodeConfig(keys *seal.Keyring, obj []byte) (*Config, error) {
+	bind := seal.BindRepo(keys.RepoID())
+	_, body, err := keys.Open(object.Config, bind, obj)
+	if err != nil {
+		return nil, err
+	}
+	payload, who, err := seal.VerifyBody(object.Config, bind, body, keys.Signers())
+	if err != nil {
+		return nil, err
+	}
+	if who.Role != seal.Owner {
+		return nil, fmt.Errorf("signed with a %v key", who.Role)
+	}
+	var w wireConfig
+	if err := wire.Unmarshal(payload, &w); err != nil {
+		return nil, err
+	}
+	id := keys.RepoID()
+	if string(w.ID) != string(id[:]) {
+		return nil, errors.New("of another repository")
+	}
+	for _, f := range [][]uint64{w.Read, w.Write, w.Collect} {
+		if len(f) > 0 {
+			return nil, fmt.Errorf("the repository uses feature %d: update kura to use it", f[0])
+		}
+	}
+	return &Config{ID: id, Created: w.Created}, nil
+}
+
+// loadConfig reads config, or its copy where it is missing or damaged.
+func loadConfig(ctx context.Context, store backends.Store, keys *seal.Keyring) (*Config, error) {
+	obj, err := firstGood(ctx, store, []string{object.ConfigName, object.ConfigCopyName}, func(obj []byte) error {
+		_, err := DecodeConfig(keys, obj)
+		return err
+	})
+	if errors.Is(err, backends.ErrNotExist) {
+		return nil, &DamageError{Object: object.ConfigName, Err: errors.New("missing, and so is its copy. " +
+			"If kura init was cut off, run it again with the same password")}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return DecodeConfig(keys, obj)
+}
+
+// firstGood returns the first of the named objects that is there and that good accepts. Without one
+// it returns the error of the first that is there, or ErrNotExist.
+func firstGood(ctx context.Context, store backends.Store, names []string, good func([]byte) error) ([]byte, error) {
+	var first error
+	for _, name := range names {
+		obj, err := store.Get(ctx, name, 0, -1, nil)
+		if errors.Is(err, backends.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := good(obj); err == nil {
+			return obj, nil
+		} else if first == nil {
+			first = &DamageError{Object: name, Err: err}
+		}
+	}
+	if first == nil {
+		first = fmt.Errorf("%s: %w", names[0], backends.ErrNotExist)
+	}
+	return nil, first
+}

@@ -1,0 +1,47 @@
+package repo
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/kura-backup/kura/internal/object"
+)
+
+var (
+	// ErrNoRepository is returned by Open when there is no repository at the place.
+	ErrNoRepository = errors.New("repo: there is no repository here")
+
+	// ErrExists is returned by Init when there is a repository already.
+	ErrExists = errors.New("repo: there is a repository here already")
+
+	// ErrWrongKey is returned by Open when no key slot fits the password or key file.
+	ErrWrongKey = errors.New("repo: wrong password or key")
+
+	// ErrStale is returned by Session.Commit when packs that the session relied on were
+	// collected meanwhile, or the session was revoked. Nothing is committed. The caller
+	// resolves all blobs again in a new session, which finds what this one has stored.
+	ErrStale = errors.New("repo: packs relied on were collected meanwhile")
+
+	// ErrNotFound is wrapped when an id or a name of a snapshot fits none.
+	ErrNotFound = errors.New("repo: not found")
+)
+
+// DamageError is stored data that is missing or is not what was written. It names the object and,
+// where one is concerned, the blob.
+type DamageError struct {
+	Object string        // name in the store; empty if the index has no place for the blob
+	Blob   object.BlobID // zero if the object as a whole is concerned
+	Err    error
+}
+
+func (e *DamageError) Error() string {
+	switch {
+	case e.Object == "":
+		return fmt.Sprintf("damaged repository: blob %v: %v", e.Blob, e.Err)
+	case e.Blob.IsZero():
+		return fmt.Sprintf("damaged object %s: %v", e.Object, e.Err)
+	}
+	return fmt.Sprintf("damaged object %s: blob %v: %v", e.Object, e.Blob, e.Err)
+}
+
+func (e *DamageError) Unwrap() error { return e.Err }

@@ -1,0 +1,137 @@
+package repo
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo/log"
+)
+
+// SnapshotFilter selects snapshots. Empty fields select all.
+type SnapshotFilter struct {
+	Hosts []string  // any of them
+	Tags  []string  // all of them
+	Paths []string  // all of them
+	At    time.Time // only those at or before it
+}
+
+// Match reports whether the filter selects s.
+func (f *SnapshotFilter) Match(s *Snapshot) bool {
+	if len(f.Hosts) > 0 && !slices.Contains(f.Hosts, s.Host) {
+		return false
+	}
+	for _, t := range f.Tags {
+		if !slices.Contains(s.Tags, t) {
+			return false
+		}
+	}
+	paths := s.PathStrings()
+	for _, p := range f.Paths {
+		if !slices.Contains(paths, p) {
+			return false
+		}
+	}
+	return f.At.IsZero() || !s.When().After(f.At)
+}
+
+// FindSnapshot returns the live snapshot that name stands for, and the path behind a colon in it:
+//
+//	latest      the newest complete snapshot that the filter selects
+//	latest~N    the Nth one before it
+//	ID          a whole id or a beginning of it that fits one snapshot, of at least 4 digits
+//	…:PATH      a path in it
+//
+// For an id the filter does not count. The error wraps ErrNotFound where none fits.
+func (r *Repository) FindSnapshot(ctx context.Context, name string, f SnapshotFilter) (_ *Snapshot, path string, err error) {
+	name, path, _ = strings.Cut(name, ":")
+	if back, ok := latest(name); ok {
+		s, err := r.latest(ctx, back, f)
+		return s, path, err
+	}
+	s, err := r.byPrefix(name)
+	return s, path, err
+}
+
+// latest parses "latest" and "latest~N".
+func latest(name string) (back int, ok bool) {
+	rest, ok := strings.CutPrefix(name, "latest")
+	if !ok || rest == "" {
+		return 0, ok
+	}
+	n, err := strconv.ParseUint(strings.TrimPrefix(rest, "~"), 10, 31)
+	return int(n), err == nil && rest[0] == '~'
+}
+
+func (r *Repository) latest(ctx context.Context, back int, f SnapshotFilter) (*Snapshot, error) {
+	all, err := r.Snapshots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	matching := slices.DeleteFunc(all, func(s *Snapshot) bool { return !s.Complete() || !f.Match(s) })
+	if back >= len(matching) {
+		return nil, fmt.Errorf("%d complete snapshots fit, wanted the one %d before the latest: %w", len(matching), back, ErrNotFound)
+	}
+	return matching[len(matching)-1-back], nil
+}
+
+func (r *Repository) byPrefix(prefix string) (*Snapshot, error) {
+	if len(prefix) < 4 || strings.Trim(prefix, "0123456789abcdef") != "" {
+		return nil, fmt.Errorf("%q is not a snapshot: want latest, latest~N, or at least 4 hexadecimal digits of an id: %w", prefix, ErrNotFound)
+	}
+	var found []*log.Snapshot
+	for id, s := range r.log.State().Snapshots {
+		if strings.HasPrefix(id.String(), prefix) {
+			found = append(found, s)
+		}
+	}
+	slices.SortFunc(found, func(a, b *log.Snapshot) int { return cmp.Compare(a.N, b.N) })
+	live := slices.DeleteFunc(slices.Clone(found), func(s *log.Snapshot) bool { return !s.Live() })
+	switch {
+	case len(live) == 1:
+		return r.OpenSnapshot(live[0])
+	case len(live) > 1:
+		return nil, fmt.Errorf("snapshot id %q fits %d snapshots: give more digits: %w", prefix, len(live), ErrNotFound)
+	case len(found) > 0:
+		return nil, fmt.Errorf("snapshot %s was forgotten: %w", found[0].ID.Short(), ErrNotFound)
+	}
+	return nil, fmt.Errorf("no snapshot has an id that begins with %q; kura snapshots lists them: %w", prefix, ErrNotFound)
+}
+
+// Forget marks snapshots as forgotten. They stay readable by nobody, and what only they need is freed
+// by the next collection; until then Unforget brings them back. Those that somebody else has
+// forgotten meanwhile are passed over. It returns those that it forgot.
+func (r *Repository) Forget(ctx context.Context, ids []object.SessionID) ([]object.SessionID, error) {
+	return r.setForgotten(ctx, log.KindForget, ids)
+}
+
+// Unforget brings back snapshots that were forgotten and not collected since. It returns those that
+// it brought back.
+func (r *Repository) Unforget(ctx context.Context, ids []object.SessionID) ([]object.SessionID, error) {
+	return r.setForgotten(ctx, log.KindUnforget, ids)
+}
+
+func (r *Repository) setForgotten(ctx context.Context, kind log.Kind, ids []object.SessionID) (done []object.SessionID, err error) {
+	sid := newSessionID()
+	_, err = r.Commit(ctx, func(_ context.Context, st *log.State) (*log.Entry, error) {
+		done = nil
+		for _, id := range ids {
+			if s := st.Snapshots[id]; s != nil && s.Live() == (kind == log.KindForget) && !slices.Contains(done, id) {
+				done = append(done, id)
+			}
+		}
+		if len(done) == 0 {
+			return nil, nil
+		}
+		return &log.Entry{Kind: kind, Session: sid, Clock: now(), Snapshots: done}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return done, nil
+}

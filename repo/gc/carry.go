@@ -1,0 +1,122 @@
+package gc
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
+	"github.com/kura-backup/kura/repo"
+)
+
+// ownPack is a pack that this run has stored.
+type ownPack struct {
+	ref  object.Ref
+	size int64
+	dir  *pack.Directory
+}
+
+// carrier fills packs of one class with segments of others.
+type carrier struct {
+	c     *collector
+	class object.Class
+	b     *pack.Builder
+	buf   []byte
+}
+
+// carry writes the live segments of the packs to be dropped into new packs, as ciphertext. A pack whose
+// bytes do not have its name's hash is left alone: its damage must not get a new name.
+func (c *collector) carry(ctx context.Context) error {
+	if len(c.plan.repack) == 0 {
+		return nil
+	}
+	c.ev.phase("repacking")
+	total := uint64(len(c.plan.repack))
+	carriers := map[object.Class]*carrier{}
+	var buf []byte
+	for i, k := range c.plan.repack {
+		c.ev.step(uint64(i), total)
+		obj, err := c.r.FetchRange(ctx, k.ref, 0, -1, buf)
+		if err != nil {
+			return err
+		}
+		buf = obj
+		if object.Sum(obj) != k.ref.Hash {
+			return &repo.DamageError{Object: k.ref.Name(), Err: fmt.Errorf("its bytes do not have the hash in its name; nothing was changed; kura check --read-data lists what is lost")}
+		}
+		dir, err := pack.OpenDirectory(c.r.Keys(), k.ref.Class, obj)
+		if err != nil {
+			return &repo.DamageError{Object: k.ref.Name(), Err: err}
+		}
+		to := carriers[k.ref.Class]
+		if to == nil {
+			to = &carrier{c: c, class: k.ref.Class}
+			carriers[k.ref.Class] = to
+		}
+		if err := to.carryPack(ctx, k, obj, dir); err != nil {
+			return err
+		}
+	}
+	for _, to := range carriers {
+		if err := to.flush(ctx, true); err != nil {
+			return err
+		}
+	}
+	c.ev.step(total, total)
+	return nil
+}
+
+func (to *carrier) carryPack(ctx context.Context, k *candidate, obj []byte, dir *pack.Directory) error {
+	carried := 0
+	for i := range dir.Segments {
+		seg := &dir.Segments[i]
+		if _, live := k.live[seg.Offset]; !live {
+			continue
+		}
+		carried++
+		if to.b != nil && !to.b.Fits(int(seg.Stored)) {
+			if err := to.flush(ctx, false); err != nil {
+				return err
+			}
+		}
+		if to.b == nil {
+			if to.buf == nil {
+				to.buf = make([]byte, 0, pack.BufferSize(to.class))
+			}
+			var err error
+			if to.b, err = pack.NewBuilder(to.c.r.Keys(), to.class, to.c.sid, nil, to.buf); err != nil {
+				return err
+			}
+		}
+		end := uint64(seg.Offset) + uint64(seg.Stored)
+		if err := to.b.Carry(dir.Origins[seg.Origin], *seg, obj[seg.Offset:end]); err != nil {
+			return &repo.DamageError{Object: k.ref.Name(), Err: err}
+		}
+		for _, id := range seg.IDs {
+			to.c.plan.copies[id] = struct{}{}
+		}
+		to.c.res.BytesRepacked += int64(seg.Stored)
+	}
+	if carried != len(k.live) {
+		return &repo.DamageError{Object: k.ref.Name(), Err: fmt.Errorf("the index lists %d needed segments and its directory has %d of them", len(k.live), carried)}
+	}
+	return nil
+}
+
+// flush stores the open pack.
+func (to *carrier) flush(ctx context.Context, pad bool) error {
+	if to.b == nil || to.b.Empty() {
+		return nil
+	}
+	obj, ref, dir, err := to.b.Finish(pad)
+	to.b = nil
+	if err != nil {
+		return err
+	}
+	if err := to.c.r.PutNamed(ctx, ref.Name(), obj); err != nil {
+		return err
+	}
+	to.buf = obj[:0]
+	to.c.plan.added = append(to.c.plan.added, &ownPack{ref: ref, size: int64(len(obj)), dir: dir})
+	return nil
+}

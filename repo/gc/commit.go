@@ -1,0 +1,291 @@
+package gc
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/index"
+	"github.com/kura-backup/kura/internal/clock"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/repo/log"
+)
+
+// commit adds the collect entry. On every retry the whole of the new state is looked at again.
+func (c *collector) commit(ctx context.Context) error {
+	c.ev.phase("committing")
+	for {
+		before := c.r.State()
+		st, err := c.r.Commit(ctx, c.build)
+		if err == nil {
+			if st.Closed(c.sid) {
+				c.res.Entry = st.N
+			}
+			return nil
+		}
+		// Objects that build wanted to read can be gone because another collector replaced them.
+		if !errors.Is(err, errChanged) && !errors.Is(err, backends.ErrNotExist) {
+			return err
+		}
+		if rerr := c.r.Refresh(ctx); rerr != nil {
+			return rerr
+		}
+		if c.r.State() == before {
+			return err
+		}
+	}
+}
+
+func (c *collector) build(ctx context.Context, st *log.State) (*log.Entry, error) {
+	if !st.Open(c.sid) {
+		return nil, ErrRevoked
+	}
+	ix, err := c.mark(ctx) // of what is marked already nothing is read again
+	if err != nil {
+		return nil, err
+	}
+	if ix.State() != st {
+		return nil, errChanged
+	}
+	drop, add, err := c.rescue(ctx, ix)
+	if err != nil {
+		return nil, err
+	}
+	e := &log.Entry{Kind: log.KindCollect, Session: c.sid, Clock: clock.Now().UnixNano()}
+	e.Drop = slices.SortedFunc(maps.Keys(drop), object.Ref.Compare)
+	for _, p := range add {
+		e.Add = append(e.Add, log.PackRef{Ref: p.ref, Size: p.size})
+	}
+	for _, id := range c.revoke {
+		if st.Open(id) && id != c.sid {
+			e.Revoke = append(e.Revoke, id)
+		}
+	}
+	for id, s := range st.Snapshots {
+		if !s.Live() {
+			e.Gone = append(e.Gone, id)
+		}
+	}
+	slices.SortFunc(e.Gone, object.SessionID.Compare)
+	if e.Replace, e.Index, err = c.replaceIndex(ctx, st, drop, add); err != nil {
+		return nil, err
+	}
+	c.record(ix, drop, add, e)
+	if len(e.Drop)+len(e.Add)+len(e.Revoke)+len(e.Gone)+len(e.Replace) == 0 {
+		return nil, nil
+	}
+	return e, nil
+}
+
+// errChanged is returned by build when the log moved on while it worked. The commit is tried again.
+var errChanged = errors.New("gc: the log moved on")
+
+// rescue returns what is dropped and added on the index's state: of the plan's drops those that are
+// live, but for packs that hold the last copy of a needed blob that was not carried; and the plan's
+// new packs unless nothing they were made from is dropped.
+func (c *collector) rescue(ctx context.Context, ix *repo.Index) (map[object.Ref]struct{}, []*ownPack, error) {
+	if err := ix.Verify(ctx); err != nil {
+		return nil, nil, err
+	}
+	st := ix.State()
+	drop := map[object.Ref]struct{}{}
+	for ref := range c.plan.drop {
+		if st.Live(ref) {
+			drop[ref] = struct{}{}
+		}
+	}
+	add := c.plan.added
+	copies := c.plan.copies
+	if !slices.ContainsFunc(c.plan.repack, func(k *candidate) bool { _, ok := drop[k.ref]; return ok }) {
+		add, copies = nil, nil
+	}
+	for _, p := range add {
+		if !st.Addable(p.ref) { // adopted by somebody, and dropped since
+			add, copies = nil, nil
+			break
+		}
+	}
+	for e, err := range ix.All(ctx) {
+		if err != nil {
+			return nil, nil, err
+		}
+		if _, carried := copies[e.ID]; carried {
+			continue
+		}
+		kept, first := false, object.Ref{}
+		for i, p := range e.Places {
+			ref, _ := ix.Pack(p.Pack)
+			if !c.marks.has(ref.Ref.Class, e.ID) {
+				kept = true // nobody needs it
+				break
+			}
+			if _, dropped := drop[ref.Ref]; !dropped {
+				kept = true
+				break
+			}
+			if i == 0 || ref.Ref.Compare(first) < 0 {
+				first = ref.Ref
+			}
+		}
+		if !kept {
+			delete(drop, first)
+		}
+	}
+	return drop, add, nil
+}
+
+// smallIndex is how many index segments with few blobs may lie around before they are merged.
+const smallIndex = 8
+
+// indexFacts is what the choice of index segments to replace needs to know of one. Segments are
+// immutable, so it is read once in a run, however often the commit is tried.
+type indexFacts struct {
+	packs []object.Ref
+	blobs int
+}
+
+func (c *collector) indexFacts(ctx context.Context, ref object.Ref) (*indexFacts, error) {
+	if f, ok := c.facts[ref]; ok {
+		return f, nil
+	}
+	seg, err := c.r.LoadIndexSegment(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	f := &indexFacts{blobs: len(seg.Blobs)}
+	for _, p := range seg.Packs {
+		f.packs = append(f.packs, p.Ref)
+	}
+	c.facts[ref] = f
+	return f, nil
+}
+
+// replacement is a set of index segments and what was stored in their place.
+type replacement struct {
+	replace []object.Ref
+	drop    []object.Ref
+	add     []*ownPack
+	put     []log.PackRef
+}
+
+// replaceIndex stores index segments for the packs that are added, and in place of those that list packs
+// which are not live after the entry, or that are small and many. Together with the ones that stay they
+// list every copy in every live pack.
+func (c *collector) replaceIndex(ctx context.Context, st *log.State, drop map[object.Ref]struct{}, add []*ownPack) ([]object.Ref, []log.PackRef, error) {
+	live := func(ref object.Ref) bool {
+		_, dropped := drop[ref]
+		return st.Live(ref) && !dropped
+	}
+	var stale, small []object.Ref
+	for _, ref := range slices.SortedFunc(maps.Keys(st.Index), object.Ref.Compare) {
+		f, err := c.indexFacts(ctx, ref)
+		if err != nil {
+			return nil, nil, err
+		}
+		switch {
+		case slices.ContainsFunc(f.packs, func(p object.Ref) bool { return !live(p) }):
+			stale = append(stale, ref)
+		case f.blobs < index.MaxBlobs/4:
+			small = append(small, ref)
+		}
+	}
+	if len(small) > smallIndex || len(small) > 0 && len(stale) > 0 {
+		stale = append(stale, small...)
+	}
+	next := &replacement{replace: stale, drop: slices.SortedFunc(maps.Keys(drop), object.Ref.Compare), add: add}
+	// What was merged for an earlier try is right for this one if it was made from the same segments
+	// and leaves out the same packs.
+	if last := c.replaced; last != nil && slices.Equal(last.replace, next.replace) && slices.Equal(last.drop, next.drop) && slices.Equal(last.add, next.add) {
+		return last.replace, last.put, nil
+	}
+	if err := c.mergeIndex(ctx, next, live); err != nil {
+		return nil, nil, err
+	}
+	c.replaced = next
+	return next.replace, next.put, nil
+}
+
+// mergeIndex stores the index segments of a replacement.
+func (c *collector) mergeIndex(ctx context.Context, m *replacement, live func(object.Ref) bool) error {
+	var seg index.Segment
+	flush := func(room int) error {
+		if len(seg.Blobs) == 0 || len(seg.Blobs)+room <= index.MaxBlobs {
+			return nil
+		}
+		refs, err := c.r.PutIndex(ctx, c.sid, &seg)
+		m.put = append(m.put, refs...)
+		seg = index.Segment{}
+		return err
+	}
+	for _, ref := range m.replace {
+		old, err := c.r.LoadIndexSegment(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if err := flush(len(old.Blobs)); err != nil {
+			return err
+		}
+		if err := seg.Merge(old, live); err != nil {
+			return err
+		}
+	}
+	for _, p := range m.add {
+		n := 0
+		for i := range p.dir.Segments {
+			n += len(p.dir.Segments[i].IDs)
+		}
+		if err := flush(n); err != nil {
+			return err
+		}
+		if err := seg.AddPack(p.ref, p.size, p.dir); err != nil {
+			return err
+		}
+	}
+	return flush(index.MaxBlobs)
+}
+
+// record notes the numbers of the entry for the result.
+func (c *collector) record(ix *repo.Index, drop map[object.Ref]struct{}, add []*ownPack, e *log.Entry) {
+	var written int64
+	for _, p := range add {
+		written += p.size
+	}
+	c.summarise(ix, drop, written)
+	c.res.PacksAdded = len(add)
+	c.res.PacksAfter += len(add)
+	c.res.Gone, c.res.Revoked = e.Gone, e.Revoke
+	c.res.IndexReplaced, c.res.IndexAdded = len(e.Replace), len(e.Index)
+}
+
+// summarise fills in what dropping and writing that many bytes mean for the packs of a state.
+func (c *collector) summarise(ix *repo.Index, drop map[object.Ref]struct{}, written int64) {
+	st := ix.State()
+	res := &c.res
+	res.PacksBefore, res.BytesBefore, res.BytesAfter = len(st.Packs), 0, written
+	res.PacksDropped, res.PacksRepacked = len(drop), 0
+	for ref, p := range st.Packs {
+		res.BytesBefore += p.Size
+		if _, ok := drop[ref]; !ok {
+			res.BytesAfter += p.Size
+		}
+	}
+	for _, k := range c.plan.repack {
+		if _, ok := drop[k.ref]; ok {
+			res.PacksRepacked++
+		}
+	}
+	res.PacksAfter = res.PacksBefore - len(drop)
+	if c.opts.DryRun {
+		res.BytesRepacked = written
+		res.Revoked = c.revoke
+		for id, s := range st.Snapshots {
+			if !s.Live() {
+				res.Gone = append(res.Gone, id)
+			}
+		}
+		slices.SortFunc(res.Gone, object.SessionID.Compare)
+	}
+}

@@ -1,0 +1,17 @@
+// Package gc collects: it frees what no snapshot needs any more.
+//
+// A run is one session with one entry, made by the rules of docs/protocol.md, section 7. It marks the
+// blobs that live snapshots need, chooses packs to drop (dead ones; sparse and small ones after
+// carrying their live segments, as ciphertext, into new packs), replaces index segments that list
+// packs which are not live, revokes sessions that are dead, and commits all of that as one collect
+// entry. Only after the entry is in the log are objects deleted, and only garbage: a run that dies at
+// any moment leaves a repository that is whole, and a later run frees the rest.
+//
+// What the entry drops is decided twice. The plan is made on the state at the beginning. When the
+// entry is built, on that state or a newer one, every blob that a live snapshot needs is looked up
+// again: a pack whose loss would cost one stays (rescue in commit.go). So an error in choosing costs
+// space, not data.
+//
+// Marking keeps 8 bytes for each needed data blob and whole ids of tree blobs. Two data blobs that
+// agree in 8 bytes make one of them stay for longer than needed, and nothing else.
+package gc

@@ -1,0 +1,216 @@
+package gc
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/repo/log"
+	"github.com/kura-backup/kura/seal"
+)
+
+// Options say how to collect. The zero value is the default.
+type Options struct {
+	DryRun bool
+	// MaxUnused is the share of unneeded bytes, of all bytes in packs, that is left alone because
+	// freeing it would mean to write needed bytes again. 0 means 0.05; negative means none.
+	MaxUnused float64
+	// Idle is how old the last sign of life of a session may be, by the store's clock, before it is
+	// revoked. 0 means 30 minutes. A session whose process is known to be dead is revoked at once.
+	Idle time.Duration
+	Host string // written into the run's own sign of life
+}
+
+// Events tell how a run goes. Nil functions are not called.
+type Events struct {
+	Phase func(name string)        // a new part of the work begins
+	Step  func(done, total uint64) // within a phase that counts
+}
+
+func (e *Events) phase(name string) {
+	if e.Phase != nil {
+		e.Phase(name)
+	}
+}
+
+func (e *Events) step(done, total uint64) {
+	if e.Step != nil {
+		e.Step(done, total)
+	}
+}
+
+// Result says what a run did, or for a dry run would do.
+type Result struct {
+	Entry     uint64 // number of the log entry; 0 if none was needed
+	Snapshots int    // live ones, whose blobs were kept
+	Gone      []object.SessionID
+	Revoked   []object.SessionID
+	Open      int // sessions that may be at work: what they uploaded was not touched
+
+	PacksBefore, PacksAfter     int
+	PacksDropped, PacksRepacked int // repacked ones are among the dropped
+	PacksAdded                  int
+	BytesBefore, BytesAfter     int64 // in live packs
+	BytesRepacked               int64 // written again into new packs
+	BytesUnused                 int64 // of BytesAfter, needed by nobody
+	IndexReplaced, IndexAdded   int
+
+	ObjectsDeleted int
+	BytesDeleted   int64
+}
+
+// ErrRevoked is returned when another collector revoked the run's session. Nothing was changed; the
+// next run starts anew.
+var ErrRevoked = errors.New("gc: another collector is at work and has revoked this run; run prune again")
+
+// collector is one run.
+type collector struct {
+	r    *repo.Repository
+	sid  object.SessionID
+	opts Options
+	ev   *Events
+
+	marks    *marks
+	facts    map[object.Ref]*indexFacts
+	replaced *replacement // of the last try to commit
+	plan     *plan
+	revoke   []object.SessionID
+	res      Result
+}
+
+// Run frees what no live snapshot needs. It may run beside any number of writers and other
+// collectors. The error is a repo.DamageError when something that snapshots need can not be read:
+// nothing is dropped then.
+func Run(ctx context.Context, r *repo.Repository, o Options, ev Events) (*Result, error) {
+	if role := r.Keys().Role(); role < seal.Maintainer {
+		return nil, fmt.Errorf("gc: collecting needs a maintainer's or the owner's key, this is a %v's", role)
+	}
+	if o.MaxUnused == 0 {
+		o.MaxUnused = 0.05
+	}
+	if o.Idle == 0 {
+		o.Idle = 30 * time.Minute
+	}
+	c := &collector{r: r, opts: o, ev: &ev, marks: newMarks(), facts: map[object.Ref]*indexFacts{}}
+	rand.Read(c.sid[:]) // never fails
+	if err := c.run(ctx); err != nil {
+		return nil, err
+	}
+	return &c.res, nil
+}
+
+func (c *collector) run(ctx context.Context) error {
+	if err := c.r.Refresh(ctx); err != nil {
+		return err
+	}
+	if !c.opts.DryRun {
+		// The sign makes the store tell its time, and shows other collectors that this one lives.
+		if err := c.r.PutSign(ctx, c.sid, 0, c.opts.Host); err != nil {
+			return err
+		}
+	}
+	for {
+		before := c.r.State()
+		err := c.attempt(ctx)
+		if err == nil {
+			break
+		}
+		// What is missing may have been collected by another since: then the plan is outdated.
+		if !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, errMissing) {
+			return err
+		}
+		if rerr := c.r.Refresh(ctx); rerr != nil {
+			return rerr
+		}
+		if c.r.State() == before {
+			return err
+		}
+		if !c.r.State().Open(c.sid) {
+			return ErrRevoked
+		}
+	}
+	if c.opts.DryRun {
+		return nil
+	}
+	return c.deleteGarbage(ctx)
+}
+
+// attempt plans and commits on the newest state known. Only what is marked is kept from one attempt to
+// the next.
+func (c *collector) attempt(ctx context.Context) error {
+	c.res, c.revoke, c.plan, c.replaced = Result{}, nil, nil, nil
+	objects, err := c.listObjects(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.findDead(ctx, objects); err != nil {
+		return err
+	}
+	ix, err := c.mark(ctx)
+	if err != nil {
+		return err
+	}
+	if c.plan, err = c.choose(ctx, ix, objects); err != nil {
+		return err
+	}
+	if c.opts.DryRun {
+		c.summarise(ix, c.plan.drop, c.plan.estimate())
+		return nil
+	}
+	if err := c.carry(ctx); err != nil {
+		return err
+	}
+	return c.commit(ctx)
+}
+
+// mark marks what the live snapshots of the newest state need, and returns the index of that state.
+// A collector that ran meanwhile can make blobs move: then the newer state is tried, until one holds
+// still.
+func (c *collector) mark(ctx context.Context) (*repo.Index, error) {
+	c.ev.phase("finding what snapshots need")
+	for {
+		ix, err := c.r.Index(ctx)
+		if err != nil {
+			return nil, err
+		}
+		snaps, err := c.live(ix.State())
+		if err != nil {
+			return nil, err
+		}
+		err = c.marks.addSnapshots(ctx, c.r, snaps)
+		if err == nil {
+			c.res.Snapshots = len(snaps)
+			return ix, nil
+		}
+		if damage := (*repo.DamageError)(nil); !errors.As(err, &damage) {
+			return nil, err
+		}
+		if rerr := c.r.Refresh(ctx); rerr != nil {
+			return nil, rerr
+		}
+		if c.r.State() == ix.State() {
+			return nil, fmt.Errorf("gc: nothing was changed, since a snapshot can not be read: %w", err)
+		}
+	}
+}
+
+// live opens the snapshots of a state that must be kept.
+func (c *collector) live(st *log.State) ([]*repo.Snapshot, error) {
+	var out []*repo.Snapshot
+	for _, s := range st.Snapshots {
+		if !s.Live() {
+			continue
+		}
+		snap, err := c.r.OpenSnapshot(s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, snap)
+	}
+	return out, nil
+}

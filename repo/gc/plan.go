@@ -1,0 +1,175 @@
+package gc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/kura-backup/kura/index/local"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
+	"github.com/kura-backup/kura/repo"
+)
+
+var errMissing = errors.New("snapshots need it and it is missing; nothing was changed; kura check lists what is lost")
+
+// plan is what a run wants to drop, made on one state.
+type plan struct {
+	ix     *repo.Index
+	drop   map[object.Ref]struct{}    // live packs
+	repack []*candidate               // those of drop that have live segments, which are carried
+	added  []*ownPack                 // where the segments went
+	copies map[object.BlobID]struct{} // the blobs in added
+}
+
+// candidate is a live pack and what is needed of it.
+type candidate struct {
+	ref   object.Ref
+	size  int64
+	added uint64           // entry that added it
+	live  map[uint32]int64 // offset → stored length of the segments with a needed blob
+}
+
+func (c *candidate) needed() (n int64) {
+	for _, stored := range c.live {
+		n += stored
+	}
+	return n
+}
+
+func (c *candidate) unused() int64 { return c.size - c.needed() }
+
+// small reports whether the pack is to be merged with others.
+func (c *candidate) small() bool { return c.size < int64(target(c.ref.Class))/4 }
+
+func target(class object.Class) int {
+	if class == object.TreePack {
+		return pack.TreeTarget
+	}
+	return pack.DataTarget
+}
+
+// choose decides which packs to drop: all dead ones, sparse ones until few enough unneeded bytes are
+// left, and small ones if there are several to merge.
+func (c *collector) choose(ctx context.Context, ix *repo.Index, objects *objects) (*plan, error) {
+	c.ev.phase("choosing packs")
+	packs, err := c.measure(ctx, ix)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{ix: ix, drop: map[object.Ref]struct{}{}, copies: map[object.BlobID]struct{}{}}
+	var kept []*candidate
+	var total, unused int64
+	for _, k := range packs {
+		if len(k.live) == 0 {
+			p.drop[k.ref] = struct{}{}
+			continue
+		}
+		if _, there := objects.sizes[k.ref]; !there {
+			return nil, &repo.DamageError{Object: k.ref.Name(), Err: errMissing}
+		}
+		kept = append(kept, k)
+		total += k.size
+		unused += k.unused()
+	}
+	slices.SortFunc(kept, func(a, b *candidate) int { // the sparsest first
+		return cmp.Or(cmp.Compare(float64(b.unused())/float64(b.size), float64(a.unused())/float64(a.size)), a.ref.Compare(b.ref))
+	})
+	small := map[object.Class]int{}
+	for _, k := range kept {
+		if k.small() {
+			small[k.ref.Class]++
+		}
+	}
+	for _, k := range kept {
+		sparse := float64(unused) > c.opts.MaxUnused*float64(total) && k.unused() > overhead(k)
+		if sparse || k.small() && small[k.ref.Class] > 1 {
+			p.drop[k.ref] = struct{}{}
+			p.repack = append(p.repack, k)
+			unused -= k.unused()
+			total -= k.unused()
+		}
+	}
+	c.res.BytesUnused = max(unused, 0)
+	// Neighbours in time stay neighbours.
+	slices.SortFunc(p.repack, func(a, b *candidate) int {
+		return cmp.Or(cmp.Compare(a.ref.Class, b.ref.Class), cmp.Compare(a.added, b.added), a.ref.Compare(b.ref))
+	})
+	return p, nil
+}
+
+// overhead is how many bytes of a pack are needed by nobody though nothing in it is dead: header,
+// directory, padding. Packs that have no more than that are not worth writing again.
+func overhead(k *candidate) int64 {
+	blobs := int64(0)
+	for range k.live {
+		blobs += 64 // a segment's line in the directory, at least
+	}
+	return 4096 + blobs + k.size/8
+}
+
+// measure says of every live pack which of its segments are needed. Of a blob in several packs the copy
+// that was added first counts: a later one, which may have been made by a writer who does not mean
+// well, never makes an earlier one go.
+func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, error) {
+	if err := ix.Verify(ctx); err != nil {
+		return nil, err
+	}
+	st := ix.State()
+	byNo := map[uint32]*candidate{}
+	var all []*candidate
+	known := map[object.Ref]struct{}{}
+	for n := range uint32(ix.NumPacks()) {
+		ref, live := ix.Pack(n)
+		if !live {
+			continue
+		}
+		k := &candidate{ref: ref.Ref, size: ref.Size, added: st.Packs[ref.Ref].Added, live: map[uint32]int64{}}
+		byNo[n] = k
+		all = append(all, k)
+		known[ref.Ref] = struct{}{}
+	}
+	for ref := range st.Packs {
+		if _, ok := known[ref]; !ok {
+			// The index would have to list it: what is in it can not be known here.
+			return nil, &repo.DamageError{Object: ref.Name(), Err: fmt.Errorf("no index segment lists this live pack; kura check --read-data tells more")}
+		}
+	}
+	for e, err := range ix.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if best := c.pick(e, byNo); best != nil {
+			byNo[best.Pack].live[best.SegOffset] = int64(best.Stored)
+		}
+	}
+	slices.SortFunc(all, func(a, b *candidate) int { return a.ref.Compare(b.ref) })
+	return all, nil
+}
+
+// pick returns the place of a needed blob that is to be kept, nil for a blob that is not needed.
+func (c *collector) pick(e local.Entry, packs map[uint32]*candidate) *local.Place {
+	var best *local.Place
+	for i := range e.Places {
+		p := &e.Places[i]
+		k := packs[p.Pack]
+		if !c.marks.has(k.ref.Class, e.ID) {
+			continue
+		}
+		if best == nil || k.added < packs[best.Pack].added ||
+			k.added == packs[best.Pack].added && k.ref.Compare(packs[best.Pack].ref) < 0 {
+			best = p
+		}
+	}
+	return best
+}
+
+// estimate is how many bytes carrying would write.
+func (p *plan) estimate() (n int64) {
+	for _, k := range p.repack {
+		n += k.needed()
+	}
+	return n
+}

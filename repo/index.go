@@ -1,0 +1,216 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/index"
+	"github.com/kura-backup/kura/index/local"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
+	"github.com/kura-backup/kura/repo/log"
+	"github.com/kura-backup/kura/seal"
+)
+
+// Index finds blobs as of one state of the log. It is immutable and safe for concurrent use, and
+// stays usable until its Repository is closed; what it says may be outdated by then.
+type Index struct {
+	state *log.State
+	view  *local.View
+	packs []index.PackRef // by the view's pack numbers
+	live  []bool          // likewise
+
+	origins sync.Map // number in the view → *seal.Origin: reading one costs more than a lookup
+}
+
+// Place is where a copy of a blob lies.
+type Place struct {
+	PackNo   uint32 // number of the pack in the Index that made the Place
+	Pack     object.Ref
+	PackSize int64
+	Segment         // the segment that holds the blob
+	Offset   uint32 // of the blob in the segment's plaintext
+	Length   uint32 // of the blob
+}
+
+// Segment is the part of a pack that is fetched, decrypted and decoded as one.
+type Segment struct {
+	At      uint32 // offset in the pack
+	Stored  uint32 // length there
+	Plain   uint32 // length of the plaintext
+	Coding  pack.Coding
+	Ordinal uint64
+	Origin  *seal.Origin
+}
+
+// Index returns the index of the newest state known, bringing the local index up to date. The first
+// call after opening, or after others committed, reads index segments; later ones cost nothing.
+func (r *Repository) Index(ctx context.Context) (*Index, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := r.log.State()
+	if r.index != nil && r.index.state == st {
+		return r.index, nil
+	}
+	ix, err := r.makeIndex(ctx, st)
+	if missing := (*DamageError)(nil); errors.As(err, &missing) && errors.Is(err, backends.ErrNotExist) {
+		// A collector may have replaced the segment since: read the log again, once.
+		if rerr := r.log.Refresh(ctx); rerr != nil {
+			return nil, rerr
+		}
+		if st = r.log.State(); st != nil {
+			ix, err = r.makeIndex(ctx, st)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.index = ix
+	r.views = append(r.views, ix)
+	return ix, nil
+}
+
+func (r *Repository) makeIndex(ctx context.Context, st *log.State) (*Index, error) {
+	db, err := local.Open(r.cache.indexDir())
+	if err != nil {
+		return nil, err
+	}
+	want := make([]object.Ref, 0, len(st.Index))
+	for ref := range st.Index {
+		want = append(want, ref)
+	}
+	view, err := db.Sync(ctx, want, r.LoadIndexSegment)
+	if err != nil {
+		return nil, err
+	}
+	ix := &Index{state: st, view: view}
+	ix.packs, ix.live = make([]index.PackRef, 0, view.NumPacks()), make([]bool, 0, view.NumPacks())
+	for p, err := range view.Packs(ctx) {
+		if err != nil {
+			return nil, errors.Join(err, view.Close())
+		}
+		ix.packs = append(ix.packs, p)
+		ix.live = append(ix.live, st.Live(p.Ref))
+	}
+	if len(ix.packs) != view.NumPacks() {
+		return nil, errors.Join(errors.New("repo: the local index does not list all of its packs"), view.Close())
+	}
+	return ix, nil
+}
+
+// LoadIndexSegment fetches and decodes an index segment.
+func (r *Repository) LoadIndexSegment(ctx context.Context, ref object.Ref) (*index.Segment, error) {
+	obj, err := r.store.Get(ctx, ref.Name(), 0, -1, nil)
+	if errors.Is(err, backends.ErrNotExist) {
+		return nil, &DamageError{Object: ref.Name(), Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	seg, err := index.Decode(r.keys, obj)
+	if err != nil {
+		return nil, &DamageError{Object: ref.Name(), Err: err}
+	}
+	return seg, nil
+}
+
+// State is the state of the log that the index was made for.
+func (ix *Index) State() *log.State { return ix.state }
+
+// NumPacks is the number of packs that the index knows, live or not. Their numbers are below it.
+func (ix *Index) NumPacks() int { return len(ix.live) }
+
+// Pack returns a pack by its number, and whether it is live.
+func (ix *Index) Pack(n uint32) (index.PackRef, bool) { return ix.packs[n], ix.live[n] }
+
+// Has reports whether a live pack holds the blob, and the number of the pack.
+func (ix *Index) Has(id object.BlobID) (packNo uint32, ok bool) {
+	p, ok := ix.find(id)
+	return p.Pack, ok
+}
+
+func (ix *Index) find(id object.BlobID) (local.Place, bool) {
+	var buf [8]local.Place
+	for _, p := range ix.view.Lookup(id, buf[:0]) {
+		if ix.live[p.Pack] {
+			return p, true
+		}
+	}
+	return local.Place{}, false
+}
+
+// Lookup returns a place of the blob in a live pack. Without one the error is a DamageError that
+// wraps ErrNotFound.
+func (ix *Index) Lookup(id object.BlobID) (Place, error) {
+	p, ok := ix.find(id)
+	if !ok {
+		// A damaged cache file looks like a missing blob; the next Sync builds it anew.
+		if err := ix.view.Err(); err != nil {
+			return Place{}, err
+		}
+		return Place{}, &DamageError{Blob: id, Err: fmt.Errorf("no pack holds it: %w", ErrNotFound)}
+	}
+	return ix.Place(p)
+}
+
+// Places appends all places of the blob in live packs to dst.
+func (ix *Index) Places(id object.BlobID, dst []local.Place) []local.Place {
+	return slices.DeleteFunc(ix.view.Lookup(id, dst), func(p local.Place) bool { return !ix.live[p.Pack] })
+}
+
+// Place completes a place that All yields.
+func (ix *Index) Place(p local.Place) (Place, error) {
+	ref := ix.packs[p.Pack]
+	origin, err := ix.origin(p.Origin)
+	return Place{
+		PackNo: p.Pack, Pack: ref.Ref, PackSize: ref.Size, Offset: p.Offset, Length: p.Length,
+		Segment: Segment{
+			At: p.SegOffset, Stored: p.Stored, Plain: p.Plain, Coding: p.Coding, Ordinal: p.Ordinal,
+			Origin: origin,
+		},
+	}, err
+}
+
+func (ix *Index) origin(n uint32) (*seal.Origin, error) {
+	if o, ok := ix.origins.Load(n); ok {
+		return o.(*seal.Origin), nil
+	}
+	o, err := ix.view.Origin(n)
+	if err == nil {
+		ix.origins.Store(n, o)
+	}
+	return o, err
+}
+
+// Verify reads all of the local index and compares it with the hashes of what was written. Whoever
+// concludes from an absence that something can go has to call it first: a flipped bit in a cache
+// must not cost a pack.
+func (ix *Index) Verify(ctx context.Context) error { return ix.view.Verify(ctx) }
+
+// All yields every blob that a live pack holds, in ascending order of ids, with all of its places in
+// live packs. The places are valid until the next step. An error ends it.
+func (ix *Index) All(ctx context.Context) iter.Seq2[local.Entry, error] {
+	return func(yield func(local.Entry, error) bool) {
+		var live []local.Place
+		for e, err := range ix.view.All(ctx) {
+			if err != nil {
+				yield(local.Entry{}, err)
+				return
+			}
+			live = live[:0]
+			for _, p := range e.Places {
+				if ix.live[p.Pack] {
+					live = append(live, p)
+				}
+			}
+			if len(live) > 0 && !yield(local.Entry{ID: e.ID, Places: live}, nil) {
+				return
+			}
+		}
+	}
+}

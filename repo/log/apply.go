@@ -1,0 +1,178 @@
+package log
+
+import (
+	"fmt"
+
+	"github.com/kura-backup/kura/internal/object"
+)
+
+// Apply returns the state after entry e, signed by signer, on top of st. The second result says why
+// the entry is void, nil for one that counts; a void entry only takes up its number.
+func (st *State) Apply(e *Entry, signer [8]byte, hash object.Hash) (*State, error) {
+	next := st.clone()
+	next.N, next.Hash = st.N+1, hash
+	if err := st.check(e, signer); err != nil {
+		return next, err
+	}
+	next.apply(e, signer)
+	return next, nil
+}
+
+// check says why e would be void on top of st. The list is that of docs/protocol.md, section 4.
+func (st *State) check(e *Entry, signer [8]byte) error {
+	if (e.Kind == KindInit) != (st.N == 0) {
+		return fmt.Errorf("entry of kind %v with number %d", e.Kind, st.N+1)
+	}
+	if e.Kind != KindInit { // the first entry is checked against the keyring's owner key by the Log
+		who, ok := st.Signers[signer]
+		if !ok {
+			return fmt.Errorf("signed by a key that is not (or no longer) one of this repository's")
+		}
+		if who.Role < e.Kind.role() {
+			return fmt.Errorf("a %v entry signed with a %v key", e.Kind, who.Role)
+		}
+	}
+	switch e.Kind {
+	case KindSnapshot:
+		return st.checkSnapshot(e, signer)
+	case KindForget, KindUnforget:
+		for _, id := range e.Snapshots {
+			s := st.Snapshots[id]
+			if s == nil || s.Live() != (e.Kind == KindForget) {
+				return fmt.Errorf("%v of snapshot %s, which is not there or not in that state", e.Kind, id.Short())
+			}
+		}
+	case KindCollect:
+		return st.checkCollect(e)
+	}
+	return nil
+}
+
+func (st *State) checkSession(e *Entry) error {
+	if !st.Open(e.Session) {
+		return fmt.Errorf("session %v is closed or revoked", e.Session)
+	}
+	for _, p := range e.Add {
+		if !st.Addable(p.Ref) {
+			return fmt.Errorf("adds %v, which was dropped, or whose session is closed or revoked", p.Ref)
+		}
+	}
+	for _, p := range e.Index {
+		if p.Ref.Session != e.Session {
+			return fmt.Errorf("adds %v, an index segment of another session", p.Ref)
+		}
+	}
+	return nil
+}
+
+func (st *State) checkSnapshot(e *Entry, signer [8]byte) error {
+	if err := st.checkSession(e); err != nil {
+		return err
+	}
+	for _, id := range e.Supersede {
+		s := st.Snapshots[id]
+		if s == nil || !s.Live() || !s.Partial || s.Run != e.Run || s.Signer != signer {
+			return fmt.Errorf("supersedes %s, which is not a live partial snapshot of the same run and key", id.Short())
+		}
+	}
+	return nil
+}
+
+func (st *State) checkCollect(e *Entry) error {
+	if err := st.checkSession(e); err != nil {
+		return err
+	}
+	dropped := make(map[object.Ref]struct{}, len(e.Drop))
+	for _, p := range e.Drop {
+		if !st.Live(p) {
+			return fmt.Errorf("drops %v, which is not live", p)
+		}
+		dropped[p] = struct{}{}
+	}
+	for _, p := range e.Add {
+		if _, ok := dropped[p.Ref]; ok {
+			return fmt.Errorf("adds and drops %v", p.Ref)
+		}
+	}
+	for _, id := range e.Revoke {
+		if !st.Open(id) || id == e.Session {
+			return fmt.Errorf("revokes session %v, which is not open or its own", id)
+		}
+	}
+	for _, id := range e.Gone {
+		if s := st.Snapshots[id]; s == nil || s.Live() {
+			return fmt.Errorf("lets snapshot %s go, which is not forgotten", id.Short())
+		}
+	}
+	for _, r := range e.Replace {
+		if _, ok := st.Index[r]; !ok {
+			return fmt.Errorf("replaces %v, which is not valid", r)
+		}
+	}
+	return nil
+}
+
+// apply changes st, a fresh clone, in the order of docs/protocol.md, section 4.
+func (st *State) apply(e *Entry, signer [8]byte) {
+	forget := func(id object.SessionID, n uint64) {
+		s := *st.Snapshots[id]
+		s.Forgotten = n
+		st.Snapshots[id] = &s
+	}
+	switch e.Kind {
+	case KindInit:
+		for _, s := range e.Signers {
+			st.Signers[s.ID] = s
+		}
+	case KindSnapshot:
+		for _, id := range e.Supersede {
+			forget(id, st.N)
+		}
+		st.add(e)
+		st.Snapshots[e.Session] = &Snapshot{
+			ID: e.Session, N: st.N, Clock: e.Clock, Manifest: e.Manifest,
+			Partial: e.Partial, Run: e.Run, Signer: signer,
+		}
+		st.closed[e.Session] = struct{}{}
+	case KindForget:
+		for _, id := range e.Snapshots {
+			forget(id, st.N)
+		}
+	case KindUnforget:
+		for _, id := range e.Snapshots {
+			forget(id, 0)
+		}
+	case KindCollect:
+		for _, id := range e.Revoke {
+			st.revoked[id] = struct{}{}
+		}
+		for _, p := range e.Drop {
+			delete(st.Packs, p)
+			st.dropped[p] = struct{}{}
+		}
+		for _, r := range e.Replace {
+			delete(st.Index, r)
+		}
+		st.add(e)
+		for _, id := range e.Gone {
+			delete(st.Snapshots, id)
+		}
+		st.closed[e.Session] = struct{}{}
+	}
+	for p := range st.dropped {
+		if !st.Open(p.Session) {
+			delete(st.dropped, p)
+		}
+	}
+}
+
+func (st *State) add(e *Entry) {
+	for _, p := range e.Add {
+		if _, ok := st.Packs[p.Ref]; !ok {
+			st.Packs[p.Ref] = Pack{Size: p.Size, Added: st.N}
+		}
+	}
+	for _, p := range e.Index {
+		st.Index[p.Ref] = p.Size
+	}
+}

@@ -1,0 +1,314 @@
+package log
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
+	"github.com/kura-backup/kura/internal/zst"
+	"github.com/kura-backup/kura/seal"
+)
+
+// checkpointEvery is how many entries may follow the newest checkpoint before a client whose key is
+// allowed to writes another.
+const checkpointEvery = 64
+
+// maxCheckpoint bounds the plaintext of a checkpoint: some ten million packs.
+const maxCheckpoint = 1 << 30
+
+type wireSnapshot struct {
+	ID        []byte         `cbor:"1,keyasint"`
+	N         uint64         `cbor:"2,keyasint"`
+	Clock     int64          `cbor:"3,keyasint"`
+	Manifest  SealedManifest `cbor:"4,keyasint"`
+	Partial   uint8          `cbor:"5,keyasint,omitempty"`
+	Run       []byte         `cbor:"6,keyasint"`
+	Forgotten uint64         `cbor:"7,keyasint,omitempty"`
+	Signer    []byte         `cbor:"8,keyasint"`
+}
+
+type wireLivePack struct {
+	_     struct{} `cbor:",toarray"`
+	Class object.Class
+	Name  []byte
+	Size  int64
+	Added uint64
+}
+
+type wireState struct {
+	N         uint64         `cbor:"1,keyasint"`
+	Hash      []byte         `cbor:"2,keyasint"`
+	Snapshots []wireSnapshot `cbor:"3,keyasint,omitempty"`
+	Packs     []wireLivePack `cbor:"4,keyasint,omitempty"`
+	Dropped   []byte         `cbor:"5,keyasint,omitempty"`
+	Closed    []byte         `cbor:"6,keyasint,omitempty"`
+	Revoked   []byte         `cbor:"7,keyasint,omitempty"`
+	Index     []wireIndex    `cbor:"8,keyasint,omitempty"`
+	Signers   []wireSigner   `cbor:"9,keyasint"`
+}
+
+// EncodeState returns the payload of a checkpoint of st. Equal states give equal bytes before
+// compression.
+func EncodeState(st *State) ([]byte, error) {
+	w := wireState{N: st.N, Hash: st.Hash[:]}
+	snapshots := make([]*Snapshot, 0, len(st.Snapshots))
+	for _, s := range st.Snapshots {
+		snapshots = append(snapshots, s)
+	}
+	slices.SortFunc(snapshots, func(a, b *Snapshot) int { return int(int64(a.N) - int64(b.N)) })
+	for _, s := range snapshots {
+		ws := wireSnapshot{
+			ID: s.ID[:], N: s.N, Clock: s.Clock, Manifest: s.Manifest, Run: s.Run[:],
+			Forgotten: s.Forgotten, Signer: s.Signer[:],
+		}
+		if s.Partial {
+			ws.Partial = 1
+		}
+		w.Snapshots = append(w.Snapshots, ws)
+	}
+	for _, r := range sortedRefs(st.Packs) {
+		p := st.Packs[r]
+		w.Packs = append(w.Packs, wireLivePack{Class: r.Class, Name: appendName(nil, r), Size: p.Size, Added: p.Added})
+	}
+	for _, r := range sortedRefs(st.Index) {
+		w.Index = append(w.Index, wireIndex{Name: appendName(nil, r), Size: st.Index[r]})
+	}
+	w.Dropped = joinRefs(sortedRefs(st.dropped))
+	w.Closed, w.Revoked = joinSessions(sortedSessions(st.closed)), joinSessions(sortedSessions(st.revoked))
+	signers := make([]seal.Signer, 0, len(st.Signers))
+	for _, s := range st.Signers {
+		signers = append(signers, s)
+	}
+	slices.SortFunc(signers, func(a, b seal.Signer) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	w.Signers = packSigners(signers)
+	plain, err := wire.Marshal(w)
+	if err != nil {
+		return nil, fmt.Errorf("log: encode checkpoint: %w", err)
+	}
+	return zst.Encode(nil, plain, zst.Default), nil
+}
+
+// DecodeState is the inverse of EncodeState.
+func DecodeState(payload []byte) (*State, error) {
+	plain, err := zst.Decode(nil, payload, maxCheckpoint)
+	if err != nil {
+		return nil, fmt.Errorf("log: checkpoint: %w", err)
+	}
+	var w wireState
+	if err := wire.Unmarshal(plain, &w); err != nil {
+		return nil, fmt.Errorf("log: checkpoint: %w", err)
+	}
+	st, err := unpackState(&w)
+	if err != nil {
+		return nil, fmt.Errorf("log: checkpoint: %w", err)
+	}
+	return st, nil
+}
+
+func unpackState(w *wireState) (*State, error) {
+	st := newState()
+	st.N = w.N
+	if len(w.Hash) != len(st.Hash) || w.N == 0 {
+		return nil, errors.New("no number or hash")
+	}
+	copy(st.Hash[:], w.Hash)
+	for _, ws := range w.Snapshots {
+		s := &Snapshot{N: ws.N, Clock: ws.Clock, Manifest: ws.Manifest, Partial: ws.Partial != 0, Forgotten: ws.Forgotten}
+		if len(ws.ID) != len(s.ID) || len(ws.Run) != len(s.Run) || len(ws.Signer) != len(s.Signer) {
+			return nil, errors.New("snapshot with an id of the wrong length")
+		}
+		copy(s.ID[:], ws.ID)
+		copy(s.Run[:], ws.Run)
+		copy(s.Signer[:], ws.Signer)
+		st.Snapshots[s.ID] = s
+	}
+	for _, wp := range w.Packs {
+		ps, err := unpackPacks([]wirePack{{Class: wp.Class, Name: wp.Name, Size: wp.Size}})
+		if err != nil {
+			return nil, err
+		}
+		st.Packs[ps[0].Ref] = Pack{Size: wp.Size, Added: wp.Added}
+	}
+	segs, err := unpackIndex(w.Index)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range segs {
+		st.Index[p.Ref] = p.Size
+	}
+	dropped, err := splitRefs(w.Dropped)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range dropped {
+		st.dropped[r] = struct{}{}
+	}
+	for _, set := range []struct {
+		raw []byte
+		to  map[object.SessionID]struct{}
+	}{{w.Closed, st.closed}, {w.Revoked, st.revoked}} {
+		sids, err := splitSessions(set.raw)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range sids {
+			set.to[id] = struct{}{}
+		}
+	}
+	signers, err := unpackSigners(w.Signers)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range signers {
+		st.Signers[s.ID] = s
+	}
+	return st, nil
+}
+
+func sortedRefs[V any](m map[object.Ref]V) []object.Ref {
+	refs := make([]object.Ref, 0, len(m))
+	for r := range m {
+		refs = append(refs, r)
+	}
+	slices.SortFunc(refs, object.Ref.Compare)
+	return refs
+}
+
+func sortedSessions(m map[object.SessionID]struct{}) []object.SessionID {
+	sids := make([]object.SessionID, 0, len(m))
+	for s := range m {
+		sids = append(sids, s)
+	}
+	slices.SortFunc(sids, object.SessionID.Compare)
+	return sids
+}
+
+// newestCheckpoint returns the state of the newest checkpoint that can be trusted, or nil. One that
+// can not is passed over for an older one: a checkpoint is only a cache.
+func (l *Log) newestCheckpoint(ctx context.Context) (*State, error) {
+	var numbers []uint64
+	for info, err := range l.store.List(ctx, object.CheckpointsPrefix, "") {
+		if err != nil {
+			return nil, fmt.Errorf("log: %w", err)
+		}
+		if n, err := object.ParseNumbered(object.CheckpointsPrefix, info.Name); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	for _, n := range slices.Backward(numbers) {
+		st, err := l.loadCheckpoint(ctx, n)
+		if err == nil {
+			return st, nil
+		}
+		if ctx.Err() != nil || backends.IsTransient(err) {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// loadCheckpoint reads checkpoint n. It must be signed by a maintainer or the owner as the keyring
+// knows them, and its hash must be that of the log entry: a stolen writer key can not forge a state.
+func (l *Log) loadCheckpoint(ctx context.Context, n uint64) (*State, error) {
+	name := object.CheckpointName(n)
+	obj, err := l.store.Get(ctx, name, 0, -1, nil)
+	if err != nil {
+		return nil, err
+	}
+	st, err := openCheckpoint(l.keys, n, obj)
+	if err != nil {
+		return nil, &DamageError{name, err}
+	}
+	entry, err := l.store.Get(ctx, object.LogName(n), 0, -1, nil)
+	if err != nil {
+		return nil, missingIsDamage(object.LogName(n), err)
+	}
+	if object.Sum(entry) != st.Hash {
+		return nil, &DamageError{name, errors.New("it is of another log")}
+	}
+	return st, nil
+}
+
+func openCheckpoint(keys *seal.Keyring, n uint64, obj []byte) (*State, error) {
+	bind := seal.BindCheckpoint(keys.RepoID(), n)
+	_, body, err := keys.Open(object.Checkpoint, bind, obj)
+	if err != nil {
+		return nil, err
+	}
+	payload, who, err := seal.VerifyBody(object.Checkpoint, bind, body, keys.Signers())
+	if err != nil {
+		return nil, err
+	}
+	if who.Role < seal.Maintainer {
+		return nil, errors.New("signed with a writer's key")
+	}
+	st, err := DecodeState(payload)
+	if err != nil {
+		return nil, err
+	}
+	if st.N != n {
+		return nil, fmt.Errorf("checkpoint of entry %d", st.N)
+	}
+	return st, nil
+}
+
+// MaybeCheckpoint writes a checkpoint of the present state when enough entries have been added since
+// the last one and the key may sign it. It is called after commits; an error is not a failure of
+// the commit.
+func (l *Log) MaybeCheckpoint(ctx context.Context) error {
+	st := l.State()
+	role, _ := l.keys.Signer()
+	if role < seal.Maintainer || st.N == 0 || st.N-l.lastCheckpoint(ctx) < checkpointEvery {
+		return nil
+	}
+	return l.WriteCheckpoint(ctx)
+}
+
+func (l *Log) lastCheckpoint(ctx context.Context) (last uint64) {
+	for info, err := range l.store.List(ctx, object.CheckpointsPrefix, "") {
+		if err != nil {
+			return last
+		}
+		if n, err := object.ParseNumbered(object.CheckpointsPrefix, info.Name); err == nil {
+			last = n
+		}
+	}
+	return last
+}
+
+// WriteCheckpoint writes a checkpoint of the present state. One that is there already is left.
+func (l *Log) WriteCheckpoint(ctx context.Context) error {
+	st := l.State()
+	payload, err := EncodeState(st)
+	if err != nil {
+		return err
+	}
+	bind := seal.BindCheckpoint(l.keys.RepoID(), st.N)
+	body, err := l.keys.SignBody(object.Checkpoint, bind, payload)
+	if err != nil {
+		return err
+	}
+	obj, err := l.keys.Seal(object.Checkpoint, nil, bind, body)
+	if err != nil {
+		return err
+	}
+	if err := l.store.Put(ctx, object.CheckpointName(st.N), obj); err != nil && !errors.Is(err, backends.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// CheckCheckpoint verifies the seal, the signature and the form of checkpoint n, and that it belongs to
+// the log whose nth entry has the given hash.
+func CheckCheckpoint(keys *seal.Keyring, n uint64, entry object.Hash, obj []byte) error {
+	st, err := openCheckpoint(keys, n, obj)
+	if err == nil && st.Hash != entry {
+		err = errors.New("it is of another log")
+	}
+	return err
+}

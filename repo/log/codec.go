@@ -1,0 +1,149 @@
+package log
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"math"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/seal"
+)
+
+// nameSize is the length of sid ‖ hash; refSize that of class ‖ sid ‖ hash.
+const (
+	nameSize = 16 + 32
+	refSize  = 1 + nameSize
+)
+
+func appendName(dst []byte, r object.Ref) []byte {
+	return append(append(dst, r.Session[:]...), r.Hash[:]...)
+}
+
+func parseName(class object.Class, b []byte) (object.Ref, error) {
+	r := object.Ref{Class: class}
+	if len(b) != nameSize {
+		return r, fmt.Errorf("name of %d bytes", len(b))
+	}
+	copy(r.Session[:], b)
+	copy(r.Hash[:], b[len(r.Session):])
+	return r, nil
+}
+
+func joinRefs(refs []object.Ref) []byte {
+	var out []byte
+	for _, r := range refs {
+		out = appendName(append(out, byte(r.Class)), r)
+	}
+	return out
+}
+
+func splitRefs(b []byte) ([]object.Ref, error) {
+	if len(b)%refSize != 0 {
+		return nil, fmt.Errorf("references of %d bytes", len(b))
+	}
+	var out []object.Ref
+	for ; len(b) > 0; b = b[refSize:] {
+		r, err := parseName(object.Class(b[0]), b[1:refSize])
+		if err != nil {
+			return nil, err
+		}
+		if r.Class != object.DataPack && r.Class != object.TreePack && r.Class != object.Index {
+			return nil, fmt.Errorf("reference to a %v object", r.Class)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func joinSessions(sids []object.SessionID) []byte {
+	var out []byte
+	for _, s := range sids {
+		out = append(out, s[:]...)
+	}
+	return out
+}
+
+func splitSessions(b []byte) ([]object.SessionID, error) {
+	const size = len(object.SessionID{})
+	if len(b)%size != 0 {
+		return nil, fmt.Errorf("session ids of %d bytes", len(b))
+	}
+	var out []object.SessionID
+	for ; len(b) > 0; b = b[size:] {
+		out = append(out, object.SessionID(b[:size]))
+	}
+	return out, nil
+}
+
+func packPacks(packs []PackRef) []wirePack {
+	var out []wirePack
+	for _, p := range packs {
+		out = append(out, wirePack{Class: p.Ref.Class, Name: appendName(nil, p.Ref), Size: p.Size})
+	}
+	return out
+}
+
+func unpackPacks(in []wirePack) ([]PackRef, error) {
+	var out []PackRef
+	for _, w := range in {
+		if w.Class != object.DataPack && w.Class != object.TreePack {
+			return nil, fmt.Errorf("pack of class %v", w.Class)
+		}
+		p, err := sized(w.Class, w.Name, w.Size)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func packIndex(segs []PackRef) []wireIndex {
+	var out []wireIndex
+	for _, p := range segs {
+		out = append(out, wireIndex{Name: appendName(nil, p.Ref), Size: p.Size})
+	}
+	return out
+}
+
+func unpackIndex(in []wireIndex) ([]PackRef, error) {
+	var out []PackRef
+	for _, w := range in {
+		p, err := sized(object.Index, w.Name, w.Size)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func sized(class object.Class, name []byte, size int64) (PackRef, error) {
+	r, err := parseName(class, name)
+	if err != nil {
+		return PackRef{}, err
+	}
+	if size <= 0 || size > math.MaxInt32 {
+		return PackRef{}, fmt.Errorf("%v of %d bytes", r, size)
+	}
+	return PackRef{Ref: r, Size: size}, nil
+}
+
+func packSigners(in []seal.Signer) []wireSigner {
+	var out []wireSigner
+	for _, s := range in {
+		out = append(out, wireSigner{Role: s.Role, Public: s.Public})
+	}
+	return out
+}
+
+func unpackSigners(in []wireSigner) ([]seal.Signer, error) {
+	var out []seal.Signer
+	for _, w := range in {
+		if w.Role < seal.Writer || w.Role > seal.Owner || len(w.Public) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("signer of role %d with a key of %d bytes", w.Role, len(w.Public))
+		}
+		out = append(out, seal.Signer{ID: seal.SignerID(w.Public), Role: w.Role, Public: w.Public})
+	}
+	return out, nil
+}

@@ -1,0 +1,123 @@
+package repo
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
+	"github.com/kura-backup/kura/internal/zst"
+	"github.com/kura-backup/kura/repo/log"
+	"github.com/kura-backup/kura/seal"
+)
+
+// maxManifest bounds the plaintext of a manifest.
+const maxManifest = 16 << 20
+
+// Manifest is what a snapshot says of itself: when, where, what, how complete.
+type Manifest struct {
+	Time     int64    `cbor:"1,keyasint"` // ns since 1970: what the user calls the snapshot's time
+	Host     string   `cbor:"2,keyasint,omitempty"`
+	User     string   `cbor:"3,keyasint,omitempty"`
+	UID      uint32   `cbor:"4,keyasint,omitempty"`
+	GID      uint32   `cbor:"5,keyasint,omitempty"`
+	Paths    [][]byte `cbor:"6,keyasint"`
+	Tags     []string `cbor:"7,keyasint,omitempty"`
+	Root     []byte   `cbor:"8,keyasint"` // id of the tree page of /
+	Parent   []byte   `cbor:"9,keyasint,omitempty"`
+	Program  string   `cbor:"10,keyasint,omitempty"`
+	Start    int64    `cbor:"11,keyasint,omitempty"` // ns since 1970
+	End      int64    `cbor:"12,keyasint,omitempty"`
+	Excludes []string `cbor:"13,keyasint,omitempty"`
+	Summary  Summary  `cbor:"14,keyasint"`
+	Partial  uint8    `cbor:"15,keyasint,omitempty"`
+	Suspect  uint8    `cbor:"16,keyasint,omitempty"`
+	Source   string   `cbor:"17,keyasint,omitempty"` // "files" or "stdin"
+}
+
+// Summary counts what a backup did.
+type Summary struct {
+	Files           uint64 `cbor:"1,keyasint,omitempty"`
+	Dirs            uint64 `cbor:"2,keyasint,omitempty"`
+	Others          uint64 `cbor:"3,keyasint,omitempty"`
+	Bytes           uint64 `cbor:"4,keyasint,omitempty"` // of all files
+	FilesNew        uint64 `cbor:"5,keyasint,omitempty"`
+	FilesChanged    uint64 `cbor:"6,keyasint,omitempty"`
+	FilesUnmodified uint64 `cbor:"7,keyasint,omitempty"`
+	BytesAdded      uint64 `cbor:"8,keyasint,omitempty"` // plaintext of new blobs
+	BytesStored     uint64 `cbor:"9,keyasint,omitempty"` // what they took in the store
+	Errors          uint64 `cbor:"10,keyasint,omitempty"`
+}
+
+// RootID is the id of the snapshot's root page.
+func (m *Manifest) RootID() (object.BlobID, error) {
+	if len(m.Root) != len(object.BlobID{}) {
+		return object.BlobID{}, fmt.Errorf("manifest with a root id of %d bytes", len(m.Root))
+	}
+	return object.BlobID(m.Root), nil
+}
+
+// PathStrings returns the paths that were backed up.
+func (m *Manifest) PathStrings() []string {
+	out := make([]string, len(m.Paths))
+	for i, p := range m.Paths {
+		out[i] = string(p)
+	}
+	return out
+}
+
+// Snapshot is a committed snapshot.
+type Snapshot struct {
+	ID object.SessionID
+	Manifest
+	Entry *log.Snapshot // its place in the log's state
+}
+
+// When is the snapshot's time.
+func (s *Snapshot) When() time.Time { return time.Unix(0, s.Time) }
+
+// Complete reports whether the run that made the snapshot reached its end.
+func (s *Snapshot) Complete() bool { return !s.Entry.Partial }
+
+// sealManifest encrypts m to whoever may read metadata.
+func sealManifest(secret *seal.Secret, m *Manifest) (log.SealedManifest, error) {
+	plain, err := wire.Marshal(m)
+	if err != nil {
+		return log.SealedManifest{}, fmt.Errorf("repo: encode manifest: %w", err)
+	}
+	origin, key, err := secret.NewOrigin()
+	if err != nil {
+		return log.SealedManifest{}, err
+	}
+	return log.SealedManifest{
+		Origin:     *origin,
+		Ciphertext: key.Seal(nil, 0, zst.Encode(nil, plain, zst.Default)),
+	}, nil
+}
+
+// openManifest decrypts and decodes a manifest.
+func openManifest(keys *seal.Keyring, sm *log.SealedManifest) (*Manifest, error) {
+	key, err := keys.OpenOrigin(&sm.Origin)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := key.Open(nil, 0, sm.Ciphertext)
+	if err != nil {
+		return nil, err
+	}
+	return DecodeManifest(stored)
+}
+
+// DecodeManifest decodes the decrypted bytes of a manifest. It never panics and allocates at most a
+// bounded multiple of what maxManifest allows.
+func DecodeManifest(stored []byte) (*Manifest, error) {
+	plain, err := zst.Decode(nil, stored, maxManifest)
+	if err != nil {
+		return nil, err
+	}
+	m := new(Manifest)
+	if err := wire.Unmarshal(plain, m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}

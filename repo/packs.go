@@ -1,0 +1,206 @@
+package repo
+
+import (
+	"context"
+	crand "crypto/rand"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
+	"github.com/kura-backup/kura/seal"
+)
+
+// finishedPack is a pack that is stored.
+type finishedPack struct {
+	ref  object.Ref
+	size int64
+	dir  *pack.Directory
+}
+
+// packs are the open packs of a session and the uploads of full ones. Two data packs are open at a
+// time and each segment goes to either at random: where a chunk lies, and how long a pack's segments
+// are in order, then says less about which known file was backed up.
+type packs struct {
+	s       *Session
+	secrets map[object.BlobType]*seal.Secret
+	open    map[object.BlobType][]*openPack
+	buffers map[object.BlobType]chan []byte // memory for packs that are open or being uploaded
+	uploads *errgroup.Group
+
+	mu    sync.Mutex
+	rng   *rand.ChaCha8
+	ready []*finishedPack
+
+	life     sync.Once // starts the signs of life
+	lifeStop context.CancelFunc
+	lifeDone chan struct{}
+}
+
+// openPack is a pack that is being filled.
+type openPack struct {
+	mu sync.Mutex
+	b  *pack.Builder
+}
+
+func newPacks(s *Session) (*packs, error) {
+	p := &packs{
+		s: s, secrets: map[object.BlobType]*seal.Secret{}, uploads: new(errgroup.Group),
+		open: map[object.BlobType][]*openPack{
+			object.DataBlob: {new(openPack), new(openPack)},
+			object.TreeBlob: {new(openPack)},
+		},
+		buffers: map[object.BlobType]chan []byte{
+			object.DataBlob: make(chan []byte, 4),
+			object.TreeBlob: make(chan []byte, 2),
+		},
+	}
+	for t, c := range p.buffers {
+		for range cap(c) {
+			c <- nil // allocated when it is first used
+		}
+		secret, err := s.r.keys.NewSecret(kindOf(t))
+		if err != nil {
+			return nil, err
+		}
+		p.secrets[t] = secret
+	}
+	var seed [32]byte
+	crand.Read(seed[:]) // never fails
+	p.rng = rand.NewChaCha8(seed)
+	return p, nil
+}
+
+// add seals a segment into an open pack. A pack that has no room is closed and uploaded beside
+// whatever happens next.
+func (p *packs) add(t object.BlobType, n pack.NewSegment) error {
+	o := p.pick(t)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.b != nil && !o.b.Fits(len(n.Stored)) {
+		if err := p.finish(t, o, false); err != nil {
+			return err
+		}
+	}
+	if o.b == nil {
+		var buf []byte
+		select {
+		case buf = <-p.buffers[t]:
+		case <-p.s.ctx.Done():
+			return p.s.err()
+		}
+		class := object.PackClass(t)
+		if buf == nil {
+			buf = make([]byte, 0, pack.BufferSize(class))
+		}
+		var err error
+		if o.b, err = pack.NewBuilder(p.s.r.keys, class, p.s.id, p.secrets[t], buf); err != nil {
+			return err
+		}
+	}
+	return o.b.Add(n)
+}
+
+func (p *packs) pick(t object.BlobType) *openPack {
+	open := p.open[t]
+	if len(open) == 1 {
+		return open[0]
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return open[coin(p.rng)]
+}
+
+// finish closes an open pack and begins its upload. o.mu is held.
+func (p *packs) finish(t object.BlobType, o *openPack, pad bool) error {
+	obj, ref, dir, err := o.b.Finish(pad)
+	o.b = nil
+	if err != nil {
+		return err
+	}
+	p.startLife()
+	p.uploads.Go(func() error {
+		defer func() { p.buffers[t] <- obj[:0] }()
+		if !p.s.opts.DryRun {
+			if err := putObject(p.s.ctx, p.s.r.store, ref.Name(), obj); err != nil {
+				return p.s.fail(err)
+			}
+		}
+		p.s.stored.Add(uint64(len(obj)))
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.ready = append(p.ready, &finishedPack{ref: ref, size: int64(len(obj)), dir: dir})
+		return nil
+	})
+	return nil
+}
+
+// close uploads what is open and waits for all uploads.
+func (p *packs) close() error {
+	var errs []error
+	for t, open := range p.open {
+		for _, o := range open {
+			o.mu.Lock()
+			if o.b != nil && p.s.err() == nil {
+				errs = append(errs, p.finish(t, o, true))
+			}
+			o.b = nil
+			o.mu.Unlock()
+		}
+	}
+	errs = append(errs, p.uploads.Wait())
+	if p.lifeStop != nil {
+		p.lifeStop()
+		<-p.lifeDone
+	}
+	return errors.Join(errs...)
+}
+
+// finished returns the packs that are stored, in the order of their names.
+func (p *packs) finished() []*finishedPack {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := slices.Clone(p.ready)
+	slices.SortFunc(out, func(a, b *finishedPack) int { return a.ref.Compare(b.ref) })
+	return out
+}
+
+// lifeEvery is how often a session that stores packs gives a sign of life.
+const lifeEvery = 5 * time.Minute
+
+// startLife gives the session's first sign of life, before its first pack, and goes on until close.
+// By them later sessions find packs to adopt, and collectors see who is at work. They save work and
+// decide nothing, so that errors do not matter.
+func (p *packs) startLife() {
+	if p.s.opts.DryRun {
+		return
+	}
+	p.life.Do(func() {
+		var ctx context.Context
+		ctx, p.lifeStop = context.WithCancel(p.s.ctx)
+		p.lifeDone = make(chan struct{})
+		p.sign(ctx, 0)
+		go func() {
+			defer close(p.lifeDone)
+			tick := time.NewTicker(lifeEvery)
+			defer tick.Stop()
+			for k := uint32(1); ; k++ {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+					p.sign(ctx, k)
+				}
+			}
+		}()
+	})
+}
+
+func (p *packs) sign(ctx context.Context, k uint32) {
+	_ = p.s.r.PutSign(ctx, p.s.id, k, p.s.opts.Host)
+}

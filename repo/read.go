@@ -1,0 +1,139 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
+	"github.com/kura-backup/kura/seal"
+)
+
+// LoadBlob returns a blob of type t, verified. The bytes may be shared and must not be changed.
+// Neighbours of small blobs are kept in a bounded cache, so that reading many in the order in which
+// they were written costs one fetch for each segment.
+func (r *Repository) LoadBlob(ctx context.Context, t object.BlobType, id object.BlobID) ([]byte, error) {
+	ix, err := r.Index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	data, err := r.loadFrom(ctx, ix, t, id)
+	if err == nil || !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, ErrNotFound) {
+		return data, err
+	}
+	// A collector may have moved the blob since: read the log again, once.
+	if err := r.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	newer, ierr := r.Index(ctx)
+	if ierr != nil {
+		return nil, ierr
+	}
+	if newer == ix {
+		return nil, err
+	}
+	return r.loadFrom(ctx, newer, t, id)
+}
+
+func (r *Repository) loadFrom(ctx context.Context, ix *Index, t object.BlobType, id object.BlobID) ([]byte, error) {
+	p, err := ix.Lookup(id)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := r.segs.get(ctx, segmentKey{p.Pack, p.At}, int(p.Plain), func() ([]byte, error) {
+		return r.loadSegment(ctx, &p)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.Extract(t, id, &p, plain)
+}
+
+func (r *Repository) loadSegment(ctx context.Context, p *Place) ([]byte, error) {
+	ct, err := r.FetchRange(ctx, p.Pack, int64(p.At), int64(p.Stored), nil)
+	if err != nil {
+		return nil, err
+	}
+	key, err := r.OpenOrigin(p.Pack, p.Origin)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := DecodeSegment(nil, key, &p.Segment, ct)
+	if err != nil {
+		return nil, &DamageError{Object: p.Pack.Name(), Err: err}
+	}
+	return plain, nil
+}
+
+// FetchRange reads part of a pack into buf if it is large enough. A missing or short pack is a
+// DamageError that wraps what the store said.
+func (r *Repository) FetchRange(ctx context.Context, ref object.Ref, offset, length int64, buf []byte) ([]byte, error) {
+	b, err := r.store.Get(ctx, ref.Name(), offset, length, buf)
+	if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrRange) {
+		return nil, &DamageError{Object: ref.Name(), Err: err}
+	}
+	return b, err
+}
+
+// OpenOrigin returns the key of the segments that name the origin in the given pack.
+func (r *Repository) OpenOrigin(ref object.Ref, o *seal.Origin) (*seal.SegmentKey, error) {
+	key, err := r.keys.OpenOrigin(o)
+	if errors.Is(err, seal.ErrNoKey) {
+		return nil, fmt.Errorf("this key can not read %v packs: %w", ref.Class, err)
+	}
+	if err != nil {
+		return nil, &DamageError{Object: ref.Name(), Err: err}
+	}
+	return key, nil
+}
+
+// DecodeSegment decrypts and decodes a segment and appends its plaintext to dst. The ciphertext is
+// overwritten.
+func DecodeSegment(dst []byte, key *seal.SegmentKey, s *Segment, ciphertext []byte) ([]byte, error) {
+	stored, err := key.Open(ciphertext[:0], s.Ordinal, ciphertext)
+	if err != nil {
+		return nil, err
+	}
+	return pack.DecodeSegment(dst, stored, s.Coding, int(s.Plain))
+}
+
+// Extract cuts a blob out of the plaintext of its segment and verifies its id.
+func (r *Repository) Extract(t object.BlobType, id object.BlobID, p *Place, plain []byte) ([]byte, error) {
+	end := uint64(p.Offset) + uint64(p.Length)
+	if end > uint64(len(plain)) {
+		return nil, &DamageError{Object: p.Pack.Name(), Blob: id, Err: errors.New("lies outside of its segment")}
+	}
+	blob := plain[p.Offset:end:end]
+	if r.hasher.ID(t, blob) != id {
+		return nil, &DamageError{Object: p.Pack.Name(), Blob: id, Err: errors.New("its bytes do not have its id")}
+	}
+	return blob, nil
+}
+
+// LoadDirectory reads the directory of a pack of the given size, in three small reads.
+func (r *Repository) LoadDirectory(ctx context.Context, ref object.Ref, size int64) (*pack.Directory, error) {
+	wrap := func(err error) error { return &DamageError{Object: ref.Name(), Err: err} }
+	trailer, err := r.FetchRange(ctx, ref, size-pack.TrailerSize, pack.TrailerSize, nil)
+	if err != nil {
+		return nil, err
+	}
+	off, n, err := pack.DirectoryRange(size, [pack.TrailerSize]byte(trailer))
+	if err != nil {
+		return nil, wrap(err)
+	}
+	sealed, err := r.FetchRange(ctx, ref, off, n, nil)
+	if err != nil {
+		return nil, err
+	}
+	header, err := r.FetchRange(ctx, ref, 0, seal.HeaderSize, nil)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := pack.OpenDirectoryParts(r.keys, ref.Class, header, sealed, size)
+	if err != nil {
+		return nil, wrap(err)
+	}
+	return dir, nil
+}

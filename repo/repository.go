@@ -1,0 +1,142 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo/log"
+	"github.com/kura-backup/kura/seal"
+)
+
+// Repository is an open repository. It is safe for concurrent use.
+type Repository struct {
+	store  backends.Store
+	keys   *seal.Keyring
+	hasher *seal.BlobHasher
+	config *Config
+	log    *log.Log
+	cache  *cache
+	segs   *segmentCache
+
+	mu    sync.Mutex // guards index and views
+	index *Index
+	views []*Index // every Index made: they stay usable until Close
+}
+
+// OpenOptions say how to open a repository.
+type OpenOptions struct {
+	// Credential opens a key slot. It is required.
+	Credential seal.Credential
+	// CacheDir is the folder for the caches of all repositories. Empty means a throw-away
+	// cache, which costs time at every opening and forgets what the log looked like.
+	CacheDir string
+}
+
+// Open opens the repository in store. The error is ErrNoRepository, ErrWrongKey, a DamageError, or
+// one of package log's. The store is not closed with the Repository.
+func Open(ctx context.Context, store backends.Store, o OpenOptions) (*Repository, error) {
+	var config *Config
+	keys, err := openKeys(ctx, store, o.Credential, func(keys *seal.Keyring) (err error) {
+		config, err = loadConfig(ctx, store, keys)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return open(store, keys, config, o.CacheDir, func(seen log.Mark) (*log.Log, error) {
+		return log.Open(ctx, store, keys, seen)
+	})
+}
+
+func open(store backends.Store, keys *seal.Keyring, config *Config, cacheDir string, openLog func(log.Mark) (*log.Log, error)) (_ *Repository, err error) {
+	c, err := openCache(cacheDir, keys.RepoID())
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	seen, err := c.seen()
+	if err != nil {
+		return nil, err
+	}
+	l, err := openLog(seen)
+	if errors.Is(err, log.ErrRollback) {
+		return nil, fmt.Errorf("%w. If the repository was put back from a copy on purpose, remove %s and run kura again", err, c.seenPath())
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &Repository{
+		store: store, keys: keys, hasher: keys.BlobHasher(), config: config, log: l, cache: c,
+		segs: newSegmentCache(segmentCacheSize),
+	}
+	return r, r.remember()
+}
+
+// Close releases the caches. The store stays open.
+func (r *Repository) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for _, ix := range r.views {
+		errs = append(errs, ix.view.Close())
+	}
+	r.views, r.index = nil, nil
+	return errors.Join(append(errs, r.cache.close())...)
+}
+
+// remember notes how far the log goes, so that a later opening notices a rollback.
+func (r *Repository) remember() error {
+	st := r.log.State()
+	return r.cache.setSeen(log.Mark{N: st.N, Hash: st.Hash})
+}
+
+// Config is the repository's configuration.
+func (r *Repository) Config() Config { return *r.config }
+
+// Store is where the repository's objects are. Changing it goes past the protocol.
+func (r *Repository) Store() backends.Store { return r.store }
+
+// Keys is the keyring that the credential opened.
+func (r *Repository) Keys() *seal.Keyring { return r.keys }
+
+// Log is the repository's log.
+func (r *Repository) Log() *log.Log { return r.log }
+
+// State is the newest state known; Refresh looks for a newer one.
+func (r *Repository) State() *log.State { return r.log.State() }
+
+// Refresh folds what others have added to the log.
+func (r *Repository) Refresh(ctx context.Context) error {
+	if err := r.log.Refresh(ctx); err != nil {
+		return err
+	}
+	return r.remember()
+}
+
+// Commit adds an entry to the log; see [log.Log.Commit]. It is for forget and the collector;
+// snapshots are committed by a Session.
+func (r *Repository) Commit(ctx context.Context, build log.Build) (*log.State, error) {
+	st, err := r.log.Commit(ctx, build)
+	if err != nil {
+		return st, err
+	}
+	if err := r.remember(); err != nil {
+		return st, err
+	}
+	// A checkpoint that could not be written only makes the next opening slower.
+	_ = r.log.MaybeCheckpoint(ctx)
+	return st, nil
+}
+
+// BlobID names a blob.
+func (r *Repository) BlobID(t object.BlobType, plaintext []byte) object.BlobID {
+	return r.hasher.ID(t, plaintext)
+}

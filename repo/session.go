@@ -1,0 +1,424 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kura-backup/kura/index"
+	"github.com/kura-backup/kura/internal/clock"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/zst"
+	"github.com/kura-backup/kura/pack"
+	"github.com/kura-backup/kura/repo/log"
+	"github.com/kura-backup/kura/seal"
+)
+
+// SessionOptions say how a session stores blobs. The zero value is the default.
+type SessionOptions struct {
+	Compression Compression
+	Workers     int    // goroutines that compress and encrypt; 0 means one for each CPU
+	Host        string // written into the session's signs of life
+	DryRun      bool   // do all the work but write nothing; Commit is refused
+	Stream      bool   // the source can not be read again
+}
+
+// Compression is how segments are compressed.
+type Compression struct {
+	Off   bool
+	Level zst.Level
+}
+
+// Session is one writer's run: it stores blobs and makes at most one entry in the log. Save may be
+// called concurrently. A session ends with Commit, Continue or Abort; after the first error of the
+// store all later calls fail with it, and nothing can be committed.
+type Session struct {
+	r    *Repository
+	id   object.SessionID
+	opts SessionOptions
+	ix   *Index
+
+	ctx    context.Context // of the whole session; cancelled with the first error
+	cancel context.CancelCauseFunc
+
+	known     knownSet      // blobs that this session has stored, or is about to
+	adoptable *orphans      // packs of dead sessions
+	relied    []atomic.Bool // packs of ix that this session relies on, by number
+	inherited []object.Ref  // packs that the run's earlier sessions relied on or stored
+
+	groups  [2]group // small blobs that wait for company, by type
+	budget  *budget
+	jobs    chan *job
+	workers *errgroup.Group
+	packs   *packs
+	closed  atomic.Bool
+
+	added, stored atomic.Uint64
+}
+
+// NewSession begins a session on the newest state known.
+func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session, error) {
+	ix, err := r.Index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{r: r, id: newSessionID(), opts: o, ix: ix, relied: make([]atomic.Bool, ix.NumPacks())}
+	if s.opts.Workers <= 0 {
+		s.opts.Workers = runtime.GOMAXPROCS(0)
+	}
+	if s.adoptable, err = r.findOrphans(ctx, ix, o.DryRun); err != nil {
+		return nil, err
+	}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.budget = newBudget(inFlight)
+	if s.packs, err = newPacks(s); err != nil {
+		return nil, err
+	}
+	for i := range s.groups {
+		s.groups[i].t = object.BlobType(i + 1)
+	}
+	s.jobs = make(chan *job)
+	s.workers = new(errgroup.Group)
+	for range s.opts.Workers {
+		s.workers.Go(s.work)
+	}
+	return s, nil
+}
+
+// ID is the session's id, and the id of the snapshot that it will commit.
+func (s *Session) ID() object.SessionID { return s.id }
+
+// Index is the index that the session resolves blobs against.
+func (s *Session) Index() *Index { return s.ix }
+
+// fail ends the session with err, if it is the first.
+func (s *Session) fail(err error) error {
+	if err != nil {
+		s.cancel(err)
+	}
+	return s.err()
+}
+
+// err is the error that ended the session, or nil.
+func (s *Session) err() error {
+	if s.ctx.Err() == nil {
+		return nil
+	}
+	return context.Cause(s.ctx)
+}
+
+// Saved says what became of a blob.
+type Saved struct {
+	ID object.BlobID
+	// New reports whether this call stored the blob: neither the repository nor this session
+	// had it.
+	New bool
+}
+
+// Save stores data as a blob of type t unless the repository has it. It blocks while too much is in
+// flight. data may be reused when Save returns. done is called exactly once, from this goroutine or
+// another, when the blob's id is known; the blob is stored only when Commit has returned.
+func (s *Session) Save(t object.BlobType, data []byte, done func(Saved, error)) {
+	if err := s.err(); err != nil {
+		done(Saved{}, err)
+		return
+	}
+	if len(data) == 0 || len(data) > object.MaxBlobSize {
+		done(Saved{}, s.fail(fmt.Errorf("repo: a blob of %d bytes", len(data))))
+		return
+	}
+	if len(data) < pack.SmallBlob {
+		saved, err := s.saveSmall(t, data)
+		done(saved, err)
+		return
+	}
+	buf, err := s.budget.copy(s.ctx, data)
+	if err != nil {
+		done(Saved{}, err)
+		return
+	}
+	s.submit(&job{t: t, plain: buf, done: done})
+}
+
+// SaveNow stores a blob and waits for its id.
+func (s *Session) SaveNow(t object.BlobType, data []byte) (saved Saved, err error) {
+	ready := make(chan struct{})
+	s.Save(t, data, func(sv Saved, e error) {
+		saved, err = sv, e
+		close(ready)
+	})
+	<-ready
+	return saved, err
+}
+
+func (s *Session) saveSmall(t object.BlobType, data []byte) (Saved, error) {
+	id := s.r.hasher.ID(t, data)
+	if !s.claim(id) {
+		return Saved{ID: id}, nil
+	}
+	s.added.Add(uint64(len(data)))
+	g := &s.groups[t-1]
+	full, err := g.add(s, id, data)
+	if err != nil {
+		return Saved{}, err
+	}
+	if full != nil {
+		s.submit(full)
+	}
+	return Saved{ID: id, New: true}, s.err()
+}
+
+// Rely notes that the snapshot refers to a blob that was stored before, and reports whether the
+// repository has it. If it does not, the caller must store it.
+func (s *Session) Rely(id object.BlobID) bool {
+	if packNo, ok := s.ix.Has(id); ok {
+		if !s.relied[packNo].Load() { // spares the shared cache line
+			s.relied[packNo].Store(true)
+		}
+		return true
+	}
+	return s.known.has(id) || s.adoptable.adopt(id)
+}
+
+// claim resolves a blob by the rules of the protocol: it is in the index, and relied on; or in an
+// orphaned pack, which is adopted; or the caller must store it (true).
+func (s *Session) claim(id object.BlobID) bool {
+	return !s.Rely(id) && s.known.add(id)
+}
+
+// submit hands a segment to the workers.
+func (s *Session) submit(j *job) {
+	select {
+	case s.jobs <- j:
+	case <-s.ctx.Done():
+		j.finish(s, Saved{}, s.err())
+	}
+}
+
+// Stats are the bytes that a session has added so far: before compression, and as stored.
+type Stats struct {
+	Added  uint64
+	Stored uint64
+}
+
+// Stats returns what has been added so far. It may be called at any time.
+func (s *Session) Stats() Stats { return Stats{Added: s.added.Load(), Stored: s.stored.Load()} }
+
+// Blobs is how many blobs the session has stored: its memory grows with them.
+func (s *Session) Blobs() int { return s.known.len() }
+
+// drain waits until everything saved so far is in packs and, unless the session failed, uploaded.
+// No Save may be under way or follow.
+func (s *Session) drain() error {
+	if s.closed.Swap(true) {
+		return errors.New("repo: session used after its end")
+	}
+	for i := range s.groups {
+		if j := s.groups[i].take(); j != nil {
+			s.submit(j)
+		}
+	}
+	close(s.jobs)
+	s.fail(s.workers.Wait())
+	s.fail(s.packs.close())
+	return s.err()
+}
+
+// Abort ends the session without an entry. What it has uploaded can be adopted by a later one.
+func (s *Session) Abort() {
+	s.cancel(errors.New("repo: session was aborted"))
+	_ = s.drain() // the error is the one just set, or an earlier one that its caller has seen
+}
+
+// Flush waits until everything is uploaded, without committing, for dry runs.
+func (s *Session) Flush() error {
+	defer s.cancel(errors.New("repo: session has ended"))
+	return s.drain()
+}
+
+// CommitOptions say what to commit.
+type CommitOptions struct {
+	Manifest  *Manifest
+	Partial   bool
+	Run       object.SessionID   // the same for all sessions of a run
+	Supersede []object.SessionID // earlier partial snapshots of the run
+}
+
+// Commit uploads what is left and adds the snapshot to the log. When it returns nil the snapshot is
+// durable. ErrStale means that others collected what the session relied on: nothing is committed,
+// and the run has to be repeated in a new session. The session is over in any case.
+func (s *Session) Commit(c CommitOptions) (*Snapshot, error) {
+	defer s.cancel(errors.New("repo: session has ended"))
+	if err := s.drain(); err != nil {
+		return nil, err
+	}
+	if s.opts.DryRun {
+		return nil, errors.New("repo: a dry run can not be committed")
+	}
+	add, segments, err := s.uploadIndex()
+	if err != nil {
+		return nil, err
+	}
+	c.Manifest.Partial = 0
+	if c.Partial {
+		c.Manifest.Partial = 1
+	}
+	manifest, err := sealManifest(s.packs.secrets[object.TreeBlob], c.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	entry := &log.Entry{
+		Kind: log.KindSnapshot, Session: s.id, Clock: c.Manifest.End,
+		Manifest: manifest, Partial: c.Partial, Run: c.Run, Add: add, Index: segments,
+	}
+	st, err := s.r.Commit(s.ctx, func(_ context.Context, st *log.State) (*log.Entry, error) {
+		if err := s.check(st, add); err != nil {
+			return nil, err
+		}
+		e := *entry
+		for _, id := range c.Supersede {
+			if old := st.Snapshots[id]; old != nil && old.Live() {
+				e.Supersede = append(e.Supersede, id)
+			}
+		}
+		return &e, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Snapshot{ID: s.id, Manifest: *c.Manifest, Entry: st.Snapshots[s.id]}, nil
+}
+
+// check verifies, against the whole of st, that everything the snapshot relies on is there.
+func (s *Session) check(st *log.State, add []log.PackRef) error {
+	if !st.Open(s.id) {
+		return fmt.Errorf("%w: the session was idle for long and was revoked", ErrStale)
+	}
+	stale := func(ref object.Ref) error { return fmt.Errorf("%w: %v", ErrStale, ref) }
+	for n := range s.relied {
+		if s.relied[n].Load() {
+			if ref, _ := s.ix.Pack(uint32(n)); !st.Addable(ref.Ref) {
+				return stale(ref.Ref)
+			}
+		}
+	}
+	for _, ref := range s.inherited {
+		if !st.Addable(ref) {
+			return stale(ref)
+		}
+	}
+	for _, p := range add {
+		if !st.Addable(p.Ref) {
+			return stale(p.Ref)
+		}
+	}
+	return nil
+}
+
+// Continue begins the run's next session after a partial snapshot was committed: it goes on relying
+// on everything that this one relied on or stored.
+func (s *Session) Continue(ctx context.Context) (*Session, error) {
+	next, err := s.r.NewSession(ctx, s.opts)
+	if err != nil {
+		return nil, err
+	}
+	next.inherited = slices.Clone(s.inherited)
+	for n := range s.relied {
+		if s.relied[n].Load() {
+			ref, _ := s.ix.Pack(uint32(n))
+			next.inherited = append(next.inherited, ref.Ref)
+		}
+	}
+	for _, p := range s.addedPacks() {
+		next.inherited = append(next.inherited, p.Ref)
+	}
+	slices.SortFunc(next.inherited, object.Ref.Compare)
+	next.inherited = slices.Compact(next.inherited)
+	return next, nil
+}
+
+// addedPacks lists own and adopted packs.
+func (s *Session) addedPacks() []log.PackRef {
+	var out []log.PackRef
+	for _, p := range s.packs.finished() {
+		out = append(out, log.PackRef{Ref: p.ref, Size: p.size})
+	}
+	for _, p := range s.adoptable.adopted() {
+		out = append(out, log.PackRef{Ref: p.ref, Size: p.size})
+	}
+	return out
+}
+
+// uploadIndex stores index segments for every blob of every own and adopted pack.
+func (s *Session) uploadIndex() (add, segments []log.PackRef, err error) {
+	var seg index.Segment
+	all := append(s.packs.finished(), s.adoptable.adopted()...)
+	flush := func() error {
+		if len(seg.Blobs) == 0 {
+			return nil
+		}
+		refs, err := s.r.PutIndex(s.ctx, s.id, &seg)
+		segments = append(segments, refs...)
+		seg = index.Segment{}
+		return err
+	}
+	for _, p := range all {
+		n := 0
+		for i := range p.dir.Segments {
+			n += len(p.dir.Segments[i].IDs)
+		}
+		if len(seg.Blobs)+n > index.MaxBlobs {
+			if err := flush(); err != nil {
+				return nil, nil, err
+			}
+		}
+		if err := seg.AddPack(p.ref, p.size, p.dir); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := flush(); err != nil {
+		return nil, nil, err
+	}
+	return s.addedPacks(), segments, nil
+}
+
+// PutIndex stores an index segment, in several objects if it is too large for one.
+func (r *Repository) PutIndex(ctx context.Context, sid object.SessionID, seg *index.Segment) ([]log.PackRef, error) {
+	parts, err := seg.Split(index.MaxBlobs)
+	if err != nil {
+		return nil, err
+	}
+	var refs []log.PackRef
+	for _, part := range parts {
+		obj, err := index.Encode(r.keys, part)
+		if err != nil {
+			return nil, err
+		}
+		ref := object.Ref{Class: object.Index, Session: sid, Hash: object.Sum(obj)}
+		if err := putObject(ctx, r.store, ref.Name(), obj); err != nil {
+			return nil, err
+		}
+		refs = append(refs, log.PackRef{Ref: ref, Size: int64(len(obj))})
+	}
+	return refs, nil
+}
+
+// kindOf says which secret encrypts blobs of type t.
+func kindOf(t object.BlobType) seal.Kind {
+	if t == object.TreeBlob {
+		return seal.Meta
+	}
+	return seal.Data
+}
+
+// now is the time that entries carry, ns since 1970.
+func now() int64 { return clock.Now().UnixNano() }
+
+// coin is a fair coin that an observer of pack contents can not predict.
+func coin(rng *rand.ChaCha8) int { return int(rng.Uint64() & 1) }

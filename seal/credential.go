@@ -1,0 +1,144 @@
+package seal
+
+import (
+	"bytes"
+	"crypto/hpke"
+	"crypto/subtle"
+	"fmt"
+	"slices"
+
+	"golang.org/x/crypto/argon2"
+
+	"github.com/kura-backup/kura/internal/object"
+)
+
+// Cost is the cost of trying a passphrase.
+type Cost struct {
+	Time    uint32 // passes
+	Memory  uint32 // KiB
+	Threads uint32
+}
+
+// DefaultCost is what new passphrase slots should have.
+var DefaultCost = Cost{Time: 3, Memory: 64 << 10, Threads: 4}
+
+// maxCost bounds what a stored object can make a reader spend.
+var maxCost = Cost{Time: 16, Memory: 1 << 20, Threads: 64}
+
+func (c Cost) check() error {
+	if c.Time == 0 || c.Memory == 0 || c.Threads == 0 ||
+		c.Time > maxCost.Time || c.Memory > maxCost.Memory || c.Threads > maxCost.Threads {
+		return fmt.Errorf("passphrase cost t=%d m=%d p=%d is out of bounds", c.Time, c.Memory, c.Threads)
+	}
+	return nil
+}
+
+// Credential opens slots: [Passphrase], [KeyFile], [RecipientKey], or for sealing only
+// [Recipient]. Credentials are immutable, safe for concurrent use, and do not show themselves
+// when printed.
+type Credential interface {
+	fmt.Formatter
+
+	// seal returns the clear part of a new slot with the given salt, and its secret.
+	seal(salt *[saltSize]byte, cost Cost) (*slotClear, [secretSize]byte, error)
+
+	// open returns the secret of a stored slot, or ErrWrongKey.
+	open(salt *[saltSize]byte, clear *slotClear) ([secretSize]byte, error)
+}
+
+var errNotThisSlot = fmt.Errorf("%w: slot is for another credential", ErrWrongKey)
+
+type passphrase struct{ bytes []byte }
+
+// Passphrase is a credential that a person remembers.
+func Passphrase(p []byte) Credential { return &passphrase{bytes: bytes.Clone(p)} }
+
+func (p *passphrase) secret(salt *[saltSize]byte, c Cost) [secretSize]byte {
+	return [secretSize]byte(argon2.IDKey(p.bytes, salt[:], c.Time, c.Memory, uint8(c.Threads), secretSize))
+}
+
+func (p *passphrase) seal(salt *[saltSize]byte, cost Cost) (*slotClear, [secretSize]byte, error) {
+	if err := cost.check(); err != nil {
+		return nil, [secretSize]byte{}, fmt.Errorf("seal: %w", err)
+	}
+	clear := &slotClear{Kind: passphraseSlot, Time: cost.Time, Memory: cost.Memory, Threads: cost.Threads}
+	return clear, p.secret(salt, cost), nil
+}
+
+func (p *passphrase) open(salt *[saltSize]byte, clear *slotClear) ([secretSize]byte, error) {
+	if clear.Kind != passphraseSlot {
+		return [secretSize]byte{}, errNotThisSlot
+	}
+	cost := Cost{Time: clear.Time, Memory: clear.Memory, Threads: clear.Threads}
+	if err := cost.check(); err != nil {
+		return [secretSize]byte{}, damaged(object.Slot, "%v", err)
+	}
+	return p.secret(salt, cost), nil
+}
+
+func (p *passphrase) Format(s fmt.State, _ rune) { fmt.Fprint(s, "passphrase") }
+
+type keyFile struct{ secret [secretSize]byte }
+
+// KeyFile is the secret in a key file (see [DecodeKeyFile]).
+func KeyFile(secret [32]byte) Credential { return &keyFile{secret: secret} }
+
+func (f *keyFile) tag(salt *[saltSize]byte) []byte {
+	return derive(f.secret[:], salt[:], "kura/0 keyfile tag", 16)
+}
+
+func (f *keyFile) seal(salt *[saltSize]byte, _ Cost) (*slotClear, [secretSize]byte, error) {
+	return &slotClear{Kind: keyFileSlot, Tag: f.tag(salt)}, f.secret, nil
+}
+
+func (f *keyFile) open(salt *[saltSize]byte, clear *slotClear) ([secretSize]byte, error) {
+	if clear.Kind != keyFileSlot || subtle.ConstantTimeCompare(clear.Tag, f.tag(salt)) != 1 {
+		return [secretSize]byte{}, errNotThisSlot
+	}
+	return f.secret, nil
+}
+
+func (f *keyFile) Format(s fmt.State, _ rune) { fmt.Fprint(s, "key file") }
+
+var slotInfo = []byte("kura/0 slot")
+
+// recipient is a public key; private is nil in one that can only seal.
+type recipient struct {
+	public  hpke.PublicKey
+	private hpke.PrivateKey
+}
+
+// RecipientKey is the private key of a recipient. Its KEM must be MLKEM768X25519.
+func RecipientKey(private hpke.PrivateKey) Credential {
+	return &recipient{public: private.PublicKey(), private: private}
+}
+
+// Recipient is the public key of a recipient: it seals slots and opens none. Its KEM must be
+// MLKEM768X25519.
+func Recipient(public hpke.PublicKey) Credential { return &recipient{public: public} }
+
+func (r *recipient) hash() []byte {
+	h := object.Sum(r.public.Bytes())
+	return h[:]
+}
+
+func (r *recipient) seal(_ *[saltSize]byte, _ Cost) (*slotClear, [secretSize]byte, error) {
+	secret := random32()
+	if r.public.KEM().ID() != kem.ID() {
+		return nil, secret, fmt.Errorf("seal: recipient key of another kind: KEM %#04x", r.public.KEM().ID())
+	}
+	sealed, err := hpkeSeal(r.public, slotInfo, secret[:])
+	if err != nil {
+		return nil, secret, fmt.Errorf("seal: slot: %w", err)
+	}
+	return &slotClear{Kind: recipientSlot, Sealed: sealed, Recipient: r.hash()}, secret, nil
+}
+
+func (r *recipient) open(_ *[saltSize]byte, clear *slotClear) ([secretSize]byte, error) {
+	if clear.Kind != recipientSlot || r.private == nil || !slices.Equal(clear.Recipient, r.hash()) {
+		return [secretSize]byte{}, errNotThisSlot
+	}
+	return hpkeOpen(r.private, slotInfo, clear.Sealed)
+}
+
+func (r *recipient) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "recipient %x", r.hash()[:8]) }

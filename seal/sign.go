@@ -1,0 +1,71 @@
+package seal
+
+import (
+	"crypto/ed25519"
+	"fmt"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
+)
+
+// Signer is someone whose signatures count, and for what.
+type Signer struct {
+	ID     [8]byte
+	Role   Role
+	Public ed25519.PublicKey
+}
+
+// SignerID returns the id of a public signing key.
+func SignerID(public ed25519.PublicKey) [8]byte {
+	h := object.Sum(public)
+	return [8]byte(h[:8])
+}
+
+// Signers are the known signers by their ids. Reading it concurrently is safe.
+type Signers map[[8]byte]Signer
+
+// Add makes the holder of a public key a signer with the given role.
+func (s Signers) Add(role Role, public ed25519.PublicKey) {
+	id := SignerID(public)
+	s[id] = Signer{ID: id, Role: role, Public: public}
+}
+
+type wireBody struct {
+	Signer    [8]byte  `cbor:"1,keyasint"`
+	Payload   []byte   `cbor:"2,keyasint"`
+	Signature [64]byte `cbor:"3,keyasint"`
+}
+
+func signedMessage(class object.Class, binding, payload []byte) []byte {
+	msg := append([]byte("kura/0 sign "+class.String()), 0)
+	msg = append(msg, binding...)
+	return append(msg, payload...)
+}
+
+// SignBody returns payload with the signature of the keyring's role, bound to the class and
+// the place of the object that will hold it.
+func (k *Keyring) SignBody(class object.Class, binding, payload []byte) ([]byte, error) {
+	w := wireBody{Signer: SignerID(k.own.public), Payload: payload}
+	copy(w.Signature[:], ed25519.Sign(k.own.private, signedMessage(class, binding, payload)))
+	return wire.Marshal(&w)
+}
+
+// VerifyBody returns the payload of a signed body and who signed it. If the signer is not
+// among signers it returns the payload, with a Signer that has no more than its ID, and
+// [ErrUnknownSigner]: nothing is known about such a payload's truth. A signature that does
+// not verify is [ErrDamaged].
+func VerifyBody(class object.Class, binding, body []byte, signers Signers) ([]byte, Signer, error) {
+	var w wireBody
+	if err := unmarshal(body, &w); err != nil {
+		return nil, Signer{}, fmt.Errorf("signed body of a %s object: %w", class, err)
+	}
+	who, ok := signers[w.Signer]
+	if !ok {
+		return w.Payload, Signer{ID: w.Signer}, fmt.Errorf("%w: %x", ErrUnknownSigner, w.Signer)
+	}
+	if len(who.Public) != ed25519.PublicKeySize ||
+		!ed25519.Verify(who.Public, signedMessage(class, binding, w.Payload), w.Signature[:]) {
+		return nil, Signer{}, damaged(class, "signature of %x does not verify", w.Signer)
+	}
+	return w.Payload, who, nil
+}

@@ -1,0 +1,130 @@
+package seal
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"testing"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
+)
+
+func TestSignBody_EveryRole_IsVerifiedByEveryRole(t *testing.T) {
+	owner := fixedKeyring(t)
+	binding := BindLog(testRepo, 1, object.Hash{})
+	for _, role := range []Role{Writer, Maintainer, Owner} {
+		k := stored(t, subset(t, owner, role))
+		body, err := k.SignBody(object.LogEntry, binding, []byte("payload"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload, who, err := VerifyBody(object.LogEntry, binding, body, stored(t, subset(t, owner, Writer)).Signers())
+		if err != nil || string(payload) != "payload" || who.Role != role {
+			t.Fatalf("%s: %q %v %v", role, payload, who, err)
+		}
+		if gotRole, id := k.Signer(); gotRole != who.Role || id != who.ID || id != SignerID(who.Public) {
+			t.Fatalf("%s: signer %x, key of %x", role, id, who.ID)
+		}
+	}
+}
+
+func TestSignBody_Message_IsThatOfTheFormat(t *testing.T) {
+	k := fixedKeyring(t)
+	body, err := k.SignBody(object.Checkpoint, BindCheckpoint(testRepo, 1), []byte("payload"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := k.signing[2].public
+	if !bytes.HasPrefix(body, []byte{0xa3, 1, 0x48}) || !bytes.Equal(body[12:20], append([]byte{0x47}, "payload"...)) {
+		t.Fatalf("body %x", body)
+	}
+	message := "kura/0 sign checkpoint\x00test repository!\x01\x00\x00\x00\x00\x00\x00\x00payload"
+	if !ed25519.Verify(public, []byte(message), body[len(body)-64:]) {
+		t.Fatal("signature of another message")
+	}
+	if hash := object.Sum(public); !bytes.Equal(body[3:11], hash[:8]) {
+		t.Fatalf("signer %x", body[3:11])
+	}
+}
+
+func TestVerifyBody_AnyFlippedBit_IsAnError(t *testing.T) {
+	k := fixedKeyring(t)
+	binding := BindRepo(testRepo)
+	body, err := k.SignBody(object.Config, binding, []byte("payload"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	everyBit(body, func(where string, flipped []byte) {
+		_, who, err := VerifyBody(object.Config, binding, flipped, k.Signers())
+		if !isOurs(err) || who.Role != 0 {
+			t.Errorf("%s: %v, %v", where, who, err)
+		}
+	})
+}
+
+func TestVerifyBody_AtAnotherPlaceOrClass_IsDamaged(t *testing.T) {
+	k := fixedKeyring(t)
+	prev := object.Hash{3}
+	body, err := k.SignBody(object.LogEntry, BindLog(testRepo, 5, prev), []byte("payload"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, check := range map[string]struct {
+		class   object.Class
+		binding []byte
+	}{
+		"class":    {object.Checkpoint, BindLog(testRepo, 5, prev)},
+		"number":   {object.LogEntry, BindLog(testRepo, 6, prev)},
+		"previous": {object.LogEntry, BindLog(testRepo, 5, object.Hash{})},
+		"binding":  {object.LogEntry, nil},
+	} {
+		if payload, who, err := VerifyBody(check.class, check.binding, body, k.Signers()); !errors.Is(err, ErrDamaged) || payload != nil || who.Role != 0 {
+			t.Errorf("another %s: %q %v %v", name, payload, who, err)
+		}
+	}
+}
+
+func TestVerifyBody_UnknownSigner_GivesThePayloadAndSaysSo(t *testing.T) {
+	k := fixedKeyring(t)
+	stranger, err := NewKeyring(testRepo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := stranger.SignBody(object.LogEntry, nil, []byte("payload"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, who, err := VerifyBody(object.LogEntry, nil, body, k.Signers())
+	_, id := stranger.Signer()
+	if !errors.Is(err, ErrUnknownSigner) || errors.Is(err, ErrDamaged) || string(payload) != "payload" {
+		t.Fatalf("%q %v", payload, err)
+	}
+	if who.ID != id || who.Role != 0 || who.Public != nil {
+		t.Fatalf("an unknown signer is %+v", who)
+	}
+	// Naming a known signer does not help the stranger.
+	var w wireBody
+	if err := wire.Unmarshal(body, &w); err != nil {
+		t.Fatal(err)
+	}
+	_, w.Signer = k.Signer()
+	if body, err = wire.Marshal(&w); err != nil {
+		t.Fatal(err)
+	}
+	if _, who, err := VerifyBody(object.LogEntry, nil, body, k.Signers()); !errors.Is(err, ErrDamaged) || who.Role != 0 {
+		t.Fatalf("a forgery: %v %v", who, err)
+	}
+}
+
+func TestVerifyBody_SignerWithoutAKey_IsDamaged(t *testing.T) {
+	k := fixedKeyring(t)
+	body, err := k.SignBody(object.LogEntry, nil, []byte("payload"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	role, id := k.Signer()
+	if _, _, err := VerifyBody(object.LogEntry, nil, body, Signers{id: {ID: id, Role: role}}); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("got %v", err)
+	}
+}
