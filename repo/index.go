@@ -58,14 +58,17 @@ func (r *Repository) Index(ctx context.Context) (*Index, error) {
 		return r.index, nil
 	}
 	ix, err := r.makeIndex(ctx, st)
-	if missing := (*DamageError)(nil); errors.As(err, &missing) && errors.Is(err, backends.ErrNotExist) {
-		// A collector may have replaced the segment since: read the log again, once.
+	for errors.Is(err, backends.ErrNotExist) {
+		// A collector may have replaced the segment since: look at the log again, as often as it moves.
 		if rerr := r.log.Refresh(ctx); rerr != nil {
 			return nil, rerr
 		}
-		if st = r.log.State(); st != nil {
-			ix, err = r.makeIndex(ctx, st)
+		newer := r.log.State()
+		if newer == st {
+			break
 		}
+		st = newer
+		ix, err = r.makeIndex(ctx, st)
 	}
 	if err != nil {
 		return nil, err

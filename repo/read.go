@@ -16,25 +16,23 @@ import (
 // they were written costs one fetch for each segment.
 func (r *Repository) LoadBlob(ctx context.Context, t object.BlobType, id object.BlobID) ([]byte, error) {
 	ix, err := r.Index(ctx)
-	if err != nil {
-		return nil, err
+	for err == nil {
+		var data []byte
+		data, err = r.loadFrom(ctx, ix, t, id)
+		if err == nil || !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, ErrNotFound) {
+			return data, err
+		}
+		// A collector may have moved the blob since: look at the log again, as often as it moves.
+		if rerr := r.Refresh(ctx); rerr != nil {
+			return nil, rerr
+		}
+		newer, ierr := r.Index(ctx)
+		if ierr == nil && newer == ix {
+			return nil, err
+		}
+		ix, err = newer, ierr
 	}
-	data, err := r.loadFrom(ctx, ix, t, id)
-	if err == nil || !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, ErrNotFound) {
-		return data, err
-	}
-	// A collector may have moved the blob since: read the log again, once.
-	if err := r.Refresh(ctx); err != nil {
-		return nil, err
-	}
-	newer, ierr := r.Index(ctx)
-	if ierr != nil {
-		return nil, ierr
-	}
-	if newer == ix {
-		return nil, err
-	}
-	return r.loadFrom(ctx, newer, t, id)
+	return nil, err
 }
 
 func (r *Repository) loadFrom(ctx context.Context, ix *Index, t object.BlobType, id object.BlobID) ([]byte, error) {

@@ -128,10 +128,9 @@ func (r *Repository) Commit(ctx context.Context, build log.Build) (*log.State, e
 	if err != nil {
 		return st, err
 	}
-	if err := r.remember(); err != nil {
-		return st, err
-	}
-	// A checkpoint that could not be written only makes the next opening slower.
+	// The entry is in the log. Without the mark in the cache a rollback may go unnoticed once, without
+	// the checkpoint the next opening takes longer: neither makes the commit a failure.
+	_ = r.remember()
 	_ = r.log.MaybeCheckpoint(ctx)
 	return st, nil
 }

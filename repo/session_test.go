@@ -2,9 +2,17 @@ package repo_test
 
 import (
 	"bytes"
+	"errors"
+	"strings"
 	"testing"
 
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/backends/fault"
+	"github.com/kura-backup/kura/backends/mem"
+	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/seal"
 )
 
 func TestSession_CommittedBlobs_ReadBackByAnotherClient(t *testing.T) {
@@ -35,5 +43,195 @@ func TestSession_SameBlobsAgain_StoreOnlyALogEntry(t *testing.T) {
 	after := testrepo.Names(t, store, "")
 	if len(after) != len(before)+1 {
 		t.Fatalf("objects before: %q\nafter: %q", before, after)
+	}
+}
+
+// TestSession_WithAWritersKey_BacksUpAndCanNotRead makes a repository's second key slot hold a writer's
+// keyring, as a host has it that is not trusted with the backups of others.
+func TestSession_WithAWritersKey_BacksUpAndCanNotRead(t *testing.T) {
+	r, store := testrepo.New(t)
+	old := testrepo.CommitFile(t, r, []byte("secret"))
+	writerKeys, err := r.Keys().Subset(seal.Writer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credential := seal.KeyFile([32]byte{9})
+	slot, err := seal.SealSlot(writerKeys, credential, seal.DefaultCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Put(t.Context(), object.SlotName("0123456789abcdef", false), slot); err != nil {
+		t.Fatal(err)
+	}
+	writer, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+
+	snap := testrepo.CommitFile(t, writer, []byte("secret"), testrepo.Random(1, 1<<20))
+	if _, err := writer.Snapshots(t.Context()); !errors.Is(err, seal.ErrNoKey) {
+		t.Errorf("a writer's key lists snapshots: %v", err)
+	}
+	if _, err := writer.LoadTree(t.Context(), object.BlobID(snap.Root)); !errors.Is(err, seal.ErrNoKey) {
+		t.Errorf("a writer's key reads trees: %v", err)
+	}
+	if _, err := writer.Forget(t.Context(), []object.SessionID{old.ID}); err == nil {
+		t.Error("a writer's key forgets")
+	}
+	if err := r.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := testrepo.ReadFile(t, r, snap); err != nil || len(got) != 6+1<<20 {
+		t.Errorf("the owner reads %d bytes of what the writer wrote: %v", len(got), err)
+	}
+}
+
+func TestOpen_WrongKey_SaysSo(t *testing.T) {
+	_, store := testrepo.New(t)
+	_, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: seal.KeyFile([32]byte{7})})
+	if !errors.Is(err, repo.ErrWrongKey) {
+		t.Error(err)
+	}
+}
+
+func TestOpen_NothingThere_IsNoRepository(t *testing.T) {
+	_, err := repo.Open(t.Context(), mem.New(), repo.OpenOptions{Credential: testrepo.Credential})
+	if !errors.Is(err, repo.ErrNoRepository) {
+		t.Error(err)
+	}
+}
+
+func TestOpen_FirstCopiesLost_UsesTheSecond(t *testing.T) {
+	r, store := testrepo.New(t)
+	snap := testrepo.CommitFile(t, r, []byte("x"))
+	for _, name := range testrepo.Names(t, store, "") {
+		switch {
+		case name == object.ConfigName:
+			store.Tamper(name, []byte("garbage"))
+		case strings.HasPrefix(name, object.KeysPrefix) && !strings.HasSuffix(name, ".copy"):
+			store.Tamper(name, nil)
+		}
+	}
+	if got, err := testrepo.ReadFile(t, testrepo.Open(t, store), snap); err != nil || string(got) != "x" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestInit_Twice_IsRefused(t *testing.T) {
+	_, store := testrepo.New(t)
+	_, err := repo.Init(t.Context(), store, repo.InitOptions{Credential: testrepo.Credential})
+	if !errors.Is(err, repo.ErrExists) {
+		t.Error(err)
+	}
+}
+
+// TestInit_CutOffAnywhere_CanBeRunAgain ends init at each of its puts, before it and after it.
+func TestInit_CutOffAnywhere_CanBeRunAgain(t *testing.T) {
+	count := fault.New(mem.New())
+	testrepo.Init(t, count)
+	puts := count.Count(fault.Put, "")
+	if puts < 5 {
+		t.Fatalf("%d puts", puts)
+	}
+	for n := 1; n <= puts; n++ {
+		for name, rule := range map[string]fault.Rule{
+			"before": fault.On(fault.Put).Nth(n).Before(fault.ErrDead).Die(),
+			"after":  fault.On(fault.Put).Nth(n).After(fault.ErrDead).Die(),
+		} {
+			inner := mem.New()
+			dying := fault.New(inner)
+			dying.Inject(rule)
+			if _, err := repo.Init(t.Context(), dying, repo.InitOptions{Credential: testrepo.Credential, CacheDir: t.TempDir()}); err == nil {
+				t.Fatalf("init survived put %d", n)
+			}
+			if name == "after" && n == puts {
+				testrepo.Open(t, inner) // nothing was left to do
+				continue
+			}
+			r := testrepo.Init(t, inner)
+			snap := testrepo.CommitFile(t, r, []byte("x"))
+			if got, err := testrepo.ReadFile(t, testrepo.Open(t, inner), snap); err != nil || string(got) != "x" {
+				t.Errorf("cut off %s put %d: %q, %v", name, n, got, err)
+			}
+		}
+	}
+}
+
+// TestCommit_DiesAtAnyPut_OlderSnapshotsStayAndTheNextWorks ends a backup at each of its puts.
+func TestCommit_DiesAtAnyPut_OlderSnapshotsStayAndTheNextWorks(t *testing.T) {
+	r, store := testrepo.New(t)
+	first := testrepo.CommitFile(t, r, []byte("first"), testrepo.Random(1, 300<<10))
+	large := 16 << 20 // more than one data pack
+	if testing.Short() {
+		large = 1 << 20
+	}
+	second := [][]byte{[]byte("second"), testrepo.Random(2, large), testrepo.Random(3, 400<<10)}
+	run := func(s backends.Store) (*repo.Snapshot, error) {
+		client, err := repo.Open(t.Context(), s, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: t.TempDir()})
+		if err != nil {
+			return nil, err
+		}
+		defer client.Close()
+		session, err := client.NewSession(t.Context(), repo.SessionOptions{})
+		if err != nil {
+			return nil, err
+		}
+		m, err := testrepo.TryManifest(session, second...)
+		if err != nil {
+			session.Abort()
+			return nil, err
+		}
+		return session.Commit(repo.CommitOptions{Manifest: m})
+	}
+	count := fault.New(store.Clone())
+	if _, err := run(count); err != nil {
+		t.Fatal(err)
+	}
+	puts := count.Count(fault.Put, "")
+	for n := 1; n <= puts; n++ {
+		for _, rule := range []fault.Rule{
+			fault.On(fault.Put).Nth(n).Before(fault.ErrDead).Die(),
+			fault.On(fault.Put).Nth(n).After(fault.ErrDead).Die(),
+		} {
+			inner := store.Clone()
+			dying := fault.New(inner)
+			dying.Inject(rule)
+			if _, err := run(dying); err == nil && n < puts {
+				t.Errorf("committed in spite of dying at put %d", n)
+			}
+			client := testrepo.Open(t, inner)
+			if got, err := testrepo.ReadFile(t, client, first); err != nil || len(got) != 5+300<<10 {
+				t.Fatalf("died at put %d: the first snapshot has %d bytes: %v", n, len(got), err)
+			}
+			snap, err := run(inner)
+			if err != nil {
+				t.Fatalf("died at put %d: the next backup: %v", n, err)
+			}
+			if got, err := testrepo.ReadFile(t, testrepo.Open(t, inner), snap); err != nil || !bytes.Equal(got, bytes.Join(second, nil)) {
+				t.Fatalf("died at put %d: the next backup reads back wrong: %v", n, err)
+			}
+		}
+	}
+	t.Logf("%d puts, each died at twice", puts)
+}
+
+func TestSession_StoreFails_NothingCanBeCommitted(t *testing.T) {
+	_, store := testrepo.New(t)
+	full := &backends.Error{Op: "put", Kind: backends.Permanent, Err: errors.New("no space left")}
+	failing := fault.New(store)
+	r := testrepo.Open(t, failing)
+	failing.Inject(fault.On(fault.Put).Prefix(object.DataPrefix).Before(full)) // once
+	s, err := r.NewSession(t.Context(), repo.SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &repo.Manifest{Root: make([]byte, 32)}
+	s.Save(object.DataBlob, testrepo.Random(1, 1<<20), func(repo.Saved, error) {})
+	if _, err := s.Commit(repo.CommitOptions{Manifest: m}); !errors.Is(err, full) {
+		t.Errorf("commit after a failed upload: %v", err)
+	}
+	if st := testrepo.Open(t, store).State(); len(st.Snapshots) != 0 {
+		t.Error("a snapshot was committed")
 	}
 }

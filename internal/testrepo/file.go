@@ -26,18 +26,30 @@ func CommitFile(t testing.TB, r *repo.Repository, chunks ...[]byte) *repo.Snapsh
 // Manifest saves a file like CommitFile and returns a manifest for it.
 func Manifest(t testing.TB, s *repo.Session, chunks ...[]byte) *repo.Manifest {
 	t.Helper()
-	node := tree.Node{Name: "f", Type: tree.File, Mode: 0o644}
-	for i, id := range Save(t, s, object.DataBlob, chunks...) {
-		n := int64(len(chunks[i]))
-		node.Content.Append(tree.Extent{Kind: tree.Data, ID: id, Length: n})
-		node.Size += n
-	}
-	page, err := tree.EncodePage(&tree.Page{Kind: tree.Leaf, Nodes: []tree.Node{node}})
+	m, err := TryManifest(s, chunks...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := Save(t, s, object.TreeBlob, page)[0]
-	return &repo.Manifest{Time: 1, Host: "h", Paths: [][]byte{[]byte("/f")}, Root: root[:]}
+	return m
+}
+
+// TryManifest is Manifest for tests in which saving may fail.
+func TryManifest(s *repo.Session, chunks ...[]byte) (*repo.Manifest, error) {
+	node := tree.Node{Name: "f", Type: tree.File, Mode: 0o644}
+	for _, c := range chunks {
+		saved, err := s.SaveNow(object.DataBlob, c)
+		if err != nil {
+			return nil, err
+		}
+		node.Content.Append(tree.Extent{Kind: tree.Data, ID: saved.ID, Length: int64(len(c))})
+		node.Size += int64(len(c))
+	}
+	page, err := tree.EncodePage(&tree.Page{Kind: tree.Leaf, Nodes: []tree.Node{node}})
+	if err != nil {
+		return nil, err
+	}
+	root, err := s.SaveNow(object.TreeBlob, page)
+	return &repo.Manifest{Time: 1, Host: "h", Paths: [][]byte{[]byte("/f")}, Root: root.ID[:]}, err
 }
 
 // ReadFile reads the file that CommitFile wrote.

@@ -178,5 +178,10 @@ func tryCommit(t testing.TB, r *repo.Repository, pool [][]byte, chunks []int) (*
 	for i, c := range chunks {
 		data[i] = pool[c]
 	}
-	return s.Commit(repo.CommitOptions{Manifest: testrepo.Manifest(t, s, data...)})
+	m, err := testrepo.TryManifest(s, data...)
+	if err != nil {
+		s.Abort()
+		return nil, err
+	}
+	return s.Commit(repo.CommitOptions{Manifest: m})
 }

@@ -94,9 +94,12 @@ func TestRun_AllForgotten_LeavesNoPackAndNoIndex(t *testing.T) {
 
 func TestRun_SharedBlobs_SurviveByBeingCarried(t *testing.T) {
 	r, store := testrepo.New(t)
-	shared, own := testrepo.Random(1, 300<<10), testrepo.Random(2, 6<<20)
-	small := []byte("in a group with others")
-	first := testrepo.CommitFile(t, r, own, shared, small, []byte("dead"))
+	shared, small := testrepo.Random(1, 300<<10), []byte("in a group with others")
+	chunks := [][]byte{shared, small, []byte("dead")}
+	for i := range 16 { // chunks go to either of two packs: some are beside what is shared
+		chunks = append(chunks, testrepo.Random(uint64(2+i), 400<<10))
+	}
+	first := testrepo.CommitFile(t, r, chunks...)
 	second := testrepo.CommitFile(t, r, shared, small)
 	forget(t, r, first)
 	res := prune(t, r)
