@@ -148,7 +148,8 @@ func withoutHoles(in []extent) []extent {
 func diff(t interface {
 	Helper()
 	Fatalf(string, ...any)
-}, what string, got, want []extent) {
+}, what string, got, want []extent,
+) {
 	t.Helper()
 	for i := range max(len(got), len(want)) {
 		if i >= len(got) || i >= len(want) || got[i] != want[i] {

@@ -120,8 +120,19 @@ func TestOpenSlot_HostileCost_IsRefusedBeforeAnyWork(t *testing.T) {
 	const most = 1<<32 - 1
 	p := Passphrase([]byte("p"))
 	for _, cost := range []Cost{
-		{17, 8, 1}, {1, 1<<20 + 1, 1}, {1, 8, 65}, {0, 8, 1}, {1, 0, 1}, {1, 8, 0},
-		{most, 8, 1}, {1, most, 1}, {1, 8, most}, {most, most, most}, {1, 8, 256}, {1, 8, 257}, {},
+		{17, 8, 1},
+		{1, 1<<20 + 1, 1},
+		{1, 8, 65},
+		{0, 8, 1},
+		{1, 0, 1},
+		{1, 8, 0},
+		{most, 8, 1},
+		{1, most, 1},
+		{1, 8, most},
+		{most, most, most},
+		{1, 8, 256},
+		{1, 8, 257},
+		{},
 	} {
 		slot := hostileSlot(t, &slotClear{Kind: passphraseSlot, Time: cost.Time, Memory: cost.Memory, Threads: cost.Threads})
 		var err error

@@ -161,7 +161,8 @@ func makeVectors(t *testing.T) *vectors {
 		v.Bodies = append(v.Bodies, bodyVector{object.LogEntry, role, binding, "payload", body})
 	}
 	for _, b := range []blobVector{
-		{Type: object.DataBlob, Plain: "a", Repeat: 1}, {Type: object.TreeBlob, Plain: "a", Repeat: 1},
+		{Type: object.DataBlob, Plain: "a", Repeat: 1},
+		{Type: object.TreeBlob, Plain: "a", Repeat: 1},
 		{Type: object.DataBlob, Plain: "kura", Repeat: 50000},
 	} {
 		b.ID = owner.BlobHasher().ID(b.Type, bytes.Repeat([]byte(b.Plain), b.Repeat)).String()

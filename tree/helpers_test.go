@@ -216,7 +216,8 @@ func drawTime(t *rapid.T) tree.Time {
 	}
 	return tree.MakeTime(
 		rapid.OneOf(rapid.Int64(), rapid.Int64Range(-300, 300)).Draw(t, "s"),
-		rapid.OneOf(rapid.Just(uint32(0)), rapid.Uint32Range(0, 999_999_999)).Draw(t, "ns"))
+		rapid.OneOf(rapid.Just(uint32(0)), rapid.Uint32Range(0, 999_999_999)).Draw(t, "ns"),
+	)
 }
 
 func drawExtent(t *rapid.T) tree.Extent {

@@ -296,7 +296,7 @@ func TestEncodePage_TextThatIsNotUTF8_IsMended(t *testing.T) {
 }
 
 func TestTime_EpochIsNotUnknown(t *testing.T) {
-	if (tree.MakeTime(0, 0).IsZero()) || !(tree.Time{}).IsZero() {
+	if tree.MakeTime(0, 0).IsZero() || !(tree.Time{}).IsZero() {
 		t.Error("the first second of 1970 and the unknown time are mixed up")
 	}
 	if got := tree.MakeTime(-1, 5).Time().UnixNano(); got != -999_999_995 {
@@ -349,7 +349,9 @@ func goldenPages() []goldenPage {
 		)},
 		{"xattrs small and large", leaf(tree.Node{Name: "x", Type: tree.FIFO, XAttrs: []tree.XAttr{
 			{Name: "security.capability", Value: []byte{1, 0, 0, 2, 0, 0x20, 0, 0}},
-			{Name: "user.empty"}, {Name: "user.large", Blob: fixed(8)}, {Name: "user.limit", Value: bytes.Repeat([]byte{0xAA}, 256)},
+			{Name: "user.empty"},
+			{Name: "user.large", Blob: fixed(8)},
+			{Name: "user.limit", Value: bytes.Repeat([]byte{0xAA}, 256)},
 		}})},
 		{"names that are not UTF-8", leaf(
 			tree.Node{Name: "\x01\n", Type: tree.Socket}, tree.Node{Name: "\xc3\x28", Type: tree.Socket}, tree.Node{Name: "\xff\xfe", Type: tree.Socket},

@@ -203,9 +203,18 @@ func inside(pkg, name string, r rule) bool {
 // TestForbidden_KnowsOffenders shows that the rules bite.
 func TestForbidden_KnowsOffenders(t *testing.T) {
 	for _, c := range []struct{ pkg, imports string }{
-		{"pack", "os"}, {"tree", module + "backends/local"}, {"backends/local", module + "seal"}, {"chunk", "github.com/zeebo/blake3"},
-		{"repo", module + "backup"}, {"repo/log", module + "tree"}, {"repo/model", module + "repo/log"}, {"ui", module + "cmd/kura"},
-		{"internal/reader", module + "seal"}, {"retain", module + "repo"}, {"index/local", module + "repo"}, {"backup", "math/rand"},
+		{"pack", "os"},
+		{"tree", module + "backends/local"},
+		{"backends/local", module + "seal"},
+		{"chunk", "github.com/zeebo/blake3"},
+		{"repo", module + "backup"},
+		{"repo/log", module + "tree"},
+		{"repo/model", module + "repo/log"},
+		{"ui", module + "cmd/kura"},
+		{"internal/reader", module + "seal"},
+		{"retain", module + "repo"},
+		{"index/local", module + "repo"},
+		{"backup", "math/rand"},
 	} {
 		if len(forbidden(c.pkg, c.imports)) == 0 {
 			t.Errorf("%s may import %s", c.pkg, c.imports)
