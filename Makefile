@@ -18,7 +18,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # Packages whose tests are run with the race detector: those that share memory between goroutines.
 RACE := ./backends/... ./internal/durable/... ./index/local/... ./repo/... ./backup/... ./restore/... ./source/... ./ui/...
 
-.PHONY: build demo test test-all check-style unit race fuzz-seeds tools lint-tools servers apt bench bench-peers clean
+.PHONY: build demo test test-all check-style unit race fuzz tools lint-tools servers apt bench bench-peers clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/kura

@@ -5,7 +5,7 @@
 set -euo pipefail
 
 kura=$(realpath "$1")
-source_tree=${2:-/usr/lib}
+source_tree=${2:-/usr/share}
 [ -d "$source_tree" ] || { echo "no folder $source_tree" >&2; exit 1; }
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/kura-demo.XXXXXX")

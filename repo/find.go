@@ -73,8 +73,13 @@ func (r *Repository) latest(ctx context.Context, back int, f SnapshotFilter) (*S
 	if err != nil {
 		return nil, err
 	}
-	matching := slices.DeleteFunc(all, func(s *Snapshot) bool { return !s.Complete() || !f.Match(s) })
-	if back >= len(matching) {
+	matching := slices.DeleteFunc(slices.Clone(all), func(s *Snapshot) bool { return !s.Complete() || !f.Match(s) })
+	switch {
+	case len(matching) == 0 && len(all) == 0:
+		return nil, fmt.Errorf("there are no snapshots yet: %w", ErrNotFound)
+	case len(matching) == 0:
+		return nil, fmt.Errorf("no complete snapshot fits; kura snapshots lists all: %w", ErrNotFound)
+	case back >= len(matching):
 		return nil, fmt.Errorf("%d complete snapshots fit, wanted the one %d before the latest: %w", len(matching), back, ErrNotFound)
 	}
 	return matching[len(matching)-1-back], nil

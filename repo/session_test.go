@@ -3,6 +3,7 @@ package repo_test
 import (
 	"bytes"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
 )
 
@@ -233,5 +235,64 @@ func TestSession_StoreFails_NothingCanBeCommitted(t *testing.T) {
 	}
 	if st := testrepo.Open(t, store).State(); len(st.Snapshots) != 0 {
 		t.Error("a snapshot was committed")
+	}
+}
+
+// TestOpen_StoreRolledBack_IsNoticedByWhoWasThere puts an older copy of the store in place of the newer one.
+func TestOpen_StoreRolledBack_IsNoticedByWhoWasThere(t *testing.T) {
+	r, store := testrepo.New(t)
+	testrepo.CommitFile(t, r, []byte("x"))
+	older := store.Clone()
+	cacheDir := t.TempDir()
+	open := func(s backends.Store) error {
+		client, err := repo.Open(t.Context(), s, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: cacheDir})
+		if err == nil {
+			err = client.Close()
+		}
+		return err
+	}
+	testrepo.CommitFile(t, r, []byte("y"))
+	if err := open(store); err != nil {
+		t.Fatal(err)
+	}
+	err := open(older)
+	if !errors.Is(err, log.ErrRollback) || !strings.Contains(err.Error(), cacheDir) {
+		t.Fatalf("rolled back, and the answer is: %v", err)
+	}
+	if err := open(store); err != nil {
+		t.Errorf("after the newer store is back: %v", err)
+	}
+	// Who deletes the cache forgets, and nothing else happens.
+	if err := os.RemoveAll(cacheDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(older); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestIndex_CacheDeletedWhileInUse_CostsOnlyTime removes the cache folder between and during uses.
+func TestIndex_CacheDeletedWhileInUse_CostsOnlyTime(t *testing.T) {
+	r, store := testrepo.New(t)
+	data := testrepo.Random(1, 1<<20)
+	testrepo.CommitFile(t, r, data)
+	cacheDir := t.TempDir()
+	client, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: cacheDir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for i := range 3 {
+		before := len(testrepo.Names(t, store, object.DataPrefix))
+		snap := testrepo.CommitFile(t, client, data)
+		if after := len(testrepo.Names(t, store, object.DataPrefix)); after != before {
+			t.Errorf("round %d: known data was stored again", i)
+		}
+		if got, err := testrepo.ReadFile(t, client, snap); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("round %d: %v", i, err)
+		}
+		if err := os.RemoveAll(cacheDir); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -1,0 +1,41 @@
+// Package backup makes snapshots of file trees and of streams.
+//
+// [Run] reads a source, stores what the repository does not have, and commits a snapshot. What could
+// not be read of the source is reported, counted, and said in the snapshot; what the repository
+// could not take ends the run, and nothing is committed.
+//
+// # The walk
+//
+// A walk is depth-first in the order of names, by as many workers as there are CPUs, from one
+// stack of tasks. A task is the next batch of a folder's entries: its worker looks at all
+// of them, puts the subfolders it finds on the stack, and reads the files. A large file hands what
+// is left of its batch back first. Results may come in any order; each folder passes them on, in
+// the order of names, to the writer of its pages, and keeps only what is ahead of an entry
+// that is still being worked on. Folders are closed from the bottom up. No more than a bounded
+// number of folders is open at once, however deep the tree is.
+//
+// # The parent
+//
+// What the parent snapshot has at the same path is looked up page by page beside the walk. A file of
+// the same size, mtime, ctime and inode is not read: its blobs are relied on, if the repository
+// still has all of them. The ctime can not be set by programs, so this misses a change only if the change
+// came after the file had been read and in the same tick of the file system's clock: therefore a file whose
+// ctime is not clearly before the start of the parent's run is read again. A folder in
+// which nothing changed keeps the parent's page, and its page is not even made. If the newest
+// snapshot is a partial one, of a run that was cut off, then what it does not have is looked up in
+// the newest complete one.
+//
+// # Partial snapshots
+//
+// Every few minutes the workers are stopped between two tasks, or between two chunks of a large
+// file; the pages of all open folders are written with the entries finished so far, and committed as
+// a partial snapshot. The walk goes on in a new session that relies on everything stored before. A
+// run that is interrupted commits nothing more: it ends at once, and a next run adopts the packs that it
+// left and starts from its last partial snapshot.
+//
+// # Files that change
+//
+// A file is looked at before and after it is read. If it changed, it is read again, unless it is large:
+// then, and after the second repetition, what was read is kept, with the state from before, so that the
+// next run reads it again; and it is reported.
+package backup

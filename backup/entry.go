@@ -1,0 +1,371 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kura-backup/kura/source/files"
+	"github.com/kura-backup/kura/tree"
+)
+
+// entryState says what is left to do for an entry of a batch.
+type entryState uint8
+
+const (
+	elsewhere entryState = iota // somebody else finishes it
+	toDo
+	settled // its result is in its entry, but not yet published
+)
+
+// rest is what is left of a batch that met a large file.
+type rest struct {
+	f     *folder
+	from  int
+	stats []files.Stat
+	state []entryState
+}
+
+func (r *rest) run(ctx context.Context, w *worker) error {
+	return w.finishBatch(ctx, r.f, r.from, r.stats, r.state)
+}
+
+// batch backs up some entries of a folder.
+func (w *worker) batch(ctx context.Context, f *folder, from, to int) error {
+	stats, state := w.stats[:to-from], w.state[:to-from]
+	w.children = w.children[:0]
+	for i := range stats {
+		s, err := w.look(f, from+i, &stats[i])
+		if err != nil {
+			return err
+		}
+		state[i] = s
+	}
+	if len(w.children) > 0 {
+		w.queue.pushFolders(w.children)
+		clear(w.children)
+	}
+	if w.report.events.Progress != nil {
+		path := f.pathOf(f.entries[from].name)
+		w.report.progress.Current.Store(&path)
+	}
+	return w.finishBatch(ctx, f, from, stats, state)
+}
+
+// look finds out what an entry is, and opens a task if it is a folder.
+func (w *worker) look(f *folder, i int, st *files.Stat) (entryState, error) {
+	e := &f.entries[i]
+	var above *plan
+	if f.plan != nil && !f.plan.children[i].given {
+		above = f.plan.children[i]
+	}
+	if err := f.dir.Stat(e.name, above != nil, st); err != nil {
+		w.report.error(f.pathOf(e.name), vanished(err))
+		return settled, nil
+	}
+	if st.Type != tree.Folder {
+		if above != nil {
+			w.report.error(f.pathOf(e.name), fmt.Errorf("a %v, not a folder", st.Type))
+			return settled, nil
+		}
+		return toDo, nil
+	}
+	w.children = append(w.children, w.openFolder(f, i, above, st))
+	return elsewhere, nil
+}
+
+func (w *worker) openFolder(f *folder, i int, above *plan, st *files.Stat) *folder {
+	e := &f.entries[i]
+	node := &tree.Node{Name: e.name, Mount: f.crosses(st)}
+	c := &folder{up: f, at: i, plan: above, node: node, dev: st.Dev}
+	w.describe(node, st)
+	if above != nil {
+		// Times and inodes there are none of the source's business: they would make every run differ.
+		node.MTime, node.CTime, node.BTime, node.Inode = tree.Time{}, tree.Time{}, tree.Time{}, 0
+		c.path = f.pathOf(e.name)
+		c.dir = w.pool.Root(c.path)
+	} else {
+		c.dir = f.dir.Child(e.name)
+	}
+	if f.match != nil {
+		c.match = f.match.Child(e.name)
+	}
+	for k, old := range e.old {
+		if old != nil && old.Type == tree.Folder {
+			c.old[k] = old
+		}
+	}
+	e.child = c
+	return c
+}
+
+// crosses reports whether an entry is on another file system than its folder.
+func (f *folder) crosses(st *files.Stat) bool { return f.dev != 0 && f.dev != st.Dev }
+
+// finishBatch does what is left to do of a batch.
+func (w *worker) finishBatch(ctx context.Context, f *folder, from int, stats []files.Stat, state []entryState) error {
+	for i := range stats {
+		if state[i] != toDo {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if stats[i].Type == tree.File && stats[i].Size > largeFile && i+1 < len(stats) {
+			w.queue.push(&rest{f, from + i + 1, slices.Clone(stats[i+1:]), slices.Clone(state[i+1:])})
+			stats, state = stats[:i+1], state[:i+1]
+			if err := w.publish(ctx, f, from, state); err != nil {
+				return err
+			}
+			clear(state[:i]) // published
+		}
+		done, err := w.entry(ctx, f, from+i, &stats[i])
+		if err != nil {
+			return err
+		}
+		state[i] = elsewhere
+		if done {
+			state[i] = settled
+		}
+		if i+1 == len(stats) {
+			break // stats may have become shorter
+		}
+	}
+	w.report.stored(w.session.Stats())
+	return w.publish(ctx, f, from, state)
+}
+
+// entry backs up an entry that is no folder, and reports whether that is done.
+func (w *worker) entry(ctx context.Context, f *folder, i int, st *files.Stat) (done bool, err error) {
+	e := &f.entries[i]
+	for range 3 {
+		if done, err := w.reuse(ctx, f, e, st); done || err != nil {
+			return done, err
+		}
+		if st.Type != tree.File {
+			w.other(ctx, f, e, st)
+			return true, nil
+		}
+		done, err = w.file(ctx, f, i, st)
+		if !errors.Is(err, files.ErrOtherType) {
+			return done, err
+		}
+		// Something else took the file's name since it was looked at: do that instead.
+		if err := f.dir.Stat(e.name, false, st); err != nil {
+			w.report.error(f.pathOf(e.name), vanished(err))
+			return true, nil
+		}
+		if st.Type == tree.Folder {
+			w.queue.push(w.openFolder(f, i, nil, st))
+			return false, nil
+		}
+	}
+	w.report.error(f.pathOf(e.name), ErrChanged)
+	return true, nil
+}
+
+// reuse takes over what a parent has of an entry if it did not change since.
+func (w *worker) reuse(ctx context.Context, f *folder, e *entry, st *files.Stat) (bool, error) {
+	for k, old := range e.old {
+		if old == nil || !w.unchanged(k, old, st) {
+			continue
+		}
+		known, err := w.relyNode(ctx, f, old)
+		if err != nil {
+			return false, err
+		}
+		if !known {
+			continue
+		}
+		e.node, e.same = old, k == 0
+		fresh := tree.Node{Mount: f.crosses(st)}
+		w.describe(&fresh, st)
+		if !sameOwner(old, &fresh) {
+			// Nothing that the ctime would show; a user may have got another name.
+			n := *old
+			n.Mount, n.Mode, n.UID, n.GID, n.User, n.Group = fresh.Mount, fresh.Mode, fresh.UID, fresh.GID, fresh.User, fresh.Group
+			n.BTime, n.Links = fresh.BTime, fresh.Links
+			e.node, e.same = &n, false
+		}
+		w.settle(f, e.node, Unmodified, 0)
+		return true, nil
+	}
+	return false, nil
+}
+
+// unchanged reports whether an entry is certainly as the k-th parent has it.
+func (w *walk) unchanged(k int, old *tree.Node, st *files.Stat) bool {
+	return old.Type == st.Type && old.Error == "" && old.Inode == st.Inode &&
+		old.MTime == st.MTime && old.CTime == st.CTime && old.Device == st.Device &&
+		(old.Type != tree.File || old.Size == st.Size) && !tooFresh(old.CTime, w.starts[k])
+}
+
+// relyNode reports whether the repository still has everything that a parent's node refers to.
+func (w *worker) relyNode(ctx context.Context, f *folder, n *tree.Node) (bool, error) {
+	if !w.relyAttributes(n) || !w.relyAll(n.Content.IDs) || !w.relyAll(n.Pages) {
+		return false, nil
+	}
+	if len(n.Pages) == 0 {
+		return true, nil
+	}
+	for e, err := range tree.ReadContent(ctx, n, w.repo.LoadTree) {
+		if err != nil {
+			return false, w.parentLost(f, err)
+		}
+		if e.Kind == tree.Data && !w.session.Rely(e.ID) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// other backs up what is neither file nor folder.
+func (w *worker) other(ctx context.Context, f *folder, e *entry, st *files.Stat) {
+	n := &tree.Node{Name: e.name, Mount: f.crosses(st)}
+	w.describe(n, st)
+	path := func() string { return f.pathOf(e.name) }
+	if st.Type == tree.Symlink {
+		target, err := f.dir.Readlink(e.name)
+		if err != nil {
+			if err = vanished(err); errors.Is(err, ErrVanished) {
+				w.report.error(path(), err)
+				return
+			}
+			w.report.error(path(), err)
+			n.Error = errorText(err)
+		}
+		n.Target = target
+	}
+	attrs, err := f.dir.AttrsOf(e.name)
+	w.attributes(ctx, n, attrs, err, path)
+	w.conclude(f, e, n, 0)
+}
+
+// conclude makes n the result of an entry that was read.
+func (w *worker) conclude(f *folder, e *entry, n *tree.Node, added int64) {
+	e.node = n
+	e.same = e.old[0] != nil && equalNodes(n, e.old[0])
+	w.settle(f, n, actionOf(e.old, e.same && n.Type != tree.File), added)
+}
+
+// settle counts and reports an entry that is in the snapshot.
+func (w *walk) settle(f *folder, n *tree.Node, action Action, added int64) {
+	w.report.entry(n, action)
+	if w.report.wantsItems() {
+		w.report.item(Item{Path: f.pathOf(n.Name), Type: n.Type, Action: action, Size: n.Size, Added: added})
+	}
+}
+
+func actionOf(old [2]*tree.Node, same bool) Action {
+	switch {
+	case same:
+		return Unmodified
+	case old[0] != nil || old[1] != nil:
+		return Changed
+	}
+	return New
+}
+
+// describe sets what stat says of an entry.
+func (w *walk) describe(n *tree.Node, st *files.Stat) {
+	n.Type, n.Mode, n.UID, n.GID = st.Type, st.Mode, st.UID, st.GID
+	n.User, n.Group = w.owners.User(st.UID), w.owners.Group(st.GID)
+	n.MTime, n.CTime, n.BTime = st.MTime, st.CTime, st.BTime
+	n.Inode, n.Device = st.Inode, st.Device
+	if st.Type == tree.File {
+		n.Size = st.Size
+	}
+	if n.Links = 0; st.Links > 1 && st.Type != tree.Folder {
+		n.Links = st.Links
+	}
+}
+
+// attributes sets the folder's extended attributes and inode flags. They change with the ctime.
+func (f *folder) attributes(ctx context.Context, w *worker, always bool) {
+	if !always {
+		for k, old := range f.old {
+			if old != nil && old.Error == "" && old.Inode == f.node.Inode && old.CTime == f.node.CTime &&
+				!tooFresh(old.CTime, w.starts[k]) && w.relyAttributes(old) {
+				f.node.XAttrs, f.node.Flags = old.XAttrs, old.Flags
+				return
+			}
+		}
+	}
+	if f.up == nil {
+		return // the root's own metadata is not stored
+	}
+	attrs, err := f.dir.Attrs()
+	w.attributes(ctx, f.node, attrs, err, f.ownPath)
+	f.node.Flags = f.dir.Flags()
+}
+
+func (w *worker) relyAttributes(n *tree.Node) bool {
+	for i := range n.XAttrs {
+		if id := n.XAttrs[i].Blob; !id.IsZero() && !w.session.Rely(id) {
+			return false
+		}
+	}
+	return true
+}
+
+// attributes sets extended attributes; what of them could not be read is only reported: the entry's content
+// is not worth less.
+func (w *worker) attributes(ctx context.Context, n *tree.Node, attrs []files.Attr, err error, path func() string) {
+	for _, a := range attrs {
+		x := tree.XAttr{Name: a.Name, Value: a.Value}
+		if len(a.Value) > tree.MaxInlineXAttr {
+			id, e := w.savePage(ctx, a.Value)
+			if e != nil {
+				return // the session has failed and says so to the next who asks
+			}
+			x.Value, x.Blob = nil, id
+		}
+		n.XAttrs = append(n.XAttrs, x)
+	}
+	if err != nil {
+		w.report.error(path(), err)
+	}
+}
+
+// vanished makes ErrVanished of an error that says that an entry is not there.
+func vanished(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return ErrVanished
+	}
+	return err
+}
+
+// errorText is what a snapshot says about an entry that could not be read.
+func errorText(err error) string {
+	const limit = 1024
+	s := err.Error()
+	return s[:min(len(s), limit)]
+}
+
+func sameOwner(a, b *tree.Node) bool {
+	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.User == b.User && a.Group == b.Group &&
+		a.BTime == b.BTime && a.Links == b.Links && a.Mount == b.Mount
+}
+
+// equalNodes reports whether two nodes encode to the same bytes.
+func equalNodes(a, b *tree.Node) bool {
+	return a.Name == b.Name && a.Type == b.Type && sameOwner(a, b) &&
+		a.MTime == b.MTime && a.CTime == b.CTime && a.Inode == b.Inode && a.Device == b.Device &&
+		a.Flags == b.Flags && a.Target == b.Target && a.Error == b.Error && a.Size == b.Size &&
+		a.Subtree == b.Subtree && slices.Equal(a.Pages, b.Pages) &&
+		slices.EqualFunc(a.XAttrs, b.XAttrs, func(x, y tree.XAttr) bool {
+			return x.Name == y.Name && x.Blob == y.Blob && string(x.Value) == string(y.Value)
+		}) &&
+		slices.Equal(a.Content.IDs, b.Content.IDs) && slices.Equal(a.Content.Lengths, b.Content.Lengths) &&
+		slices.Equal(kinds(a), kinds(b))
+}
+
+func kinds(n *tree.Node) []tree.ExtentKind {
+	if !slices.ContainsFunc(n.Content.Kinds, func(k tree.ExtentKind) bool { return k != tree.Data }) {
+		return nil
+	}
+	return n.Content.Kinds
+}

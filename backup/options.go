@@ -1,0 +1,118 @@
+package backup
+
+import (
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/tree"
+)
+
+// Options say what to back up and how.
+type Options struct {
+	// Paths are files and folders, absolute or relative to the working directory. Symlinks among
+	// them are backed up as links. Not used with Stdin.
+	Paths []string
+	// Excludes are patterns as package pattern describes them.
+	Excludes []string
+
+	Tags    []string
+	Host    string    // empty: this machine's name
+	Time    time.Time // what the snapshot says of itself; zero: the start of the run
+	Program string    // name and version, for the snapshot
+
+	// Parent is the snapshot that says what did not change. Nil: the newest one of the same host and
+	// paths.
+	Parent *repo.Snapshot
+	// Force reads all files, with no parent.
+	Force bool
+
+	DryRun      bool // do everything but write
+	Compression repo.Compression
+
+	// ReadConcurrency is how many files and folders are read at once; 0: one for each CPU, at
+	// least two.
+	ReadConcurrency int
+	// PartialEvery is the time between partial snapshots; 0: ten minutes.
+	PartialEvery time.Duration
+	// Scan counts files and bytes beside the backup, for Progress.
+	Scan bool
+
+	Stdin *Stdin // instead of Paths
+}
+
+// Stdin is a stream that becomes the only file of a snapshot. Exactly one of Reader and Command
+// is set.
+type Stdin struct {
+	Reader io.Reader
+	// Command is a program and its arguments, whose standard output is read. If it fails, is ended by a
+	// signal, or writes nothing, nothing is committed.
+	Command []string
+	// Filename is the path of the file in the snapshot; empty: "stdin".
+	Filename string
+}
+
+// Events are told what happens. Nil fields are allowed. The functions are called by one goroutine
+// at a time.
+type Events struct {
+	Progress *Progress
+	// Error is called for every source entry that could not be read, or not in full. All but
+	// those that wrap a repo.DamageError are counted in the summary.
+	Error func(path string, err error)
+	// Item is called for every entry that is in the snapshot, folders after what is in them.
+	Item func(Item)
+}
+
+// Progress is where a run stands. Everything may be read at any time.
+type Progress struct {
+	FilesTotal, BytesTotal atomic.Uint64 // found by the scan so far
+	ScanDone               atomic.Bool
+
+	FilesDone   atomic.Uint64 // files and everything else that is not a folder
+	DirsDone    atomic.Uint64
+	BytesDone   atomic.Uint64
+	BytesNew    atomic.Uint64 // plaintext that the repository did not have
+	BytesStored atomic.Uint64 // what it takes there
+	Errors      atomic.Uint64
+	Current     atomic.Pointer[string] // a path that is being read; nil at first
+}
+
+// Action says what a backup did with an entry.
+type Action uint8
+
+// What a backup did with an entry.
+const (
+	New        Action = 1 // not in the parent
+	Changed    Action = 2 // in the parent, with another state
+	Unmodified Action = 3 // as in the parent; a file was not read
+)
+
+func (a Action) String() string {
+	switch a {
+	case New:
+		return "new"
+	case Changed:
+		return "changed"
+	case Unmodified:
+		return "unmodified"
+	}
+	return "unknown"
+}
+
+// Item is an entry that was backed up.
+type Item struct {
+	Path   string
+	Type   tree.Type
+	Action Action
+	Size   int64 // of a file
+	Added  int64 // bytes of a file that the repository did not have
+}
+
+// Result is what a run did.
+type Result struct {
+	Snapshot   *repo.Snapshot // nil after a dry run
+	Parent     *repo.Snapshot // nil if there was none
+	Summary    repo.Summary
+	Start, End time.Time
+}

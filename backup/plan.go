@@ -1,0 +1,70 @@
+package backup
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// plan is the part of the file tree that leads to the given paths.
+type plan struct {
+	name     string
+	given    bool // back up all of it
+	children []*plan
+	byName   map[string]*plan
+}
+
+// cleanPaths makes paths absolute, sorts them, and drops what is there twice.
+func cleanPaths(paths []string) ([]string, error) {
+	var out []string
+	for _, p := range paths {
+		if p == "" {
+			return nil, fmt.Errorf("backup: empty path")
+		}
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			return nil, fmt.Errorf("backup: %s: %w", p, err)
+		}
+		out = append(out, abs)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// newPlan makes a plan of absolute, clean paths. What is inside of another path needs no place of its
+// own.
+func newPlan(paths []string) *plan {
+	root := new(plan)
+	for _, p := range paths {
+		at := root
+		for name := range strings.SplitSeq(p, "/") {
+			if name != "" && !at.given {
+				at = at.child(name)
+			}
+		}
+		at.given, at.children = true, nil
+	}
+	root.sort()
+	return root
+}
+
+func (p *plan) child(name string) *plan {
+	c := p.byName[name]
+	if c == nil {
+		c = &plan{name: name}
+		p.children = append(p.children, c)
+		if p.byName == nil {
+			p.byName = map[string]*plan{}
+		}
+		p.byName[name] = c
+	}
+	return c
+}
+
+func (p *plan) sort() {
+	slices.SortFunc(p.children, func(a, b *plan) int { return strings.Compare(a.name, b.name) })
+	for _, c := range p.children {
+		c.sort()
+	}
+}

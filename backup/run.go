@@ -1,0 +1,230 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"slices"
+	"time"
+
+	"github.com/kura-backup/kura/internal/clock"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/source/files"
+	"github.com/kura-backup/kura/source/pattern"
+)
+
+// maxTries is how often a run starts again because others collected what it relied on.
+const maxTries = 5
+
+// Sources, as manifests name them.
+const (
+	sourceFiles = "files"
+	sourceStdin = "stdin"
+)
+
+// Run makes a snapshot. Entries of the source that could not be read are reported by ev.Error and counted
+// in the summary; an error says that there is no snapshot: ErrNothing, ErrEmptyStream, a
+// CommandError, or what the repository said. When ctx is cancelled Run ends soon; what was
+// uploaded by then is used by the next run.
+func Run(ctx context.Context, r *repo.Repository, o Options, ev Events) (*Result, error) {
+	return run(ctx, r, o, ev, hooks{})
+}
+
+func run(ctx context.Context, r *repo.Repository, o Options, ev Events, h hooks) (*Result, error) {
+	excludes, err := pattern.Parse(o.Excludes)
+	if err != nil {
+		return nil, fmt.Errorf("backup: exclude: %w", err)
+	}
+	if o.Host == "" {
+		if o.Host, err = os.Hostname(); err != nil {
+			return nil, fmt.Errorf("backup: %w", err)
+		}
+	}
+	a := &attempt{repo: r, opts: &o, events: ev, hooks: h, excludes: excludes, start: clock.Now()}
+	if o.Time.IsZero() {
+		a.opts.Time = a.start
+	}
+	try := a.files
+	if o.Stdin != nil {
+		try = a.stream
+	} else if a.paths, err = cleanPaths(o.Paths); err != nil {
+		return nil, err
+	}
+	for n := 1; ; n++ {
+		res, err := a.once(ctx, try)
+		switch {
+		case !errors.Is(err, repo.ErrStale):
+			return res, err
+		case o.Stdin != nil:
+			return nil, fmt.Errorf("backup: %w. A stream can not be read again here: run the backup again", err)
+		case n == maxTries:
+			return nil, fmt.Errorf("backup: gave up after %d tries: %w", n, err)
+		}
+		if err := r.Refresh(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// attempt is a run, and in it the attempt that is under way.
+type attempt struct {
+	repo     *repo.Repository
+	opts     *Options
+	events   Events
+	hooks    hooks
+	excludes *pattern.List
+	paths    []string // sorted
+	start    time.Time
+
+	id        object.SessionID   // of the run: that of its first session
+	committed []object.SessionID // partial snapshots that the run has committed
+
+	parent  *repo.Snapshot
+	report  *reporter
+	session *repo.Session
+}
+
+// once makes one attempt with a new session, which is over afterwards.
+func (a *attempt) once(ctx context.Context, try func(context.Context) (object.BlobID, error)) (_ *Result, err error) {
+	a.report = newReporter(a.events)
+	a.session, err = a.repo.NewSession(ctx, repo.SessionOptions{
+		Compression: a.opts.Compression, Host: a.opts.Host, DryRun: a.opts.DryRun, Stream: a.opts.Stdin != nil,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if a.id.IsZero() {
+		a.id = a.session.ID()
+	}
+	root, err := try(ctx)
+	if err != nil {
+		a.session.Abort()
+		return nil, err
+	}
+	res := &Result{Parent: a.parent, Start: a.start}
+	if a.opts.DryRun {
+		err = a.session.Flush()
+	} else {
+		res.Snapshot, err = a.commit(a.session, root, false)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.report.stored(a.session.Stats())
+	res.Summary = a.report.summary(a.session.Stats())
+	if res.End = clock.Now(); res.Snapshot != nil {
+		res.End = time.Unix(0, res.Snapshot.End)
+	}
+	return res, nil
+}
+
+// files backs up the given paths and returns the root's page.
+func (a *attempt) files(ctx context.Context) (object.BlobID, error) {
+	readable, err := a.readable()
+	if err != nil {
+		return object.BlobID{}, err
+	}
+	ps, err := a.parents(ctx)
+	if err != nil {
+		return object.BlobID{}, err
+	}
+	a.parent = ps[0]
+	w := newWalk(a.repo, a.session, a.report, a.excludes, ps, newPlan(readable))
+	w.hooks = a.hooks
+	var helpers []func(context.Context) error
+	if !a.opts.DryRun {
+		helpers = append(helpers, func(ctx context.Context) error { return a.partials(ctx, w) })
+	}
+	if a.opts.Scan {
+		helpers = append(helpers, w.scan)
+	}
+	if err := w.run(ctx, workerCount(a.opts.ReadConcurrency), helpers...); err != nil {
+		return object.BlobID{}, err
+	}
+	return w.rootID, nil
+}
+
+// readable returns those of the paths that can be looked at and are not excluded.
+func (a *attempt) readable() ([]string, error) {
+	pool := files.NewPool()
+	defer pool.Close()
+	cwd := pool.Root("/")
+	var out []string
+	var failed error
+	for _, p := range a.paths {
+		if p != "/" && a.excludes.MatchPath(p) {
+			continue
+		}
+		var st files.Stat
+		if err := cwd.Stat(p, false, &st); err != nil {
+			a.report.error(p, err)
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", p, err))
+			continue
+		}
+		out = append(out, p)
+	}
+	switch {
+	case len(out) > 0:
+		return out, nil
+	case failed != nil:
+		return nil, fmt.Errorf("%w: %w", ErrNothing, failed)
+	case len(a.paths) > 0:
+		return nil, fmt.Errorf("%w: all of them are excluded", ErrNothing)
+	}
+	return nil, fmt.Errorf("%w: there are none", ErrNothing)
+}
+
+func (a *attempt) parents(ctx context.Context) (parents, error) {
+	switch {
+	case a.opts.Force:
+		return parents{}, nil
+	case a.opts.Parent != nil:
+		return parents{a.opts.Parent}, nil
+	}
+	return findParents(ctx, a.repo, a.opts.Host, a.paths)
+}
+
+// commit commits what session s has stored as a snapshot with the given root.
+func (a *attempt) commit(s *repo.Session, root object.BlobID, partial bool) (*repo.Snapshot, error) {
+	m := a.manifest()
+	m.Root = root[:]
+	m.Summary = a.report.summary(s.Stats())
+	snap, err := s.Commit(repo.CommitOptions{Manifest: m, Partial: partial, Run: a.id, Supersede: a.committed})
+	if err != nil {
+		return nil, err
+	}
+	if partial {
+		a.committed = []object.SessionID{snap.ID} // the ones before are superseded by it
+		a.report.sessionOver(s.Stats())
+	}
+	return snap, nil
+}
+
+func (a *attempt) manifest() *repo.Manifest {
+	m := &repo.Manifest{
+		Time: a.opts.Time.UnixNano(), Host: a.opts.Host, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
+		Program: a.opts.Program, Start: a.start.UnixNano(), End: clock.Now().UnixNano(), Source: sourceFiles,
+	}
+	if u, err := user.Current(); err == nil {
+		m.User = u.Username
+	}
+	for _, p := range a.paths {
+		m.Paths = append(m.Paths, []byte(p))
+	}
+	m.Tags = slices.Compact(slices.Sorted(slices.Values(a.opts.Tags)))
+	for _, x := range a.opts.Excludes {
+		if x != "" {
+			m.Excludes = append(m.Excludes, x)
+		}
+	}
+	if a.parent != nil {
+		m.Parent = a.parent.ID[:]
+	}
+	if a.opts.Stdin != nil {
+		m.Source = sourceStdin
+	}
+	return m
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// usage is what a program needed.
+type usage struct {
+	wall, cpu time.Duration // cpu is user and system, with the program's own children
+	rss, anon int64         // peaks in bytes
+}
+
+// then is the usage of u and after it v.
+func (u usage) then(v usage) usage {
+	return usage{wall: u.wall + v.wall, cpu: u.cpu + v.cpu, rss: max(u.rss, v.rss), anon: max(u.anon, v.anon)}
+}
+
+// call is one run of a program.
+type call struct {
+	program string
+	args    []string
+	dir     string
+	env     []string
+	stderr  string // file for its messages
+}
+
+// grace is how long an interrupted program may take to end.
+const grace = 10 * time.Second
+
+// measure runs the program to its end. Its output goes to files and nowhere, so that nobody has to work to
+// carry it. Only success counts: a program that leaves something out has had less to do.
+func measure(ctx context.Context, c call) (usage, error) {
+	stderr, err := os.Create(c.stderr)
+	if err != nil {
+		return usage{}, err
+	}
+	defer stderr.Close()
+	cmd := exec.CommandContext(ctx, c.program, c.args...)
+	cmd.Dir, cmd.Env, cmd.Stderr = c.dir, c.env, stderr
+	// A group of its own is ended with all that the program started; a terminal's Ctrl-C comes here alone.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = grace
+
+	start := time.Now()
+	if err := cmd.Start(); err != nil {
+		return usage{}, err
+	}
+	s := newSampler("/proc", cmd.Process.Pid)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { s.run(stop) })
+	err = cmd.Wait()
+	wall := time.Since(start)
+	close(stop)
+	wg.Wait()
+	if ctx.Err() != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what outlived the leader; mostly nothing is left
+		return usage{}, ctx.Err()
+	}
+	if err != nil {
+		return usage{}, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(c.stderr))
+	}
+	u := usage{wall: wall, cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), anon: s.anon}
+	if r, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		u.rss = int64(r.Maxrss) << 10
+	}
+	// Until exec a child has the memory of the process that starts it, and ru_maxrss keeps that. When it is
+	// not more than ours the samples know better.
+	if u.rss <= ownPeak() {
+		u.rss = s.rss
+	}
+	return u, nil
+}
+
+// tail is the last part of a file, as much as a reader of an error wants to see.
+func tail(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(b[max(0, len(b)-4096):]))
+}

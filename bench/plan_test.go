@@ -1,0 +1,120 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestChooseSteps_WithNames_AddsWhatTheyNeed(t *testing.T) {
+	for _, c := range []struct{ names, want []string }{
+		{[]string{"snapshots"}, []string{"init", "snapshots"}},
+		{[]string{"restore-tree"}, []string{"init", "backup-tree", "restore-tree"}},
+		{[]string{"prune", "unchanged-tree"}, []string{"init", "backup-tree", "unchanged-tree", "backup-incompressible", "prune"}},
+		{nil, stepNames(newSteps(datasets))},
+	} {
+		steps, err := chooseSteps(newSteps(datasets), c.names)
+		if err != nil {
+			t.Fatalf("%v: %v", c.names, err)
+		}
+		if diff := cmp.Diff(c.want, stepNames(steps)); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", c.names, diff)
+		}
+	}
+	if _, err := chooseSteps(newSteps(datasets), []string{"init", "backup-nothing"}); err == nil {
+		t.Error("a step that does not exist was accepted")
+	}
+}
+
+func TestNewSteps_InTheirOrder_NeedOnlyEarlierOnes(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, s := range newSteps(datasets) {
+		for _, need := range s.needs {
+			if !seen[need] {
+				t.Errorf("%s needs %q, which does not come before it", s.name, need)
+			}
+		}
+		if seen[s.name] {
+			t.Errorf("two steps are called %s", s.name)
+		}
+		seen[s.name] = true
+	}
+}
+
+func TestRotate_EachRound_BeginsWithTheNext(t *testing.T) {
+	list := []string{"a", "b", "c"}
+	for n, want := range [][]string{{"a", "b", "c"}, {"b", "c", "a"}, {"c", "a", "b"}, {"a", "b", "c"}} {
+		if diff := cmp.Diff(want, rotate(list, n)); diff != "" {
+			t.Errorf("round %d (-want +got):\n%s", n, diff)
+		}
+	}
+	if got := rotate[int](nil, 1); len(got) != 0 {
+		t.Errorf("nothing rotated is %v", got)
+	}
+}
+
+func TestByteSize_ParsedAndPrinted_IsTheSame(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want byteSize
+		out  string
+	}{
+		{"1GiB", 1 << 30, "1GiB"},
+		{"64M", 64 << 20, "64MiB"},
+		{"1536MiB", 1536 << 20, "1536MiB"},
+		{"4096", 4096, "4KiB"},
+		{"4097B", 4097, "4097B"},
+		{"0", 0, "0B"},
+	} {
+		var b byteSize
+		if err := b.Set(c.in); err != nil || b != c.want || b.String() != c.out {
+			t.Errorf("%q is %d, %q, %v; want %d, %q", c.in, int64(b), b, err, int64(c.want), c.out)
+		}
+	}
+	for _, bad := range []string{"", "GiB", "1.5GiB", "-1", "1TiB", "12MB", "9223372036854775807K", "1 GiB"} {
+		var b byteSize
+		if err := b.Set(bad); err == nil {
+			t.Errorf("%q was taken for %d bytes", bad, int64(b))
+		}
+	}
+}
+
+func TestWithin_OfSiblings_LooksAtWholeNames(t *testing.T) {
+	for _, c := range []struct {
+		path, folder string
+		want         bool
+	}{
+		{"/usr", "/usr", true},
+		{"/usr/x", "/usr", true},
+		{"/usrx", "/usr", false},
+		{"/var/tmp", "/", true},
+		{"/", "/usr", false},
+	} {
+		if got := within(c.path, c.folder); got != c.want {
+			t.Errorf("within(%q, %q) = %v", c.path, c.folder, got)
+		}
+	}
+}
+
+func TestStrideFor_LargeTrees_SamplesAboutTheSameContent(t *testing.T) {
+	for _, c := range []struct {
+		files, bytes int64
+		want         uint64
+	}{
+		{1, 5 << 30, 1}, // a single file is always read
+		{1000, 1 << 20, 1},
+		{200000, 5 << 30, 11},
+	} {
+		if got := strideFor(c.files, c.bytes); got != c.want {
+			t.Errorf("strideFor(%d, %d) = %d, want %d", c.files, c.bytes, got, c.want)
+		}
+	}
+}
+
+func TestCommandLine_WithSpacesAndGoRun_CanBePasted(t *testing.T) {
+	got := commandLine([]string{"/tmp/go-build123/b001/exe/bench", "-tree", "/my files", "-out", "it's", "-steps", "init,prune"})
+	want := `go run ./bench -tree '/my files' -out 'it'\''s' -steps init,prune`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/backends/location"
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/repo/gc"
+	"github.com/kura-backup/kura/repo/log"
+	"github.com/kura-backup/kura/retain"
+	"github.com/kura-backup/kura/seal"
+)
+
+// The exit codes. Scripts rely on them.
+const (
+	exitOK           = 0
+	exitError        = 1
+	exitUsage        = 2
+	exitIncomplete   = 3
+	exitDamage       = 4
+	exitNoRepository = 10
+	exitBusy         = 11
+	exitWrongKey     = 12
+	exitInterrupted  = 130
+)
+
+var (
+	errInterrupted = errors.New("interrupted")
+	errIncomplete  = errors.New("the snapshot is incomplete")
+	errDamageFound = errors.New("damage was found")
+)
+
+// usageError is a command line that can not be followed.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// usage returns a usageError with hints.
+func usage(message string, hints ...string) error {
+	return withHint(&usageError{errors.New(message)}, hints...)
+}
+
+func asUsage(err error) error {
+	if errors.As(err, new(*usageError)) {
+		return err
+	}
+	// cobra's messages have several lines; the first says what is wrong.
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	return usage(first, "kura help explains the commands, kura help COMMAND one of them")
+}
+
+// hintError is an error with advice.
+type hintError struct {
+	err   error
+	hints []string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+
+// withHint adds advice to an error: what to do next.
+func withHint(err error, hints ...string) error {
+	if err == nil || len(hints) == 0 {
+		return err
+	}
+	return &hintError{err, hints}
+}
+
+// exitCode says how a run ended. Of several things that went wrong the gravest counts.
+func exitCode(ctx context.Context, err error) int {
+	switch {
+	case err == nil:
+		return exitOK
+	case isDamage(err):
+		return exitDamage
+	case errors.Is(context.Cause(ctx), errInterrupted):
+		return exitInterrupted
+	case errors.As(err, new(*usageError)), errors.Is(err, location.ErrLocation), errors.Is(err, retain.ErrGroupBy):
+		return exitUsage
+	case errors.Is(err, repo.ErrWrongKey), errors.Is(err, seal.ErrWrongKey):
+		return exitWrongKey
+	case errors.Is(err, repo.ErrNoRepository), errors.Is(err, backends.ErrNoStore):
+		return exitNoRepository
+	case errors.Is(err, repo.ErrStale), errors.Is(err, gc.ErrRevoked):
+		return exitBusy
+	case errors.Is(err, errIncomplete):
+		return exitIncomplete
+	}
+	return exitError
+}
+
+// isDamage reports whether stored data is not what was written. A history that was rolled back or
+// exchanged is: what was written later is missing.
+func isDamage(err error) bool {
+	return errors.Is(err, errDamageFound) || errors.Is(err, log.ErrRollback) ||
+		errors.As(err, new(*repo.DamageError)) || errors.As(err, new(*log.DamageError))
+}
+
+// explain returns an error's message and what to do next.
+func explain(code int, err error) (message string, hints []string) {
+	message = trimPrefixes(err.Error())
+	var h *hintError
+	for e := err; errors.As(e, &h); e = h.err {
+		hints = append(hints, h.hints...)
+	}
+	if code == exitInterrupted && !errors.Is(err, log.ErrOutcomeUnknown) {
+		return "interrupted", []string{"nothing needs repair; run the command again when you like"}
+	}
+	if len(hints) > 0 {
+		return message, hints
+	}
+	switch {
+	case errors.Is(err, log.ErrRollback):
+	case errors.Is(err, log.ErrOutcomeUnknown):
+		hints = []string{"look at kura snapshots: the change may have arrived; if not, run the command again"}
+	case code == exitDamage:
+		hints = []string{"kura check --read-data finds out how much is damaged; keep the repository as it is until then"}
+	case code == exitBusy:
+		hints = []string{"run the command again"}
+	case errors.Is(err, seal.ErrNoKey):
+		hints = []string{"use a password or key file with more rights, such as the owner's"}
+	}
+	return message, hints
+}
+
+// trimPrefixes removes the names of packages, which tell the user nothing.
+func trimPrefixes(message string) string {
+	for _, prefix := range []string{"repo: ", "log: ", "backends: ", "location: ", "seal: ", "gc: ", "retain: ", "backup: ", "restore: "} {
+		message = strings.TrimPrefix(message, prefix)
+	}
+	return message
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kura-backup/kura/repo"
+)
+
+// filterOptions select snapshots.
+type filterOptions struct {
+	hosts []string
+	tags  []string
+	paths []string
+	at    string
+}
+
+func (o *filterOptions) addFlags(f *pflag.FlagSet) {
+	f.StringArrayVarP(&o.hosts, "host", "H", nil, "only snapshots of this `host` (can be given several times: any of them)")
+	f.StringArrayVar(&o.tags, "tag", nil, "only snapshots with this `tag`, or with all of a list a,b (can be given several times: all of them)")
+	f.StringArrayVar(&o.paths, "path", nil, "only snapshots of this `path` (can be given several times: all of them)")
+}
+
+func (o *filterOptions) addAt(f *pflag.FlagSet) {
+	f.StringVar(&o.at, "at", "", "only snapshots made at or before this `time`, so that latest is the newest then")
+}
+
+// filter returns the filter that was asked for.
+func (o *filterOptions) filter() (f repo.SnapshotFilter, err error) {
+	f.Hosts = o.hosts
+	if f.Tags, err = splitTags(o.tags); err != nil {
+		return f, err
+	}
+	for _, p := range o.paths {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			return f, err
+		}
+		f.Paths = append(f.Paths, abs)
+	}
+	if o.at != "" {
+		f.At, err = parseTime("--at", o.at, true)
+	}
+	return f, err
+}
+
+// splitTags splits lists of tags and puts them in order.
+func splitTags(lists []string) ([]string, error) {
+	var out []string
+	for _, list := range lists {
+		for tag := range strings.SplitSeq(list, ",") {
+			tag = strings.TrimSpace(tag)
+			if tag == "" {
+				return nil, usage(fmt.Sprintf("--tag %q has an empty tag in it", list))
+			}
+			out = append(out, tag)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// globalOptions are the flags of all commands.
+type globalOptions struct {
+	repository      string
+	repositoryFile  string
+	passwordFile    string
+	passwordCommand string
+	keyFile         string
+	cacheDir        string
+	noCache         bool
+	noLock          bool
+	quiet           bool
+	verbose         int
+	json            bool
+}
+
+// The variables of the environment that kura reads, beside those of the XDG folders.
+const (
+	envRepository      = "KURA_REPOSITORY"
+	envRepositoryFile  = "KURA_REPOSITORY_FILE"
+	envPassword        = "KURA_PASSWORD"
+	envPasswordFile    = "KURA_PASSWORD_FILE"
+	envPasswordCommand = "KURA_PASSWORD_COMMAND"
+	envKeyFile         = "KURA_KEY_FILE"
+	envCacheDir        = "KURA_CACHE_DIR"
+)
+
+func (o *globalOptions) addFlags(f *pflag.FlagSet) {
+	f.StringVarP(&o.repository, "repo", "r", "", "`repository` to work on (default: $"+envRepository+")")
+	f.StringVar(&o.repositoryFile, "repository-file", "", "`file` with the repository's location in it (default: $"+envRepositoryFile+")")
+	f.StringVarP(&o.passwordFile, "password-file", "p", "", "`file` with the password in it (default: $"+envPasswordFile+")")
+	f.StringVar(&o.passwordCommand, "password-command", "", "shell `command` that prints the password (default: $"+envPasswordCommand+")")
+	f.StringVar(&o.keyFile, "key-file", "", "key `file` to use in place of a password (default: $"+envKeyFile+")")
+	f.StringVar(&o.cacheDir, "cache-dir", "", "`folder` for caches (default: $"+envCacheDir+", or kura in the user's cache folder)")
+	f.BoolVar(&o.noCache, "no-cache", false, "use a throw-away cache: slower, and a rolled back repository is not noticed")
+	f.BoolVar(&o.noLock, "no-lock", false, "does nothing: kura has no locks")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors and what was asked for")
+	f.CountVarP(&o.verbose, "verbose", "v", "print more; twice: even more")
+	f.BoolVar(&o.json, "json", false, "print JSON, for programs")
+}
+
+// given returns the flag's value, or that of the variable.
+func given(flag, variable string) string {
+	if flag != "" {
+		return flag
+	}
+	return os.Getenv(variable)
+}
+
+// cache returns the folder for caches, or "" for a throw-away one.
+func (o *globalOptions) cache() (string, error) {
+	if o.noCache {
+		return "", nil
+	}
+	if dir := given(o.cacheDir, envCacheDir); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", withHint(fmt.Errorf("no folder for caches: %w", err), "name one with --cache-dir or $"+envCacheDir+", or use --no-cache")
+	}
+	return filepath.Join(dir, "kura"), nil
+}
+
+// readLine returns the only line of a small file, or pipe, that holds one thing, such as a password.
+func readLine(path, what string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", what, err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxLine+1))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", what, err)
+	}
+	if len(b) > maxLine {
+		return "", fmt.Errorf("%s: %s has more than %d bytes", what, path, maxLine)
+	}
+	line, err := oneLine(b)
+	if err != nil {
+		return "", fmt.Errorf("%s: %s %w", what, path, err)
+	}
+	return line, nil
+}
+
+const maxLine = 64 << 10
+
+// oneLine returns the text without the end of its only line.
+func oneLine(b []byte) (string, error) {
+	s := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	switch {
+	case s == "":
+		return "", errEmpty
+	case strings.ContainsAny(s, "\r\n\x00"):
+		return "", errLines
+	}
+	return s, nil
+}
+
+// The validators of arguments return usage errors.
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		if cmd.HasSubCommands() {
+			return usage(fmt.Sprintf("there is no command %q", args[0]), "kura help lists the commands")
+		}
+		return wrongArgs(cmd, fmt.Sprintf("unexpected argument %q", args[0]))
+	}
+	return nil
+}
+
+func wrongArgs(cmd *cobra.Command, message string) error {
+	return usage(message, "usage: "+cmd.UseLine())
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kura-backup/kura/backends/location"
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/seal"
+)
+
+func (a *app) initCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "init",
+		Short: "make a repository",
+		Long: `Make a repository. Its folder is made if it is missing, and must otherwise be empty.
+
+What is in the repository can be read with its password only. With --key-file the repository is opened
+by a key file in place of a password; the file is generated if it is not there. Whoever loses the password
+or the key file loses the backup, so keep a copy of it in another place.
+
+An init that was interrupted can be run again with the same password or key file.`,
+		Example: `  kura init -r /mnt/disk/backup
+  kura init -r /mnt/disk/backup --password-file ~/.kura-password
+  kura init -r /mnt/disk/backup --key-file ~/kura.key`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runInit(cmd.Context()) },
+	}
+}
+
+func (a *app) runInit(ctx context.Context) error {
+	name, err := a.globals.named()
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		return usage("no repository was named", "say where to make it: kura init -r /mnt/disk/backup")
+	}
+	l, err := location.Parse(name)
+	if err != nil {
+		return err
+	}
+	p := &place{Location: l}
+	credential, madeKey, err := a.newCredential(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := a.initialise(ctx, p, credential)
+	if err != nil {
+		return explainKey(err, madeKey)
+	}
+	if madeKey != "" {
+		a.term.Info("generated the key file " + madeKey)
+		a.term.Info("copy it to another place now: without it nobody can open this repository")
+	}
+	a.term.Initialised(hex.EncodeToString(idOf(r)), p.String())
+	return r.Close()
+}
+
+func idOf(r *session) []byte {
+	id := r.Config().ID
+	return id[:]
+}
+
+// newCredential returns the credential of a new repository, and the key file that it generated, if it
+// did.
+func (a *app) newCredential(ctx context.Context) (c seal.Credential, madeKey string, err error) {
+	source, err := a.globals.secret()
+	if err != nil {
+		return nil, "", err
+	}
+	if source == nil {
+		c, err = a.askPassword(ctx, true)
+		return c, "", err
+	}
+	if source.isKeyFile() {
+		c, made, err := loadOrMakeKey(source.value)
+		if made {
+			madeKey = source.value
+		}
+		return c, madeKey, err
+	}
+	c, err = source.read(a, ctx, source.value)
+	return c, "", err
+}
+
+// explainKey removes a key file that was generated for a repository that surely was not made.
+// Otherwise it stays: an init that was cut off is finished with the same key.
+func explainKey(err error, madeKey string) error {
+	switch {
+	case madeKey == "":
+		return err
+	case errors.Is(err, repo.ErrExists):
+		return errors.Join(err, os.Remove(madeKey))
+	}
+	return withHint(err, fmt.Sprintf("the key file %s was generated; run kura init again with it", madeKey))
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/kura-backup/kura/seal"
+)
+
+var (
+	errEmpty = errors.New("is empty")
+	errLines = errors.New("has more than one line")
+)
+
+// secretSource is where the password or the key comes from.
+type secretSource struct {
+	name  string // for messages
+	value string
+	read  func(a *app, ctx context.Context, value string) (seal.Credential, error)
+}
+
+// isKeyFile reports whether the source is a key file, which init generates if it is missing.
+func (s *secretSource) isKeyFile() bool { return s.name == "--key-file" || s.name == "$"+envKeyFile }
+
+// secretSources lists what the flags name or, without such flags, what the environment names.
+func (o *globalOptions) secretSources() []secretSource {
+	var flags, env []secretSource
+	for _, s := range []struct {
+		flag, value, variable string
+		read                  func(a *app, ctx context.Context, value string) (seal.Credential, error)
+	}{
+		{"--password-file", o.passwordFile, envPasswordFile, (*app).passwordFromFile},
+		{"--password-command", o.passwordCommand, envPasswordCommand, (*app).passwordFromCommand},
+		{"--key-file", o.keyFile, envKeyFile, (*app).keyFromFile},
+		{"", "", envPassword, (*app).passwordFromEnvironment},
+	} {
+		if s.value != "" {
+			flags = append(flags, secretSource{s.flag, s.value, s.read})
+		}
+		if v := os.Getenv(s.variable); v != "" {
+			env = append(env, secretSource{"$" + s.variable, v, s.read})
+		}
+	}
+	if len(flags) > 0 {
+		return flags
+	}
+	return env
+}
+
+// secret returns the one source that was given, or nil.
+func (o *globalOptions) secret() (*secretSource, error) {
+	sources := o.secretSources()
+	switch len(sources) {
+	case 0:
+		return nil, nil
+	case 1:
+		return &sources[0], nil
+	}
+	names := make([]string, len(sources))
+	for i, s := range sources {
+		names[i] = s.name
+	}
+	return nil, usage("more than one password or key: "+strings.Join(names, ", "), "give one of them")
+}
+
+func (a *app) passwordFromEnvironment(_ context.Context, value string) (seal.Credential, error) {
+	return newPassword([]byte(value), "$"+envPassword)
+}
+
+func (a *app) passwordFromFile(_ context.Context, path string) (seal.Credential, error) {
+	line, err := readLine(path, "password file")
+	if err != nil {
+		return nil, err
+	}
+	return seal.Passphrase([]byte(line)), nil
+}
+
+// passwordFromCommand runs a command in the shell. What it says on standard error is passed on.
+func (a *app) passwordFromCommand(ctx context.Context, command string) (seal.Credential, error) {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Stderr = a.stderr
+	var out bytes.Buffer
+	cmd.Stdout = &limitedWriter{&out, maxLine}
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("password command: %w", err)
+	}
+	return newPassword(out.Bytes(), "what the password command printed")
+}
+
+func newPassword(b []byte, where string) (seal.Credential, error) {
+	line, err := oneLine(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s %w; it must be a password on one line", where, err)
+	}
+	return seal.Passphrase([]byte(line)), nil
+}
+
+// limitedWriter refuses more than left bytes.
+type limitedWriter struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limitedWriter) Write(p []byte) (int, error) {
+	if len(p) > l.left {
+		return 0, errors.New("more output than a password has")
+	}
+	l.left -= len(p)
+	return l.w.Write(p)
+}
+
+func (a *app) keyFromFile(_ context.Context, path string) (seal.Credential, error) {
+	c, err := readKey(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, withHint(err, "put your copy of the key file there; without it, or a password, nobody can open the repository")
+	}
+	return c, err
+}
+
+// keyboard returns the terminal to ask at, or nil. Standard input may be the data to back up, and
+// the user sits at the terminal all the same.
+func (a *app) keyboard() (tty *os.File, done func()) {
+	if a.globals.json || !term.IsTerminal(int(a.stderr.Fd())) {
+		return nil, nil
+	}
+	if term.IsTerminal(int(a.stdin.Fd())) {
+		return a.stdin, func() {}
+	}
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil, nil
+	}
+	return tty, func() { _ = tty.Close() }
+}
+
+// askPassword asks for the password at the terminal, for a new one twice. Without a terminal it
+// says how else to give it.
+func (a *app) askPassword(ctx context.Context, isNew bool) (seal.Credential, error) {
+	tty, done := a.keyboard()
+	if tty == nil {
+		return nil, usage("no password was given, and there is no terminal to ask at",
+			"give it with --password-file, --password-command, --key-file, $"+envPassword+", $"+envPasswordFile+", $"+envPasswordCommand+" or $"+envKeyFile)
+	}
+	defer done()
+	if !isNew {
+		password, err := a.readPassword(ctx, tty, "password for the repository:")
+		if err != nil {
+			return nil, err
+		}
+		return newPassword(password, "the password")
+	}
+	a.term.Info("whoever loses the password loses the backup: keep a copy of it outside of this machine")
+	password, err := a.readPassword(ctx, tty, "password for the new repository:")
+	if err != nil {
+		return nil, err
+	}
+	c, err := newPassword(password, "the password")
+	if err != nil {
+		return nil, err
+	}
+	again, err := a.readPassword(ctx, tty, "the same password again:")
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(password, again) {
+		return nil, usage("the two passwords differ", "nothing was done; run the command again")
+	}
+	return c, nil
+}
+
+// readPassword reads a line that is not shown.
+func (a *app) readPassword(ctx context.Context, tty *os.File, question string) ([]byte, error) {
+	fd := int(tty.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return nil, err
+	}
+	a.term.Ask(question)
+	defer a.term.Error("") // the user's own line end is not shown either
+	return waitFor(ctx, func() ([]byte, error) { return term.ReadPassword(fd) }, func() { _ = term.Restore(fd, before) })
+}
+
+// waitFor waits for a read of the keyboard or the end of ctx. A read of a terminal can not be broken
+// off; the one that is left behind ends with the program, which is next.
+func waitFor(ctx context.Context, read func() ([]byte, error), undo func()) ([]byte, error) {
+	type answer struct {
+		line []byte
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		line, err := read()
+		got <- answer{line, err}
+	}()
+	select {
+	case a := <-got:
+		return a.line, a.err
+	case <-ctx.Done():
+		undo()
+		return nil, context.Cause(ctx)
+	}
+}
+
+// confirm asks a question that is answered with y or n; no answer is no.
+func (a *app) confirm(ctx context.Context, tty *os.File, question string) (bool, error) {
+	a.term.Ask(question + " (y/N)")
+	line, err := waitFor(ctx, func() ([]byte, error) { return readAnswer(tty) }, func() {})
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	switch strings.ToLower(strings.TrimSpace(string(line))) {
+	case "y", "yes":
+		return true, nil
+	}
+	return false, nil
+}
+
+// readAnswer reads a line byte by byte, so that nothing behind it is lost.
+func readAnswer(tty io.Reader) ([]byte, error) {
+	var line []byte
+	for len(line) < 1024 {
+		var b [1]byte
+		if _, err := io.ReadFull(tty, b[:]); err != nil {
+			return line, err
+		}
+		if b[0] == '\n' {
+			break
+		}
+		line = append(line, b[0])
+	}
+	return line, nil
+}

@@ -1,0 +1,218 @@
+package reader
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ed25519"
+	"crypto/hkdf"
+	"crypto/hpke"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/fxamacker/cbor/v2"
+	"github.com/klauspost/compress/zstd"
+	"github.com/zeebo/blake3"
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+// ErrDamaged says that a repository is not as the format demands, or too new, or not for the key.
+var ErrDamaged = errors.New("reader: damaged")
+
+// Inside of the package an error is a panic with a failure, as in encoding/gob. What
+// can be told apart by its error defers rescue, which makes an error of it again.
+type failure struct{ error }
+
+func check(ok bool, format string, a ...any) {
+	if !ok {
+		panic(failure{fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, a...)...)})
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(failure{err})
+	}
+	return v
+}
+
+// sound is must for what fails only on damage.
+func sound[T any](v T, err error) T {
+	check(err == nil, "%v", err)
+	return v
+}
+
+func (r *Repository) rescue(err *error) {
+	if x := recover(); x != nil {
+		*err = fmt.Errorf("%s%s: %w", r.reading, r.restoring, x.(failure).error)
+	}
+}
+
+// A value is decoded CBOR. Its methods read an element of a map or an array; what is absent
+// from a map reads as zero. Ids, hashes and names are kept as strings.
+type value struct{ any }
+
+func as[T any](v value) (x T) {
+	x, ok := v.any.(T)
+	check(ok || v.any == nil, "%T instead of %T", v.any, x)
+	return x
+}
+
+func (v value) at(key int) value {
+	if list, ok := v.any.([]any); ok {
+		check(key >= 0 && key < len(list), "nothing at %d of %d", key, len(list))
+		return value{list[key]}
+	}
+	return value{as[map[int]any](v)[key]}
+}
+
+func (v value) has(key int) bool     { return v.at(key).any != nil }
+func (v value) int(key int) int      { return int(as[int64](v.at(key))) }
+func (v value) bytes(key int) []byte { return as[[]byte](v.at(key)) }
+func (v value) fixed(key, n int) string {
+	check(len(v.bytes(key)) == n, "key %d has %d bytes, not %d", key, len(v.bytes(key)), n)
+	return string(v.bytes(key))
+}
+
+func (v value) list(key int) (list []value) {
+	for _, x := range as[[]any](v.at(key)) {
+		list = append(list, value{x})
+	}
+	return list
+}
+
+// split takes apart the n-byte ids that are joined in b.
+func split(b []byte, n int) (list []string) {
+	check(len(b)%n == 0, "%d bytes are no list of %d-byte ids", len(b), n)
+	for ; len(b) > 0; b = b[n:] {
+		list = append(list, string(b[:n]))
+	}
+	return list
+}
+
+// understood refuses a negative key: it must be understood, and none is.
+func (v value) understood() value {
+	for k := range as[map[int]any](v) {
+		check(k >= 0, "key %d is of a newer kura", k)
+	}
+	return v
+}
+
+var cborMode = must(cbor.DecOptions{DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
+	TagsMd: cbor.TagsForbidden, MaxNestedLevels: 16, MaxArrayElements: 4194304, MaxMapPairs: 65536,
+	IntDec: cbor.IntDecConvertSignedOrFail, DefaultMapType: reflect.TypeFor[map[int]any]()}.DecMode())
+
+func decode(b []byte) value {
+	var m map[int]any
+	sound(0, cborMode.Unmarshal(b, &m))
+	return value{m}.understood()
+}
+
+var zstdMode = must(zstd.NewReader(nil, zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderMaxMemory(256<<20)))
+
+func unzstd(b []byte) []byte { return sound(zstdMode.DecodeAll(b, nil)) }
+
+// classes are the names of the classes of objects, by number.
+var classes = []string{"", "config", "slot", "log", "checkpoint", "data", "tree", "index", "sign"}
+
+func u32(b []byte) int     { return int(binary.LittleEndian.Uint32(b)) }
+func hash(b []byte) string { h := blake3.Sum256(b); return string(h[:]) }
+func kdf(secret []byte, salt, info string, n int) []byte {
+	return must(hkdf.Key(sha256.New, secret, []byte(salt), info, n))
+}
+
+// unseal decrypts with the key that a secret gives, if its commitment is right.
+func unseal(suite int, secret []byte, salt, info, commitment string, number int, sealed, aad []byte) []byte {
+	k := kdf(secret, salt, info, 64)
+	check(subtle.ConstantTimeCompare(k[32:], []byte(commitment)) == 1, "wrong key")
+	check(suite == 1 || suite == 2, "AEAD suite %d", suite)
+	aead := must(chacha20poly1305.New(k[:32]))
+	if suite == 1 {
+		aead = must(cipher.NewGCM(must(aes.NewCipher(k[:32]))))
+	}
+	return sound(aead.Open(nil, binary.BigEndian.AppendUint64(make([]byte, 4), uint64(number)), sealed, aad))
+}
+
+// An object is taken apart into header, clear part, and the rest.
+type object struct {
+	class, salt         string
+	header, clear, rest []byte
+}
+
+func parse(class string, b []byte) object {
+	check(len(b) >= 80 && string(b[:4]) == "KURA" && int(b[4]) == slices.Index(classes, class), "no %s object", class)
+	check(b[5] == 0 && b[7] == 0, "format %d is of a newer kura", b[5])
+	n := u32(b[12:])
+	check(n <= 65536 && 80+n <= len(b), "clear part of %d bytes", n)
+	return object{class, string(b[16:48]), b[:80], b[80 : 80+n], b[80+n:]}
+}
+
+// open decrypts sealed part i. The secret is K_index of the header's epoch, but for slots.
+func (o object) open(secret []byte, binding string, i int, sealed []byte) []byte {
+	info, aad := "kura/0 envelope "+o.class, slices.Concat(o.header, o.clear, []byte(binding))
+	return unseal(int(o.header[6]), secret, o.salt, info, string(o.header[48:]), i, sealed, aad)
+}
+
+// find is the key of an epoch (5), or of a role (6), in the keyring.
+func (r *Repository) find(key, n int) value {
+	list := r.keys.list(key)
+	i := slices.IndexFunc(list, func(v value) bool { return v.int(1) == n })
+	check(i >= 0, "no number %d in key %d of the keyring", n, key)
+	return list[i]
+}
+func (r *Repository) indexKey(o object) []byte { return r.find(5, u32(o.header[8:])).bytes(2) }
+
+// openSigned returns the payload of a signed body, which is verified if the signer is known.
+func (r *Repository) openSigned(class string, b []byte, binding string) (payload value, by string) {
+	o := parse(class, b)
+	body := decode(o.open(r.indexKey(o), binding, 0, o.rest))
+	by = body.fixed(1, 8)
+	if key, ok := r.signers[by]; ok {
+		message := "kura/0 sign " + class + "\x00" + binding + string(body.bytes(2))
+		check(ed25519.Verify([]byte(key.fixed(2, 32)), []byte(message), body.bytes(3)), "signature does not match")
+	}
+	return decode(body.bytes(2)), by
+}
+
+// openSegment decrypts the stored bytes of a segment of a class of packs.
+func (r *Repository) openSegment(class string, origin value, ordinal int, ciphertext []byte) []byte {
+	kind, info, private := 1, "kura/0 origin data", 6
+	if class == "tree" {
+		kind, info, private = 2, "kura/0 origin meta", 4
+	}
+	check(origin.int(1) == kind, "origin of kind %d", origin.int(1))
+	key := sound(hpke.MLKEM768X25519().NewPrivateKey(r.find(5, origin.int(2)).bytes(private)))
+	secret := sound(hpke.Open(key, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(info+r.id), origin.bytes(4)))
+	return unseal(origin.int(3), secret, origin.fixed(5, 32), "kura/0 segment", origin.fixed(6, 32), ordinal, ciphertext, nil)
+}
+
+// blob returns the plaintext of a blob. The last segment of each class is kept, and its pack.
+func (r *Repository) blob(class, id string) []byte {
+	p, ok := r.places[id]
+	check(ok && classes[p.pack[0]] == class, "%s blob %x is in no live pack", class, id)
+	l := r.last[p.pack[0]]
+	if l.pack != p.pack {
+		l.packed = r.load(p.pack)
+	}
+	if l.pack != p.pack || l.offset != p.offset {
+		check(p.offset >= 80 && p.stored > 0 && p.stored <= len(l.packed)-p.offset, "segment at %d", p.offset)
+		l.segment = r.openSegment(class, p.origin, p.ordinal, l.packed[p.offset:p.offset+p.stored])
+		check(p.coding < 2, "coding %d is of a newer kura", p.coding)
+		if p.coding == 1 {
+			l.segment = unzstd(l.segment)
+		}
+		l.place = p
+		r.last[p.pack[0]] = l
+	}
+	check(len(l.segment) == p.plain && p.plain <= 16<<20, "segment at %d has %d bytes", p.offset, len(l.segment))
+	check(p.at >= 0 && p.length > 0 && p.length <= p.plain-p.at, "%s blob %x is not in its segment", class, id)
+	b := l.segment[p.at : p.at+p.length]
+	h := must(blake3.NewKeyed(kdf(r.keys.bytes(3), "", "kura/0 id "+class, 32)))
+	h.Write(b)
+	check(string(h.Sum(nil)) == id, "%s blob %x in pack %x", class, id, p.pack[1:])
+	return b
+}

@@ -1,0 +1,114 @@
+package jail
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrName is returned for a name that is not a single component of a path.
+	ErrName = errors.New("restore: not the name of an entry")
+
+	// ErrFolder is returned where a folder is in the way of something else.
+	ErrFolder = errors.New("restore: a folder is in the way")
+
+	// ErrReplaced is returned when an entry is no longer the one that was created.
+	ErrReplaced = errors.New("restore: the entry was replaced by something else meanwhile")
+)
+
+// Open opens a folder to restore into, and makes it, private to the user, if it does not exist.
+func Open(path string) (dir *Dir, created bool, err error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return nil, false, err
+		}
+		created = true
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, false, err
+	}
+	defer root.Close()
+	f, err := root.Open(".")
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, false, &fs.PathError{Op: "dup", Path: path, Err: err}
+	}
+	return &Dir{Handle{fd: fd}}, created, nil
+}
+
+// check refuses what is not a single component.
+func check(name string) error {
+	if name == "" || name == "." || name == ".." || strings.IndexByte(name, '/') >= 0 || strings.IndexByte(name, 0) >= 0 {
+		return fmt.Errorf("%w: %q", ErrName, name)
+	}
+	return nil
+}
+
+// retry repeats a system call that a signal interrupted.
+func retry(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// openat opens a single name below a folder. It is the one place where this package opens anything.
+func openat(dir int, name string, flags int, mode uint32) (fd int, err error) {
+	if err := check(name); err != nil {
+		return -1, err
+	}
+	err = retry(func() (err error) {
+		fd, err = unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+		return err
+	})
+	return fd, wrap("open", err)
+}
+
+// wrap names the operation that failed. The caller knows of which entry.
+func wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return os.NewSyscallError(op, err)
+}
+
+// Identity tells one inode from all others that exist at the same time.
+type Identity struct {
+	dev, ino uint64
+	kind     uint32
+}
+
+// Info is what is known of an entry.
+type Info struct {
+	Identity
+	UID, GID uint32
+	Mode     uint32 // the 12 permission bits
+	Size     int64
+}
+
+// IsDir reports whether it is a folder.
+func (i *Info) IsDir() bool { return i.kind == unix.S_IFDIR }
+
+// IsFile reports whether it is a regular file.
+func (i *Info) IsFile() bool { return i.kind == unix.S_IFREG }
+
+func infoOf(st *unix.Stat_t) Info {
+	return Info{
+		Identity: Identity{dev: uint64(st.Dev), ino: st.Ino, kind: st.Mode & unix.S_IFMT},
+		UID:      st.Uid, GID: st.Gid, Mode: st.Mode & 0o7777, Size: st.Size,
+	}
+}
+
+// IsRoot reports whether the user may set everything.
+func IsRoot() bool { return os.Geteuid() == 0 }

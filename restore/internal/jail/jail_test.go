@@ -1,0 +1,166 @@
+package jail_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kura-backup/kura/restore/internal/jail"
+)
+
+func open(t *testing.T) (*jail.Dir, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "target")
+	d, created, err := jail.Open(path)
+	if err != nil || !created {
+		t.Fatalf("created %v, %v", created, err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d, path
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEveryOperation_NameThatIsNoSingleComponent_IsRefused(t *testing.T) {
+	d, path := open(t)
+	must(t, os.WriteFile(filepath.Join(path, "f"), nil, 0o600))
+	info, err := d.Lstat("f")
+	must(t, err)
+	before, err := os.ReadDir(filepath.Dir(path))
+	must(t, err)
+	for _, name := range []string{"", ".", "..", "/", "/tmp/kura-jail", "../kura-jail", "f/..", "a/b", "zero\x00byte"} {
+		ops := map[string]func() error{
+			"Mkdir":     func() error { _, err := d.Mkdir(name); return err },
+			"OpenDir":   func() error { _, err := d.OpenDir(name); return err },
+			"Create":    func() error { _, err := d.Create(name); return err },
+			"Reopen":    func() error { _, err := d.Reopen(name, info.Identity); return err },
+			"OpenFile":  func() error { _, err := d.OpenFile(name); return err },
+			"Symlink":   func() error { _, err := d.Symlink("x", name); return err },
+			"Mknod":     func() error { _, err := d.Mknod(name, jail.FIFO, 0, 0); return err },
+			"Link to":   func() error { return d.Link(d, "f", info.Identity, name) },
+			"Link from": func() error { return d.Link(d, name, info.Identity, "g") },
+			"Remove":    func() error { return d.Remove(name) },
+			"RemoveOwn": func() error { return d.RemoveOwn(name, info.Identity) },
+			"Lstat":     func() error { _, err := d.Lstat(name); return err },
+		}
+		for op, call := range ops {
+			if err := call(); !errors.Is(err, jail.ErrName) {
+				t.Errorf("%s(%q): %v", op, name, err)
+			}
+		}
+	}
+	after, err := os.ReadDir(filepath.Dir(path))
+	must(t, err)
+	if len(after) != len(before) {
+		t.Errorf("beside the target there is %v", after)
+	}
+}
+
+func TestReopen_SomethingElseHasTheName_IsRefused(t *testing.T) {
+	outside := filepath.Join(t.TempDir(), "outside")
+	must(t, os.WriteFile(outside, []byte("secret"), 0o600))
+	for name, swap := range map[string]func(path string) error{
+		"symlink":      func(p string) error { return os.Symlink(outside, p) },
+		"hard link":    func(p string) error { return os.Link(outside, p) },
+		"another file": func(p string) error { return os.WriteFile(p, nil, 0o600) },
+		"folder":       func(p string) error { return os.Mkdir(p, 0o700) },
+		"fifo":         func(p string) error { return syscall.Mkfifo(p, 0o600) },
+		"nothing":      func(string) error { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, path := open(t)
+			f, err := d.Create("f")
+			must(t, err)
+			info, err := f.Stat()
+			must(t, err)
+			again, err := d.Reopen("f", info.Identity)
+			must(t, err) // as long as it is the same
+			must(t, again.Close())
+			must(t, os.Rename(filepath.Join(path, "f"), filepath.Join(path, "kept"))) // so that its inode number is not given away again
+			must(t, swap(filepath.Join(path, "f")))
+
+			opened := make(chan error, 1)
+			go func() {
+				_, err := d.Reopen("f", info.Identity)
+				opened <- err
+			}()
+			select {
+			case err = <-opened:
+			case <-time.After(10 * time.Second):
+				t.Fatal("blocks")
+			}
+			if err == nil {
+				t.Error("opened")
+			}
+			if err := d.RemoveOwn("f", info.Identity); name != "nothing" && !errors.Is(err, jail.ErrReplaced) {
+				t.Errorf("RemoveOwn: %v", err)
+			}
+			if err := d.Link(d, "f", info.Identity, "g"); err == nil {
+				t.Error("linked")
+			}
+			if _, err := os.Lstat(filepath.Join(path, "g")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a link is left: %v", err)
+			}
+			must(t, f.Close())
+		})
+	}
+}
+
+func TestOpenDir_SymbolicLink_IsNotFollowed(t *testing.T) {
+	d, path := open(t)
+	must(t, os.Mkdir(filepath.Join(path, "real"), 0o700))
+	must(t, os.Symlink("real", filepath.Join(path, "inside")))
+	must(t, os.Symlink("/", filepath.Join(path, "root")))
+	for _, name := range []string{"inside", "root"} {
+		if _, err := d.OpenDir(name); err == nil {
+			t.Errorf("%s was opened", name)
+		}
+	}
+}
+
+func TestCreate_ExistingEntries_AreReplacedUnlessFolders(t *testing.T) {
+	d, path := open(t)
+	outside := filepath.Join(t.TempDir(), "outside")
+	must(t, os.WriteFile(outside, []byte("secret"), 0o600))
+	p := func(name string) string { return filepath.Join(path, name) }
+	must(t, os.Symlink(outside, p("symlink")))
+	must(t, os.Link(outside, p("hard link")))
+	must(t, syscall.Mkfifo(p("fifo"), 0o600))
+	for _, name := range []string{"symlink", "hard link", "fifo"} {
+		f, err := d.Create(name)
+		must(t, err)
+		must(t, f.WriteAt([]byte("new"), 0))
+		must(t, f.Close())
+		if b, err := os.ReadFile(p(name)); err != nil || string(b) != "new" {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+	if b, err := os.ReadFile(outside); err != nil || string(b) != "secret" {
+		t.Errorf("outside: %q, %v", b, err)
+	}
+	must(t, os.Mkdir(p("folder"), 0o700))
+	if _, err := d.Create("folder"); !errors.Is(err, jail.ErrFolder) {
+		t.Errorf("folder: %v", err)
+	}
+}
+
+func TestOpen_ExistingFolder_IsNotCreated(t *testing.T) {
+	path := t.TempDir()
+	d, created, err := jail.Open(path)
+	if err != nil || created {
+		t.Fatalf("created %v, %v", created, err)
+	}
+	must(t, d.Close())
+	must(t, os.WriteFile(filepath.Join(path, "f"), nil, 0o600))
+	if _, _, err := jail.Open(filepath.Join(path, "f")); err == nil {
+		t.Error("a file was opened as a folder")
+	}
+}

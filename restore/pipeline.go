@@ -1,0 +1,367 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
+	"github.com/kura-backup/kura/repo"
+)
+
+// ciphertext is a segment as it was fetched.
+type ciphertext struct {
+	seg *segment
+	b   []byte
+	buf *buffer // what b is a part of
+}
+
+// job is a piece of a segment's plaintext with the places where it belongs.
+type job struct {
+	plain []byte
+	buf   *buffer
+	needs []need
+}
+
+// needsPerJob is how many small files one writer makes in a row.
+const needsPerJob = 32
+
+// transfer brings the blobs of a batch to their places. Those of packs that are gone are looked up once more
+// in the newest state.
+func (run *run) transfer(ctx context.Context, b *batch) error {
+	if run.o.DryRun {
+		return run.pretend(b)
+	}
+	again, err := run.stages(ctx, b)
+	if err != nil {
+		return err
+	}
+	again = append(again, b.unresolved...)
+	if len(again) == 0 {
+		return nil
+	}
+	newer, err := run.replan(ctx, b, again)
+	if err != nil {
+		return err
+	}
+	if newer != nil {
+		if again, err = run.stages(ctx, newer); err != nil {
+			return err
+		}
+		again = append(again, newer.unresolved...)
+	}
+	for i := range again {
+		if err := run.lose(&again[i], again[i].err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replan looks blobs up in the newest state. The result is nil if the state is the one that b was made for.
+func (run *run) replan(ctx context.Context, b *batch, needs []need) (*batch, error) {
+	if err := run.r.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	ix, err := run.r.Index(ctx)
+	if err != nil || ix == b.ix {
+		return nil, err
+	}
+	newer := newBatch(ix)
+	for _, n := range needs {
+		n.err = nil
+		if err := newer.add(n); err != nil {
+			return nil, err
+		}
+	}
+	return newer, nil
+}
+
+// lose gives up a file because of one of its blobs.
+func (run *run) lose(n *need, err error) error {
+	run.fail(n.file, err)
+	return run.release(n.file)
+}
+
+func (run *run) loseAll(needs []need, err error) error {
+	for i := range needs {
+		if err := run.lose(&needs[i], err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pretend is the dry run's transfer: only what the index does not have is lost.
+func (run *run) pretend(b *batch) error {
+	for i := range b.unresolved {
+		if err := run.lose(&b.unresolved[i], b.unresolved[i].err); err != nil {
+			return err
+		}
+	}
+	for _, p := range b.packs {
+		for _, s := range p.segments {
+			for i := range s.needs {
+				if err := run.release(s.needs[i].file); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// stages runs fetchers, decoders and writers. It returns what was in packs that are missing.
+func (run *run) stages(ctx context.Context, b *batch) (missing []need, err error) {
+	list := b.fetches(run.reach)
+	if len(list) == 0 {
+		return nil, nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	s := &stages{run: run, ctx: ctx, decode: make(chan ciphertext, run.decoders), write: make(chan job, run.writers)}
+	var next atomic.Int64
+	s.stage(g, min(run.fetchers, len(list)), func() { close(s.decode) }, func() error {
+		for i := int(next.Add(1)) - 1; i < len(list); i = int(next.Add(1)) - 1 {
+			if err := s.fetch(&list[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	s.stage(g, run.decoders, func() { close(s.write) }, func() error {
+		for c := range s.decode {
+			if err := s.decodeSegment(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	s.stage(g, run.writers, nil, func() error {
+		for j := range s.write {
+			if err := s.writeJob(j); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	err = g.Wait()
+	return s.missing, err
+}
+
+// stages are the channels between the goroutines of one batch.
+type stages struct {
+	run    *run
+	ctx    context.Context // of the batch
+	decode chan ciphertext
+	write  chan job
+
+	mu      sync.Mutex
+	missing []need
+}
+
+// stage starts goroutines. The last one to end calls last.
+func (s *stages) stage(g *errgroup.Group, n int, last func(), work func() error) {
+	var left atomic.Int64
+	left.Store(int64(n))
+	for range n {
+		g.Go(func() error {
+			defer func() {
+				if left.Add(-1) == 0 && last != nil {
+					last()
+				}
+			}()
+			return work()
+		})
+	}
+}
+
+// send gives something to the next stage, unless the run has ended.
+func send[T any](ctx context.Context, c chan<- T, v T) error {
+	select {
+	case c <- v:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// fetch reads a range. If that fails for damage, its segments are read one by one: a pack that was cut short costs
+// what is behind the cut.
+func (s *stages) fetch(f *fetch) error {
+	buf, err := s.run.fetched.get(s.ctx, int(f.length))
+	if err != nil {
+		return err
+	}
+	b, err := s.run.r.FetchRange(s.ctx, f.pack, f.from, f.length, buf.b)
+	if err != nil {
+		buf.release()
+		return s.unread(f, err)
+	}
+	defer buf.release()
+	for _, seg := range f.segments {
+		from := int64(seg.At) - f.from
+		end := from + int64(seg.Stored)
+		buf.share(1)
+		// With its own capacity: it is decrypted in place.
+		if err := send(s.ctx, s.decode, ciphertext{seg: seg, b: b[from:end:end], buf: buf}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unread deals with a range that could not be read.
+func (s *stages) unread(f *fetch, err error) error {
+	if !lost(err) {
+		return err
+	}
+	if len(f.segments) == 1 || errors.Is(err, backends.ErrNotExist) {
+		return s.lost(f, err)
+	}
+	for _, seg := range f.segments {
+		one := fetch{pack: f.pack, from: int64(seg.At), length: int64(seg.Stored), segments: []*segment{seg}}
+		if err := s.fetch(&one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lost gives up what was to be fetched, or remembers it if its pack is missing: another may have it by now.
+func (s *stages) lost(f *fetch, err error) error {
+	for _, seg := range f.segments {
+		if !errors.Is(err, backends.ErrNotExist) {
+			if err := s.run.loseAll(seg.needs, err); err != nil {
+				return err
+			}
+			continue
+		}
+		s.mu.Lock()
+		for _, n := range seg.needs {
+			n.err = err
+			s.missing = append(s.missing, n)
+		}
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// decodeSegment decrypts, decompresses and verifies, and gives the blobs to the writers.
+func (s *stages) decodeSegment(c ciphertext) error {
+	plain, buf, err := s.open(c)
+	if err != nil {
+		if lost(err) || errors.Is(err, pack.ErrCoding) {
+			return s.run.loseAll(c.seg.needs, err)
+		}
+		return err
+	}
+	defer buf.release()
+	needs, err := s.check(c.seg, plain)
+	if err != nil {
+		return err
+	}
+	for piece := range slices.Chunk(needs, needsPerJob) {
+		buf.share(1)
+		if err := send(s.ctx, s.write, job{plain: plain, buf: buf, needs: piece}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open returns the plaintext of a segment and the buffer that it lies in. The user of c.buf that c stands
+// for is passed on or released.
+func (s *stages) open(c ciphertext) (plain []byte, buf *buffer, err error) {
+	keep := false
+	defer func() {
+		if !keep {
+			c.buf.release()
+		}
+	}()
+	key, err := s.run.r.OpenOrigin(c.seg.pack, c.seg.Origin)
+	if err != nil {
+		return nil, nil, err
+	}
+	damaged := func(err error) error {
+		if errors.Is(err, pack.ErrCoding) {
+			return err // not damage: a newer kura wrote it
+		}
+		return &repo.DamageError{Object: c.seg.pack.Name(), Err: err}
+	}
+	if c.seg.Coding == pack.Raw {
+		plain, err := key.Open(c.b[:0], c.seg.Ordinal, c.b)
+		if err != nil {
+			return nil, nil, damaged(err)
+		}
+		if len(plain) != int(c.seg.Plain) {
+			return nil, nil, damaged(pack.ErrInvalid)
+		}
+		keep = true
+		return plain, c.buf, nil
+	}
+	if buf, err = s.run.decoded.get(s.ctx, int(c.seg.Plain)); err != nil {
+		return nil, nil, err
+	}
+	if plain, err = repo.DecodeSegment(buf.b, key, &c.seg.Segment, c.b); err != nil {
+		buf.release()
+		return nil, nil, damaged(err)
+	}
+	return plain, buf, nil
+}
+
+// check verifies every blob of a segment that is needed, once, and returns what can be written.
+func (s *stages) check(seg *segment, plain []byte) ([]need, error) {
+	slices.SortStableFunc(seg.needs, func(a, b need) int { return cmp.Compare(a.offset, b.offset) })
+	place := repo.Place{Pack: seg.pack}
+	good := seg.needs[:0]
+	var last object.BlobID
+	var bad error
+	for _, n := range seg.needs {
+		if n.id != last || n.offset != place.Offset || n.length != place.Length {
+			last, place.Offset, place.Length = n.id, n.offset, n.length
+			_, bad = s.run.r.Extract(object.DataBlob, n.id, &place, plain)
+		}
+		if bad == nil {
+			good = append(good, n)
+			continue
+		}
+		if !lost(bad) {
+			return nil, bad
+		}
+		if err := s.run.lose(&n, bad); err != nil {
+			return nil, err
+		}
+	}
+	return good, nil
+}
+
+func (s *stages) writeJob(j job) error {
+	defer j.buf.release()
+	if len(j.needs) > 0 {
+		p := j.needs[0].file.path()
+		s.run.rep.p.Current.Store(&p)
+	}
+	for i := range j.needs {
+		n := &j.needs[i]
+		if s.ctx.Err() != nil {
+			return context.Cause(s.ctx)
+		}
+		if !n.file.failed() {
+			err := s.run.put(n.file, n.at, j.plain[n.offset:n.offset+n.length])
+			if err := s.run.fileError(n.file, err); err != nil {
+				return err
+			}
+		}
+		if err := s.run.release(n.file); err != nil {
+			return err
+		}
+	}
+	return nil
+}

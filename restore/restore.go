@@ -1,0 +1,81 @@
+package restore
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/tree"
+)
+
+// Options say what to restore and how.
+type Options struct {
+	Target string // the folder to restore into; made if it does not exist
+	// Path is the entry of the snapshot to restore: of a folder its content goes directly into Target,
+	// anything else under its own name. Empty means everything, under its full paths.
+	Path string
+	// DryRun reads the tree and looks up all blobs, but neither fetches nor writes anything.
+	DryRun bool
+	Verify bool // read the files again when all are written, and compare them with the snapshot
+	Sync   bool // return only when everything is durable
+	// Concurrency is how many packs are read and files are written at a time; 0 means a number that suits
+	// the store and the machine.
+	Concurrency int
+}
+
+// Events are told what happens. Each may be nil. They are called from several goroutines but one at a time.
+type Events struct {
+	Progress *Progress
+	// Error is called for every entry that is not restored, or not in full.
+	Error func(path string, err error)
+	// Item is called for every entry that is restored in full.
+	Item func(Item)
+}
+
+// Progress counts while a restore runs. It may be read at any time.
+type Progress struct {
+	FilesTotal, BytesTotal atomic.Uint64 // grow until ScanDone, unless the snapshot's summary has them
+	ScanDone               atomic.Bool
+	FilesDone, BytesDone   atomic.Uint64 // files of all types, without folders; bytes of the snapshot's files
+	DirsDone               atomic.Uint64
+	Skipped                atomic.Uint64 // what can not be restored here, see Omission
+	Errors                 atomic.Uint64
+	Current                atomic.Pointer[string] // a path that is being written
+}
+
+// Item is an entry that was restored.
+type Item struct {
+	Path string // in the snapshot, or below Options.Path
+	Type tree.Type
+	Size int64 // of a file
+}
+
+// Result is what a restore did.
+type Result struct {
+	Files, Dirs, Others uint64 // restored; every hard link counts as a file
+	Bytes               uint64 // of the files, holes included
+	Errors              uint64 // entries that are not restored, or not in full, but for the damaged ones
+	Damaged             uint64 // entries lost, in full or in part, to damage of the repository
+	Verified            uint64 // files that were read again and are right
+	Omitted             []Omission
+}
+
+// Omission is a kind of thing that the user may not restore, or that the target can not hold.
+type Omission struct {
+	What  string // for people: "owner", "device nodes", …
+	Count uint64
+	Path  string // of the first
+	Err   error  // of the first; nil if such a thing is never restored
+	// Fault is set where it was not to be expected: the user is root. Faults count in Result.Errors.
+	Fault bool
+}
+
+// Run restores a snapshot or a part of it. Entries that can not be restored are reported and counted, and the
+// run goes on; the error is for what ends it: the store failed, the target is full or can not be
+// made, there is no such path (wraps [repo.ErrNotFound]), ctx was cancelled. The Result is never nil and
+// says what was done until then.
+func Run(ctx context.Context, r *repo.Repository, snap *repo.Snapshot, o Options, ev Events) (*Result, error) {
+	run := newRun(r, o, ev)
+	err := run.restore(ctx, snap)
+	return run.result(), err
+}

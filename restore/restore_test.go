@@ -1,0 +1,500 @@
+package restore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kura-backup/kura/backends/fault"
+	"github.com/kura-backup/kura/backends/mem"
+	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/restore"
+	"github.com/kura-backup/kura/tree"
+)
+
+func TestRun_EveryTypeOfEntry_ComesBackWithItsMetadata(t *testing.T) {
+	needRoot(t)
+	r, _ := testrepo.New(t)
+	owned := func(n *tree.Node) { n.UID, n.GID, n.MTime = 1234, 4321, tree.MakeTime(-5, 7) }
+	device := func(name string, k tree.Type, major, minor uint64) entry {
+		return entry{Node: newNode(name, k, 0o620)}.with(func(n *tree.Node) { n.Device = major<<32 | minor }).with(owned)
+	}
+	entries := []entry{
+		dir("d", dir("empty").with(owned), textFile("f", "in d"), dir("closed", textFile("f", "x")).with(func(n *tree.Node) { n.Mode = 0 })),
+		device("chr", tree.CharDevice, 1, 3), device("blk", tree.BlockDevice, 7, 1000),
+		entry{Node: newNode("fifo", tree.FIFO, 0o640)}.with(owned),
+		symlink("link", "/nowhere/at all").with(owned), symlink("link2", "d/f"),
+		textFile("file", "text").with(owned).with(func(n *tree.Node) { n.Mode = 0o6755 }),
+		file("none"), textFile("unreadable", "x").with(func(n *tree.Node) { n.Mode = 0 }),
+		textFile("epoch", "x").with(func(n *tree.Node) { n.MTime = tree.MakeTime(0, 0) }),
+		dir("sticky").with(func(n *tree.Node) { n.Mode = 0o3777 }),
+		textFile("\xff\xfe not UTF-8 \n\x01", "y"), textFile(longName(255), "z"),
+	}
+	target := restoreAll(t, r, commit(t, r, entries...))
+	mustMatch(t, target, entries)
+}
+
+func TestRun_ExtendedAttributes_ComeBackOnEveryType(t *testing.T) {
+	needRoot(t)
+	r, _ := testrepo.New(t)
+	// Capabilities: version 3, effective, CAP_NET_RAW, root id 0.
+	capability := []byte{1, 0, 0, 3, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	capability = capability[:20]
+	capability[3] = 2
+	acl := func(mask byte) []byte {
+		return []byte{
+			2, 0, 0, 0,
+			1, 0, 6, 0, 255, 255, 255, 255, // owner rw
+			2, 0, 4, 0, 210, 4, 0, 0, // user 1234 r
+			4, 0, 4, 0, 255, 255, 255, 255, // group r
+			0x10, 0, mask, 0, 255, 255, 255, 255,
+			0x20, 0, 0, 0, 255, 255, 255, 255,
+		}
+	}
+	set := func(attrs ...tree.XAttr) func(*tree.Node) { return func(n *tree.Node) { n.XAttrs = attrs } }
+	own := func(n *tree.Node) { n.UID, n.GID = 1234, 1234 }
+	value := testrepo.Random(5, 3000)
+	entries := []entry{
+		textFile("cap", "x").with(own).with(set(tree.XAttr{Name: "security.capability", Value: capability}, tree.XAttr{Name: "user.empty"})),
+		textFile("user", "x").with(set(tree.XAttr{Name: "user.a", Value: []byte("1")}, tree.XAttr{Name: "user.b", Value: value})).with(func(n *tree.Node) { n.Mode = 0o444 }),
+		textFile("acl", "x").with(set(tree.XAttr{Name: "system.posix_acl_access", Value: acl(4)})).with(func(n *tree.Node) { n.Mode = 0o640 }),
+		dir("d", textFile("plain", "x"), dir("sub")).with(set(tree.XAttr{Name: "system.posix_acl_access", Value: acl(4)}, tree.XAttr{Name: "system.posix_acl_default", Value: acl(6)})).with(func(n *tree.Node) { n.Mode = 0o2640 }),
+		symlink("link", "cap").with(set(tree.XAttr{Name: "trusted.t", Value: []byte("on the link")})),
+		entry{Node: newNode("fifo", tree.FIFO, 0o600)}.with(set(tree.XAttr{Name: "trusted.t", Value: []byte("on the fifo")})),
+	}
+	target := restoreAll(t, r, commit(t, r, entries...))
+	mustMatch(t, target, entries)
+	for _, e := range entries {
+		mustHaveXAttrs(t, filepath.Join(target, e.Name), e.XAttrs)
+	}
+	mustHaveXAttrs(t, filepath.Join(target, "d/plain"), nil)
+	mustHaveXAttrs(t, filepath.Join(target, "d/sub"), nil)
+}
+
+func mustHaveXAttrs(t testing.TB, path string, want []tree.XAttr) {
+	t.Helper()
+	list := make([]byte, 1<<16)
+	n, err := unix.Llistxattr(path, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := strings.Count(string(list[:n]), "\x00")
+	if names != len(want) {
+		t.Errorf("%s has attributes %q, want %v", path, list[:n], want)
+	}
+	for _, x := range want {
+		got := make([]byte, 1<<16)
+		n, err := unix.Lgetxattr(path, x.Name, got)
+		if err != nil || !bytes.Equal(got[:n], x.Value) {
+			t.Errorf("%s: %s is %x (%v), want %x", path, x.Name, got[:n], err, x.Value)
+		}
+	}
+}
+
+func TestRun_LargeXAttr_ComesFromItsBlob(t *testing.T) {
+	r, _ := testrepo.New(t)
+	s, err := r.NewSession(t.Context(), repo.SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := bytes.Repeat([]byte("v"), 3500) // ext4 has no room for more, so it says nothing about the limit
+	id := testrepo.Save(t, s, 2, value)[0]
+	root := saveFolder(t, s, []entry{textFile("f", "x").with(func(n *tree.Node) { n.XAttrs = []tree.XAttr{{Name: "user.large", Blob: id}} })})
+	snap, err := s.Commit(repo.CommitOptions{Manifest: &repo.Manifest{Time: 1, Root: root[:]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustHaveXAttrs(t, filepath.Join(restoreAll(t, r, snap), "f"), []tree.XAttr{{Name: "user.large", Value: value}})
+}
+
+func TestRun_InodeFlags_AreSetLast(t *testing.T) {
+	needRoot(t)
+	r, _ := testrepo.New(t)
+	const immutable, noDump, extents = 0x10, 0x40, 0x80000
+	if err := setFlags(t.TempDir(), noDump); err != nil {
+		t.Skipf("no inode flags here: %v", err)
+	}
+	flags := func(f uint32) func(*tree.Node) { return func(n *tree.Node) { n.Flags = f } }
+	linked := func(n *tree.Node) { n.Inode, n.Links = 7, 2 }
+	entries := []entry{
+		textFile("locked", "x").with(flags(immutable | noDump | extents)),
+		textFile("linked1", "x").with(flags(immutable)).with(linked), textFile("linked2", "x").with(flags(immutable)).with(linked),
+		dir("dir", textFile("f", "x")).with(flags(immutable)),
+	}
+	target := filepath.Join(t.TempDir(), "target")
+	t.Cleanup(func() { // so that the folder can be removed
+		for _, name := range []string{"locked", "linked1", "dir"} {
+			if err := setFlags(filepath.Join(target, name), 0); err != nil {
+				t.Log(err)
+			}
+		}
+	})
+	mustBeFine(t, run(t, r, commit(t, r, entries...), restore.Options{Target: target}))
+	mustMatch(t, target, entries)
+	for name, want := range map[string]uint32{"locked": immutable | noDump, "linked1": immutable, "dir": immutable} {
+		f, err := os.Open(filepath.Join(target, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := unix.IoctlGetUint32(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+		f.Close()
+		if err != nil || got&(immutable|noDump) != want {
+			t.Errorf("%s has flags %#x (%v), want %#x", name, got, err, want)
+		}
+	}
+}
+
+func setFlags(path string, flags int) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
+}
+
+func TestRun_HardLinks_AreOneFilePerFileSystem(t *testing.T) {
+	r, _ := testrepo.New(t)
+	linked := func(n *tree.Node) { n.Inode, n.Links = 42, 3 }
+	big := testrepo.Random(9, 3<<20)
+	entries := []entry{
+		file("a", chunks(big[:1<<20], big[1<<20:])...).with(linked),
+		dir("d", file("b", chunks(big[:1<<20], big[1<<20:])...).with(linked)),
+		dir("mount", textFile("same number elsewhere", "other").with(linked)).with(func(n *tree.Node) { n.Mount = true }),
+		textFile("single", "s").with(func(n *tree.Node) { n.Inode = 42 }),
+	}
+	target := filepath.Join(t.TempDir(), "target")
+	out := run(t, r, commit(t, r, entries...), restore.Options{Target: target, Verify: true})
+	mustBeFine(t, out)
+	mustMatch(t, target, entries)
+	a, b := stat(t, filepath.Join(target, "a")), stat(t, filepath.Join(target, "d/b"))
+	if a.Ino != b.Ino || a.Nlink != 2 {
+		t.Errorf("inodes %d and %d with %d links", a.Ino, b.Ino, a.Nlink)
+	}
+	if m := stat(t, filepath.Join(target, "mount/same number elsewhere")); m.Ino == a.Ino || m.Nlink != 1 {
+		t.Error("linked across file systems")
+	}
+	if out.Files != 4 || out.Bytes != uint64(len(big))+6 || out.Dirs != 2 {
+		t.Errorf("result %+v", out.Result)
+	}
+}
+
+func TestRun_Holes_AreNotAllocated(t *testing.T) {
+	r, _ := testrepo.New(t)
+	data := testrepo.Random(1, 1<<20)
+	zeros := part{kind: tree.Zeros, n: 16 << 20}
+	entries := []entry{
+		file("front", hole(16<<20), part{data: data}),
+		file("back", part{data: data}, hole(16<<20)),
+		file("middle", part{data: data}, hole(16<<20), part{data: data}, zeros, part{data: data}, zeros),
+		file("all", hole(16<<20), zeros), file("zeros", zeros),
+	}
+	target := restoreAll(t, r, commit(t, r, entries...))
+	mustMatch(t, target, entries)
+	for name, mib := range map[string]int64{"front": 1, "back": 1, "middle": 3, "all": 0, "zeros": 0} {
+		if st := stat(t, filepath.Join(target, name)); st.Blocks*512 > mib<<20+64<<10 {
+			t.Errorf("%s takes %d bytes of disk", name, st.Blocks*512)
+		}
+	}
+}
+
+func TestRun_LargeFilesOverSeveralPacks_AreWrittenInPieces(t *testing.T) {
+	r, _ := testrepo.New(t)
+	var entries []entry
+	var all []part
+	for i := range 12 { // two open packs are filled in turn
+		all = append(all, part{data: testrepo.Random(uint64(i), 1<<20)})
+	}
+	entries = append(entries, file("large", all...))
+	for i := range 100 { // more than are kept open
+		p := []part{all[i%12], {data: fmt.Appendf(nil, "tail %d", i)}, all[(i+7)%12], {data: bytes.Repeat([]byte("compressible "), 20_000)}}
+		entries = append(entries, file(fmt.Sprintf("f%02d", i), p...))
+	}
+	mustMatch(t, restoreAll(t, r, commit(t, r, entries...)), entries)
+}
+
+func TestRun_ContentPages_AreFollowed(t *testing.T) {
+	r, _ := testrepo.New(t)
+	var parts []part
+	for i := range 10_000 {
+		parts = append(parts, part{data: fmt.Appendf(nil, "%04d", i%100)})
+	}
+	entries := []entry{file("paged", append(parts, hole(1<<20))...)}
+	mustMatch(t, restoreAll(t, r, commit(t, r, entries...)), entries)
+}
+
+func TestRun_ManySmallFiles_AllComeBack(t *testing.T) {
+	r, _ := testrepo.New(t)
+	var entries []entry
+	for d := range 40 {
+		var kids []entry
+		for f := range 60 { // a third of them with the same content
+			kids = append(kids, textFile(fmt.Sprintf("f%03d", f), strings.Repeat(fmt.Sprintf("%d/%d ", d, f/3), 20)))
+		}
+		entries = append(entries, dir(fmt.Sprintf("d%02d", d), kids...))
+	}
+	snap := commit(t, r, entries...)
+	target := filepath.Join(t.TempDir(), "target")
+	out := run(t, r, snap, restore.Options{Target: target})
+	mustBeFine(t, out)
+	mustMatch(t, target, entries)
+	if out.Files != 2400 || out.Dirs != 40 || len(out.items) != 2440 {
+		t.Errorf("result %+v, %d items", out.Result, len(out.items))
+	}
+}
+
+func TestRun_DeepFolders_ComeBackWithTheirTimes(t *testing.T) {
+	r, _ := testrepo.New(t)
+	const depth = 1500
+	e := textFile("bottom", "x")
+	for i := range depth {
+		e = dir("d", e).with(func(n *tree.Node) { n.MTime = tree.MakeTime(int64(i), 5) })
+	}
+	target := filepath.Join(t.TempDir(), "target")
+	out := run(t, r, commit(t, r, e), restore.Options{Target: target})
+	mustBeFine(t, out)
+	if out.Dirs != depth || out.Files != 1 {
+		t.Errorf("result %+v", out.Result)
+	}
+	dir, err := os.OpenRoot(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range depth {
+		sub, err := dir.OpenRoot("d")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir.Close()
+		dir = sub
+		if info, err := dir.Stat("."); err != nil || info.ModTime().Unix() != int64(depth-1-i) {
+			t.Fatalf("depth %d: %v, %v", i, info, err)
+		}
+	}
+	dir.Close()
+}
+
+func TestRun_Path_RestoresFolderAsTarget(t *testing.T) {
+	r, _ := testrepo.New(t)
+	inner := []entry{textFile("f", "in"), dir("sub", textFile("g", "deeper"))}
+	snap := commit(t, r, dir("a", dir("b", inner...).with(func(n *tree.Node) { n.Mode = 0o711 }), textFile("outside", "x")))
+
+	target := filepath.Join(t.TempDir(), "new")
+	mustBeFine(t, run(t, r, snap, restore.Options{Target: target, Path: "/a/b", Verify: true}))
+	mustMatch(t, target, inner)
+	if st := stat(t, target); st.Mode&0o7777 != 0o711 || st.Mtim.Sec != someTime.Sec {
+		t.Errorf("a new target has mode %#o and time %d", st.Mode, st.Mtim.Sec)
+	}
+
+	existing := t.TempDir()
+	before := stat(t, existing)
+	mustBeFine(t, run(t, r, snap, restore.Options{Target: existing, Path: "a/b"}))
+	mustMatch(t, existing, inner)
+	if st := stat(t, existing); st.Mode != before.Mode || st.Mtim.Sec == someTime.Sec {
+		t.Error("an existing target was changed itself")
+	}
+}
+
+func TestRun_PathOfAFile_RestoresItUnderItsName(t *testing.T) {
+	r, _ := testrepo.New(t)
+	snap := commit(t, r, dir("a", textFile("f", "text"), symlink("l", "x")))
+	target := t.TempDir()
+	mustBeFine(t, run(t, r, snap, restore.Options{Target: target, Path: "/a/f", Verify: true}))
+	mustBeFine(t, run(t, r, snap, restore.Options{Target: target, Path: "/a/l"}))
+	mustMatch(t, target, []entry{textFile("f", "text"), symlink("l", "x")})
+	if out := run(t, r, snap, restore.Options{Target: target, Path: "/a/none"}); !errors.Is(out.err, repo.ErrNotFound) {
+		t.Errorf("error %v", out.err)
+	}
+}
+
+func TestRun_ExistingTarget_IsReplacedAndFoldersAreKept(t *testing.T) {
+	r, _ := testrepo.New(t)
+	entries := []entry{
+		dir("dir", textFile("f", "new")), textFile("file", "new"), textFile("waslink", "new"),
+		symlink("link", "new"), dir("wasfile", textFile("x", "new")), textFile("blocked", "new"),
+	}
+	snap := commit(t, r, entries...)
+	target := t.TempDir()
+	other := filepath.Join(t.TempDir(), "other")
+	must(t, os.WriteFile(other, []byte("old"), 0o600))
+	must(t, os.Link(other, filepath.Join(target, "file"))) // replaced, so the other name keeps its content
+	must(t, os.Symlink(other, filepath.Join(target, "waslink")))
+	must(t, os.WriteFile(filepath.Join(target, "link"), nil, 0o600))
+	must(t, os.WriteFile(filepath.Join(target, "wasfile"), nil, 0o600))
+	must(t, os.Mkdir(filepath.Join(target, "dir"), 0o500))
+	must(t, os.WriteFile(filepath.Join(target, "extra"), []byte("kept"), 0o600))
+	must(t, os.Mkdir(filepath.Join(target, "blocked"), 0o700))
+
+	for range 2 { // the second time onto what the first has made
+		out := run(t, r, snap, restore.Options{Target: target})
+		if out.err != nil || out.Errors != 1 || out.errors["/blocked"] == nil {
+			t.Fatalf("error %v, result %+v, errors %v", out.err, out.Result, out.errors)
+		}
+		mustHave(t, other, []byte("old"))
+		mustHave(t, filepath.Join(target, "extra"), []byte("kept"))
+		must(t, os.Rename(filepath.Join(target, "extra"), filepath.Join(t.TempDir(), "extra")))
+		must(t, os.Remove(filepath.Join(target, "blocked")))
+		mustMatch(t, target, entries[:5])
+		must(t, os.WriteFile(filepath.Join(target, "extra"), []byte("kept"), 0o600))
+		must(t, os.Mkdir(filepath.Join(target, "blocked"), 0o700))
+	}
+}
+
+func TestRun_TargetWithDefaultACL_GivesRestoredEntriesTheirOwn(t *testing.T) {
+	r, _ := testrepo.New(t)
+	acl := []byte{2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 7, 0, 210, 4, 0, 0, 4, 0, 7, 0, 255, 255, 255, 255, 0x10, 0, 7, 0, 255, 255, 255, 255, 0x20, 0, 7, 0, 255, 255, 255, 255}
+	target := t.TempDir()
+	if err := unix.Setxattr(target, "system.posix_acl_default", acl, 0); err != nil {
+		t.Skip(err)
+	}
+	must(t, os.Mkdir(filepath.Join(target, "d"), 0o700)) // inherits the list, and has one of its own then
+	entries := []entry{textFile("f", "x"), dir("d", textFile("g", "x"), dir("e")), {Node: newNode("fifo", tree.FIFO, 0o600)}}
+	mustBeFine(t, run(t, r, commit(t, r, entries...), restore.Options{Target: target}))
+	mustMatch(t, target, entries)
+	for _, p := range []string{"f", "d", "d/g", "d/e", "fifo"} {
+		mustHaveXAttrs(t, filepath.Join(target, p), nil)
+	}
+}
+
+func TestRun_DryRun_WritesNothing(t *testing.T) {
+	r, _ := testrepo.New(t)
+	snap := commit(t, r, dir("d", textFile("f", "x"), symlink("l", "y")), file("h", hole(5)))
+	target := filepath.Join(t.TempDir(), "target")
+	out := run(t, r, snap, restore.Options{Target: target, DryRun: true})
+	mustBeFine(t, out)
+	mustNotExist(t, target)
+	if out.Files != 2 || out.Dirs != 1 || out.Others != 1 || out.Bytes != 6 {
+		t.Errorf("result %+v", out.Result)
+	}
+}
+
+func TestRun_Verify_FindsWhatTheDiskChanged(t *testing.T) {
+	r, _ := testrepo.New(t)
+	snap := commit(t, r, textFile("good", "good"), textFile("bad", "good too"), textFile("short", "long"), textFile("gone", "x"))
+	target := filepath.Join(t.TempDir(), "target")
+	errs := map[string]error{}
+	items := 0
+	res, err := restore.Run(t.Context(), r, snap, restore.Options{Target: target, Verify: true}, restore.Events{
+		Item: func(restore.Item) {
+			if items++; items == 4 { // all are written, and none is read yet
+				must(t, os.WriteFile(filepath.Join(target, "bad"), []byte("bad data"), 0o600))
+				must(t, os.Truncate(filepath.Join(target, "short"), 1))
+				must(t, os.Remove(filepath.Join(target, "gone")))
+			}
+		},
+		Error: func(path string, err error) { errs[path] = err },
+	})
+	if err != nil || res.Verified != 1 || res.Errors != 3 || !errors.Is(errs["/bad"], restore.ErrVerify) ||
+		!errors.Is(errs["/short"], restore.ErrVerify) || !errors.Is(errs["/gone"], os.ErrNotExist) {
+		t.Fatalf("error %v, result %+v, errors %v", err, res, errs)
+	}
+}
+
+func TestRun_Progress_EndsWhereTheTotalsSay(t *testing.T) {
+	r, _ := testrepo.New(t)
+	linked := func(n *tree.Node) { n.Inode, n.Links = 3, 2 }
+	snap := commit(t, r, textFile("a", "four").with(linked), textFile("b", "four").with(linked), dir("d", symlink("l", "x"), file("h", hole(10))))
+	for _, dry := range []bool{true, false} {
+		p := new(restore.Progress)
+		_, err := restore.Run(t.Context(), r, snap, restore.Options{Target: t.TempDir(), DryRun: dry}, restore.Events{Progress: p})
+		must(t, err)
+		if !p.ScanDone.Load() || p.FilesTotal.Load() != 4 || p.FilesDone.Load() != 4 || p.BytesTotal.Load() != 18 || p.BytesDone.Load() != 18 || p.DirsDone.Load() != 1 {
+			t.Errorf("files %d of %d, bytes %d of %d", p.FilesDone.Load(), p.FilesTotal.Load(), p.BytesDone.Load(), p.BytesTotal.Load())
+		}
+	}
+}
+
+func TestRun_Sync_IsFine(t *testing.T) {
+	r, _ := testrepo.New(t)
+	mustBeFine(t, run(t, r, commit(t, r, textFile("f", "x")), restore.Options{Target: t.TempDir(), Sync: true}))
+}
+
+func TestRun_EntriesTheBackupCouldNotRead_AreNamed(t *testing.T) {
+	r, _ := testrepo.New(t)
+	broken := func(n *tree.Node) { n.Error = "permission denied" }
+	snap := commit(t, r, file("f").with(broken), dir("d", textFile("g", "x")).with(broken), textFile("ok", "x"), symlink("l", "").with(broken))
+	target := t.TempDir()
+	out := run(t, r, snap, restore.Options{Target: target, Verify: true})
+	if out.err != nil || out.Errors != 3 || out.errors["/f"] == nil || out.errors["/d"] == nil || out.errors["/l"] == nil {
+		t.Fatalf("error %v, errors %v", out.err, out.errors)
+	}
+	mustHave(t, filepath.Join(target, "d/g"), []byte("x"))
+	mustNotExist(t, filepath.Join(target, "f"))
+}
+
+func TestRun_Sockets_AreCounted(t *testing.T) {
+	r, _ := testrepo.New(t)
+	out := run(t, r, commit(t, r, entry{Node: newNode("s", tree.Socket, 0o600)}, entry{Node: newNode("t", tree.Socket, 0o600)}), restore.Options{Target: t.TempDir()})
+	if out.err != nil || out.Errors != 0 || len(out.Omitted) != 1 || out.Omitted[0].What != "sockets" || out.Omitted[0].Count != 2 || out.Omitted[0].Fault {
+		t.Fatalf("error %v, result %+v", out.err, out.Result)
+	}
+}
+
+func TestRun_AbsurdSizes_CostOnlyTheirFiles(t *testing.T) {
+	r, _ := testrepo.New(t)
+	snap := commit(t, r,
+		file("8 EiB", hole(math.MaxInt64)), file("8 EiB with data", hole(math.MaxInt64-4), part{data: []byte("data")}),
+		file("pieces", part{data: []byte("a")}, hole(math.MaxInt64-2), part{data: []byte("b")}), textFile("ok", "x"))
+	target := t.TempDir()
+	out := run(t, r, snap, restore.Options{Target: target})
+	if out.err != nil {
+		t.Fatal(out.err)
+	}
+	mustHave(t, filepath.Join(target, "ok"), []byte("x"))
+	for path, err := range out.errors { // some file systems have such files
+		if !errors.Is(err, syscall.EFBIG) && !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("%s: %v", path, err)
+		}
+		mustNotExist(t, filepath.Join(target, path))
+	}
+}
+
+func TestRun_Cancelled_EndsWithTheCauseAndNoPartOfAFile(t *testing.T) {
+	store := fault.New(mem.New())
+	r := testrepo.Init(t, store)
+	var entries []entry
+	for i := range 60 {
+		entries = append(entries, file(fmt.Sprintf("f%d", i), chunks(testrepo.Random(uint64(i), 1<<20), testrepo.Random(uint64(i+100), 1<<20))...))
+	}
+	snap := commit(t, r, entries...)
+	cause := errors.New("stop it")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	store.Inject(fault.On(fault.Get).Prefix("data/").Nth(20).Hook(func(context.Context, fault.Call) error {
+		cancel(cause)
+		return nil
+	}))
+	target := t.TempDir()
+	out := runContext(ctx, r, snap, restore.Options{Target: target})
+	if !errors.Is(out.err, cause) {
+		t.Fatalf("error %v", out.err)
+	}
+	left, err := os.ReadDir(target)
+	must(t, err)
+	if uint64(len(left)) != out.Files || len(left) == 60 {
+		t.Errorf("%d files are there, %d were restored", len(left), out.Files)
+	}
+	for _, f := range left {
+		for i := range entries {
+			if entries[i].Name == f.Name() {
+				mustHave(t, filepath.Join(target, f.Name()), content(entries[i].parts))
+			}
+		}
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

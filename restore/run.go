@@ -1,0 +1,191 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/restore/internal/jail"
+	"github.com/kura-backup/kura/tree"
+)
+
+// run is one restore. It is safe for concurrent use once it has begun.
+type run struct {
+	r   *repo.Repository
+	o   Options
+	rep *report
+	ctx context.Context // of the stages; for errors, and for what they load aside
+
+	target     *folder
+	madeTarget bool
+	folders    folders
+	files      openFiles
+
+	fetched, decoded *memory
+	reach            reach
+	fetchers         int
+	decoders         int
+	writers          int
+}
+
+func newRun(r *repo.Repository, o Options, ev Events) *run {
+	cpus := runtime.GOMAXPROCS(0)
+	run := &run{
+		r: r, o: o, rep: newReport(ev),
+		fetched: newMemory(fetchedBudget), decoded: newMemory(decodedBudget),
+		reach: remoteReach, fetchers: 8, decoders: cpus, writers: max(4, 2*cpus),
+	}
+	if r.Store().Caps().Local {
+		run.reach, run.fetchers = localReach, max(2, cpus)
+	}
+	if o.Concurrency > 0 {
+		run.fetchers, run.writers = o.Concurrency, o.Concurrency
+	}
+	run.files = openFiles{folders: &run.folders, incomplete: map[*file]struct{}{}}
+	return run
+}
+
+func (run *run) result() *Result { return run.rep.result() }
+
+func (run *run) restore(ctx context.Context, snap *repo.Snapshot) error {
+	if run.o.Target == "" && !run.o.DryRun {
+		return errors.New("restore: no target folder given")
+	}
+	node, err := run.r.Find(ctx, snap, run.o.Path)
+	if err != nil {
+		return err
+	}
+	if node.Name == "" {
+		run.rep.expect(&snap.Summary)
+	}
+	if err := run.openTarget(); err != nil {
+		return err
+	}
+	defer run.closeTarget()
+
+	if err := run.transferAll(ctx, node); err != nil {
+		run.files.discardAll(run)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	if run.o.DryRun {
+		return nil
+	}
+	if run.o.Verify {
+		if err := run.verify(ctx, node); err != nil {
+			return err
+		}
+	}
+	if run.o.Sync {
+		if err := run.target.dir.SyncFS(); err != nil {
+			return fmt.Errorf("restore: %s: %w", run.o.Target, err)
+		}
+	}
+	return nil
+}
+
+func (run *run) openTarget() error {
+	run.target = new(folder)
+	run.target.pending.Store(1) // the walker
+	if run.o.DryRun {
+		return nil
+	}
+	dir, made, err := jail.Open(run.o.Target)
+	if err != nil {
+		return fmt.Errorf("restore: target: %w", err)
+	}
+	run.madeTarget = made
+	run.target.dir, run.target.refs = dir, 1
+	if !made {
+		run.target.existed, run.target.inherits = true, dir.HasDefaultACL()
+	}
+	return nil
+}
+
+func (run *run) closeTarget() {
+	run.folders.closeAll()
+	if run.target.dir != nil {
+		_ = run.target.dir.Close() // a folder: nothing was written through it
+	}
+}
+
+// transferAll runs the walker beside the batches that it makes.
+func (run *run) transferAll(ctx context.Context, node *tree.Node) error {
+	g, ctx := errgroup.WithContext(ctx)
+	run.ctx = ctx
+	ix, err := run.r.Index(ctx)
+	if err != nil {
+		return err
+	}
+	batches := make(chan *batch)
+	g.Go(func() error {
+		defer close(batches)
+		w := &walker{run: run, out: batches, b: newBatch(ix), limit: firstEntries, inodes: map[inodeKey]*inode{}}
+		return w.walk(ctx, node)
+	})
+	g.Go(func() error {
+		for b := range batches {
+			if err := run.execute(ctx, b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// execute does everything in a batch.
+func (run *run) execute(ctx context.Context, b *batch) error {
+	if err := run.each(ctx, len(b.empty), func(i int) error { return run.writeEmpty(b.empty[i]) }); err != nil {
+		return err
+	}
+	if err := run.transfer(ctx, b); err != nil {
+		return err
+	}
+	if err := run.each(ctx, len(b.others), func(i int) error { return run.makeOther(b.others[i]) }); err != nil {
+		return err
+	}
+	return run.each(ctx, len(b.links), func(i int) error { return run.makeLink(b.links[i]) })
+}
+
+func (run *run) writeEmpty(f *file) error {
+	if !run.o.DryRun {
+		if err := run.fileError(f, run.writeWhole(f, 0, nil)); err != nil {
+			return err
+		}
+	}
+	return run.release(f)
+}
+
+// each calls do for 0 to n-1, several at a time, and stops at the first error.
+func (run *run) each(ctx context.Context, n int, do func(int) error) error {
+	const piece = 32 // neighbours are mostly in one folder: leave them to one goroutine
+	var next atomic.Int64
+	g, ctx := errgroup.WithContext(ctx)
+	for range min(run.writers, (n+piece-1)/piece) {
+		g.Go(func() error {
+			for {
+				end := int(next.Add(piece))
+				for i := end - piece; i < min(end, n); i++ {
+					if ctx.Err() != nil {
+						return context.Cause(ctx)
+					}
+					if err := do(i); err != nil {
+						return err
+					}
+				}
+				if end >= n {
+					return nil
+				}
+			}
+		})
+	}
+	return g.Wait()
+}

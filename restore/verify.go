@@ -1,0 +1,132 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/tree"
+)
+
+// ErrVerify is wrapped where a file does not read back as it is in the snapshot.
+var ErrVerify = errors.New("restore: the file reads back with other content")
+
+// verify walks the tree again and reads every file that was restored.
+func (run *run) verify(ctx context.Context, node *tree.Node) error {
+	g, ctx := errgroup.WithContext(ctx)
+	run.ctx = ctx
+	g.SetLimit(runtime.GOMAXPROCS(0) + 1) // with the walker
+	g.Go(func() error {
+		if node.Type != tree.Folder {
+			return run.verifyEntry(g, ctx, run.target, node)
+		}
+		return run.verifyFolder(g, ctx, run.target, node.Subtree, 1)
+	})
+	return g.Wait()
+}
+
+func (run *run) verifyFolder(g *errgroup.Group, ctx context.Context, f *folder, page object.BlobID, depth int) error {
+	if page.IsZero() || depth > maxNesting || run.rep.hasFailed(f.path()) {
+		return nil
+	}
+	var subs []sub
+	for n, err := range tree.ReadDir(ctx, page, run.r.LoadTree) {
+		if lost(err) {
+			break // reported before
+		}
+		if err != nil {
+			return err
+		}
+		if n.Type == tree.Folder {
+			subs = append(subs, sub{name: strings.Clone(n.Name), page: n.Subtree})
+			continue
+		}
+		if err := run.verifyEntry(g, ctx, f, n); err != nil {
+			return err
+		}
+	}
+	for i := range subs {
+		s := &subs[i]
+		err := run.verifyFolder(g, ctx, &folder{parent: f, name: s.name}, s.page, depth+1)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (run *run) verifyEntry(g *errgroup.Group, ctx context.Context, f *folder, n *tree.Node) error {
+	if n.Type != tree.File || n.Error != "" || run.rep.hasFailed(f.join(n.Name)) {
+		return nil
+	}
+	path := func() string { return f.join(n.Name) }
+	g.Go(func() error {
+		err := run.verifyFile(ctx, f, n)
+		if err != nil {
+			return run.entryError(path, err)
+		}
+		run.rep.verified.Add(1)
+		return nil
+	})
+	return nil
+}
+
+// verifyFile compares the data of a file with its blob ids. What is between was never written.
+func (run *run) verifyFile(ctx context.Context, f *folder, n *tree.Node) error {
+	dir, err := run.folders.acquire(f)
+	if err != nil {
+		return err
+	}
+	defer run.folders.release(f)
+	h, err := dir.OpenFile(n.Name)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	info, err := h.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size != n.Size {
+		return fmt.Errorf("%w: %d bytes, should have %d", ErrVerify, info.Size, n.Size)
+	}
+	var buf *buffer
+	defer func() {
+		if buf != nil {
+			buf.release()
+		}
+	}()
+	var at int64
+	for e, err := range tree.ReadContent(ctx, n, run.r.LoadTree) {
+		if err != nil {
+			if !lost(err) {
+				err = &storeError{err}
+			}
+			return err
+		}
+		if e.Kind == tree.Data {
+			if buf == nil || cap(buf.b) < int(e.Length) {
+				if buf != nil {
+					buf.release()
+				}
+				if buf, err = run.decoded.get(ctx, int(e.Length)); err != nil {
+					return err
+				}
+			}
+			data := buf.b[:e.Length]
+			if err := h.ReadAt(data, at); err != nil {
+				return err
+			}
+			if run.r.BlobID(object.DataBlob, data) != e.ID {
+				return fmt.Errorf("%w: %d bytes at %d", ErrVerify, e.Length, at)
+			}
+		}
+		at += e.Length
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience is how long a command that was asked to end may take.
+const patience = 5 * time.Second
+
+// Command is a running command. It is not safe for concurrent use.
+type Command struct {
+	cmd    *exec.Cmd
+	cancel context.CancelFunc
+	out    io.ReadCloser
+}
+
+// Start starts a program. Its standard error is this process's. It is ended when ctx is cancelled, first
+// with SIGTERM.
+func Start(ctx context.Context, command []string) (*Command, error) {
+	if len(command) == 0 || command[0] == "" {
+		return nil, errors.New("stream: no command")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Stderr = os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+	cmd.WaitDelay = patience
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return &Command{cmd: cmd, cancel: cancel, out: out}, nil
+}
+
+// Output is what the command writes.
+func (c *Command) Output() io.Reader { return c.out }
+
+// Wait waits until the command has ended, when all of its output was read. It returns nil only if
+// the command says that all went well.
+func (c *Command) Wait() error {
+	defer c.cancel()
+	return c.cmd.Wait()
+}
+
+// Stop ends the command early.
+func (c *Command) Stop() {
+	c.cancel()
+	_ = c.cmd.Wait() // ended by us
+}

@@ -1,0 +1,48 @@
+package ui
+
+type errorText struct {
+	Message string `json:"message"`
+}
+
+type errorMessage struct {
+	MessageType string    `json:"message_type"` // "error"
+	Error       errorText `json:"error"`
+	During      string    `json:"during,omitempty"`
+	Item        string    `json:"item,omitempty"`
+	ItemRaw     []byte    `json:"item_raw,omitempty"`
+}
+
+type exitMessage struct {
+	MessageType string   `json:"message_type"` // "exit_error"
+	Code        int      `json:"code"`
+	Message     string   `json:"message"`
+	Hints       []string `json:"hints,omitempty"`
+}
+
+// ItemError reports that something about one entry of a source, a snapshot or a repository went wrong
+// while the run goes on.
+func (t *Terminal) ItemError(during, item string, err error) {
+	if t.JSON {
+		m := errorMessage{MessageType: "error", Error: errorText{err.Error()}, During: during}
+		m.Item, m.ItemRaw = jsonText(item)
+		t.ErrorMessage(m)
+		return
+	}
+	line := "kura: error: "
+	if item != "" {
+		line += Printable(item) + ": "
+	}
+	t.Error(line + PrintableMessage(err.Error()))
+}
+
+// Fatal reports the error that ends the run.
+func (t *Terminal) Fatal(code int, message string, hints []string) {
+	if t.JSON {
+		t.ErrorMessage(exitMessage{MessageType: "exit_error", Code: code, Message: message, Hints: hints})
+		return
+	}
+	t.Error("kura: error: " + PrintableMessage(message))
+	for _, h := range hints {
+		t.Error("kura: hint: " + PrintableMessage(h))
+	}
+}

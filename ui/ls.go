@@ -1,0 +1,164 @@
+package ui
+
+import (
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/tree"
+)
+
+type listedSnapshot struct {
+	MessageType string `json:"message_type"`
+	StructType  string `json:"struct_type"`
+	Snapshot
+}
+
+// Node is an entry of a snapshot as JSON shows it.
+type Node struct {
+	MessageType string      `json:"message_type,omitempty"`
+	StructType  string      `json:"struct_type,omitempty"`
+	Name        string      `json:"name"`
+	Type        string      `json:"type"`
+	Path        string      `json:"path"`
+	PathRaw     []byte      `json:"path_raw,omitempty"`
+	UID         uint32      `json:"uid"`
+	GID         uint32      `json:"gid"`
+	User        string      `json:"user,omitempty"`
+	Group       string      `json:"group,omitempty"`
+	Size        *int64      `json:"size,omitempty"`
+	Mode        fs.FileMode `json:"mode,omitempty"`
+	Permissions string      `json:"permissions,omitempty"`
+	MTime       *time.Time  `json:"mtime,omitempty"`
+	CTime       *time.Time  `json:"ctime,omitempty"`
+	Inode       uint64      `json:"inode,omitempty"`
+	Links       uint64      `json:"links,omitempty"`
+	LinkTarget  string      `json:"linktarget,omitempty"`
+	Subtree     string      `json:"subtree,omitempty"`
+	Error       string      `json:"error,omitempty"`
+}
+
+// MakeNode returns a node as JSON shows it.
+func MakeNode(path string, n *tree.Node) Node {
+	mode := fileMode(n)
+	out := Node{
+		Type: typeWord(n.Type), UID: n.UID, GID: n.GID, User: n.User, Group: n.Group,
+		Mode: mode, Permissions: mode.String(), MTime: jsonTime(n.MTime), CTime: jsonTime(n.CTime),
+		Inode: n.Inode, Error: n.Error,
+	}
+	out.Name, _ = jsonText(n.Name)
+	out.Path, out.PathRaw = jsonText(path)
+	out.LinkTarget, _ = jsonText(n.Target)
+	if n.Links > 1 {
+		out.Links = n.Links
+	}
+	if n.Type == tree.File {
+		out.Size = &n.Size
+	}
+	if !n.Subtree.IsZero() {
+		out.Subtree = n.Subtree.String()
+	}
+	return out
+}
+
+func jsonTime(t tree.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	local := t.Time().Local()
+	return &local
+}
+
+func typeWord(t tree.Type) string {
+	switch t {
+	case tree.File:
+		return "file"
+	case tree.Folder:
+		return "dir"
+	case tree.Symlink:
+		return "symlink"
+	case tree.FIFO:
+		return "fifo"
+	case tree.CharDevice:
+		return "chardev"
+	case tree.BlockDevice:
+		return "dev"
+	case tree.Socket:
+		return "socket"
+	}
+	return t.String()
+}
+
+func fileMode(n *tree.Node) fs.FileMode {
+	mode := fs.FileMode(n.Mode & 0o777)
+	for _, bit := range []struct {
+		unix uint32
+		mode fs.FileMode
+	}{{0o4000, fs.ModeSetuid}, {0o2000, fs.ModeSetgid}, {0o1000, fs.ModeSticky}} {
+		if n.Mode&bit.unix != 0 {
+			mode |= bit.mode
+		}
+	}
+	switch n.Type {
+	case tree.Folder:
+		mode |= fs.ModeDir
+	case tree.Symlink:
+		mode |= fs.ModeSymlink
+	case tree.FIFO:
+		mode |= fs.ModeNamedPipe
+	case tree.CharDevice:
+		mode |= fs.ModeDevice | fs.ModeCharDevice
+	case tree.BlockDevice:
+		mode |= fs.ModeDevice
+	case tree.Socket:
+		mode |= fs.ModeSocket
+	}
+	return mode
+}
+
+// ListedSnapshot begins the listing of a snapshot.
+func (t *Terminal) ListedSnapshot(s *repo.Snapshot) {
+	if t.JSON {
+		t.Message(listedSnapshot{"snapshot", "snapshot", MakeSnapshot(s)})
+		return
+	}
+	t.Info(Describe(s))
+}
+
+// ListedNode prints an entry of a snapshot, in the long form with its metadata.
+func (t *Terminal) ListedNode(path string, n *tree.Node, long bool) {
+	if t.JSON {
+		out := MakeNode(path, n)
+		out.MessageType, out.StructType, out.Subtree = "node", "node", ""
+		t.Message(out)
+		return
+	}
+	if !long {
+		t.Print(t.Printable(path))
+		return
+	}
+	line := fmt.Sprintf("%s %8s %8s %12d %s %s", fileMode(n), owner(n.User, n.UID), owner(n.Group, n.GID), n.Size,
+		listedTime(n.MTime), t.Printable(path))
+	if n.Type == tree.Symlink {
+		line += " -> " + t.Printable(n.Target)
+	}
+	if n.Error != "" {
+		line += " [" + PrintableMessage(n.Error) + "]"
+	}
+	t.Print(line)
+}
+
+func owner(name string, id uint32) string {
+	if name != "" {
+		return Printable(name)
+	}
+	return fmt.Sprint(id)
+}
+
+func listedTime(t tree.Time) string {
+	if t.IsZero() {
+		return fmt.Sprintf("%-19s", "-")
+	}
+	return Time(t.Time())
+}

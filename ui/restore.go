@@ -1,0 +1,162 @@
+package ui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kura-backup/kura/restore"
+)
+
+type restoreStatus struct {
+	MessageType    string  `json:"message_type"` // "status"
+	SecondsElapsed uint64  `json:"seconds_elapsed,omitempty"`
+	PercentDone    float64 `json:"percent_done"`
+	TotalFiles     uint64  `json:"total_files,omitempty"`
+	FilesRestored  uint64  `json:"files_restored,omitempty"`
+	TotalBytes     uint64  `json:"total_bytes,omitempty"`
+	BytesRestored  uint64  `json:"bytes_restored,omitempty"`
+	ErrorCount     uint64  `json:"error_count,omitempty"`
+}
+
+type restoreItem struct {
+	MessageType string `json:"message_type"` // "verbose_status"
+	Action      string `json:"action"`       // "restored"
+	Item        string `json:"item"`
+	ItemRaw     []byte `json:"item_raw,omitempty"`
+	Size        int64  `json:"size"`
+}
+
+type restoreSummary struct {
+	MessageType    string            `json:"message_type"` // "summary"
+	DryRun         bool              `json:"dry_run,omitempty"`
+	SecondsElapsed uint64            `json:"seconds_elapsed,omitempty"`
+	SnapshotID     string            `json:"snapshot_id"`
+	TotalFiles     uint64            `json:"total_files"`
+	FilesRestored  uint64            `json:"files_restored"`
+	DirsRestored   uint64            `json:"dirs_restored"`
+	OthersRestored uint64            `json:"others_restored"`
+	TotalBytes     uint64            `json:"total_bytes"`
+	BytesRestored  uint64            `json:"bytes_restored"`
+	FilesVerified  uint64            `json:"files_verified,omitempty"`
+	Errors         uint64            `json:"errors"`
+	Damaged        uint64            `json:"damaged"`
+	Omitted        []restoreOmission `json:"omitted,omitempty"`
+}
+
+type restoreOmission struct {
+	What  string `json:"what"`
+	Count uint64 `json:"count"`
+	Item  string `json:"item,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// RestoreStatus returns the source of a restore's progress.
+func RestoreStatus(p *restore.Progress) func() Status {
+	return func() Status {
+		s := Status{
+			Noun: "file", Done: p.FilesDone.Load(), Total: p.FilesTotal.Load(),
+			Bytes: p.BytesDone.Load(), BytesTotal: p.BytesTotal.Load(),
+			Complete: p.ScanDone.Load(), Errors: p.Errors.Load(),
+		}
+		if c := p.Current.Load(); c != nil {
+			s.Current = *c
+		}
+		return s
+	}
+}
+
+// RestoreMessage is the status message of a restore.
+func RestoreMessage(s Status, t Timing) any {
+	return restoreStatus{
+		MessageType: "status", SecondsElapsed: seconds(t.Elapsed), PercentDone: max(0, s.percent()),
+		TotalFiles: s.Total, FilesRestored: s.Done, TotalBytes: s.BytesTotal, BytesRestored: s.Bytes, ErrorCount: s.Errors,
+	}
+}
+
+// RestoreItem reports an entry that was restored, to those who asked for it.
+func (t *Terminal) RestoreItem(i restore.Item) {
+	switch {
+	case t.Verbose < 2:
+	case t.JSON:
+		m := restoreItem{MessageType: "verbose_status", Action: "restored", Size: i.Size}
+		m.Item, m.ItemRaw = jsonText(i.Path)
+		t.Message(m)
+	default:
+		t.Print("restored  " + t.Printable(i.Path))
+	}
+}
+
+// RestoreResult is all that is said at the end of a restore.
+type RestoreResult struct {
+	*restore.Result
+	SnapshotID string
+	Target     string
+	DryRun     bool
+	Verify     bool
+	Elapsed    time.Duration
+	Progress   *restore.Progress
+}
+
+// Restored reports what a restore did.
+func (t *Terminal) Restored(r RestoreResult) {
+	if t.JSON {
+		m := restoreSummary{
+			MessageType: "summary", DryRun: r.DryRun, SecondsElapsed: seconds(r.Elapsed), SnapshotID: r.SnapshotID,
+			TotalFiles: r.Progress.FilesTotal.Load(), FilesRestored: r.Files, DirsRestored: r.Dirs, OthersRestored: r.Others,
+			TotalBytes: r.Progress.BytesTotal.Load(), BytesRestored: r.Bytes, FilesVerified: r.Verified,
+			Errors: r.Errors, Damaged: r.Damaged,
+		}
+		for _, o := range r.Omitted {
+			om := restoreOmission{What: o.What, Count: o.Count}
+			om.Item, _ = jsonText(o.Path)
+			if o.Err != nil {
+				om.Error = o.Err.Error()
+			}
+			m.Omitted = append(m.Omitted, om)
+		}
+		t.Message(m)
+		return
+	}
+	for _, o := range r.Omitted {
+		t.omitted(o)
+	}
+	if t.Quiet {
+		return
+	}
+	did := "restored"
+	if r.DryRun {
+		did = "would restore"
+	}
+	parts := []string{Count(r.Files, "file"), Count(r.Dirs, "folder")}
+	if r.Others > 0 {
+		parts = append(parts, Count(r.Others, "link or special file"))
+	}
+	line := fmt.Sprintf("%s %s, %s to %s in %s", did, strings.Join(parts, ", "), Bytes(r.Bytes), t.Printable(r.Target), Duration(r.Elapsed))
+	if s := r.Elapsed.Seconds(); s >= 1 && !r.DryRun {
+		line += fmt.Sprintf(" (%s/s)", Bytes(uint64(float64(r.Bytes)/s)))
+	}
+	t.Print(line)
+	if r.Verify && !r.DryRun {
+		t.Print(fmt.Sprintf("read %s again: they are as they were backed up", Count(r.Verified, "file")))
+	}
+}
+
+func (t *Terminal) omitted(o restore.Omission) {
+	line := fmt.Sprintf("could not restore %s of %s, the first of them %s", o.What, entries(o.Count), Printable(o.Path))
+	if o.Err != nil {
+		line += ": " + PrintableMessage(o.Err.Error())
+	}
+	if o.Fault {
+		t.Error("kura: error: " + line)
+	} else {
+		t.Info("warning: " + line)
+	}
+}
+
+func entries(n uint64) string {
+	if n == 1 {
+		return "1 entry"
+	}
+	return fmt.Sprintf("%d entries", n)
+}

@@ -1,0 +1,194 @@
+package ui_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kura-backup/kura/backup"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/repo/check"
+	"github.com/kura-backup/kura/repo/gc"
+	"github.com/kura-backup/kura/repo/log"
+	"github.com/kura-backup/kura/restore"
+	"github.com/kura-backup/kura/retain"
+	"github.com/kura-backup/kura/tree"
+	"github.com/kura-backup/kura/ui"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestMain(m *testing.M) {
+	// Times are shown in the local zone; the golden files have them in this one.
+	time.Local = time.FixedZone("test", 2*60*60)
+	os.Exit(m.Run())
+}
+
+var start = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+
+func snapshot(n byte) *repo.Snapshot {
+	id := object.SessionID{0xab, n, 3: 1}
+	s := &repo.Snapshot{ID: id, Entry: &log.Snapshot{ID: id, N: uint64(n)}}
+	s.Manifest = repo.Manifest{
+		Time: start.Add(time.Duration(n) * time.Hour).UnixNano(), Host: "www", User: "root",
+		Paths: [][]byte{[]byte("/etc"), []byte("/srv")}, Tags: []string{"nightly"}, Root: bytes.Repeat([]byte{n}, 32),
+		Program: "kura 1", Start: start.UnixNano(), End: start.Add(time.Minute).UnixNano(), Source: "files",
+		Summary: repo.Summary{Files: 3, Dirs: 2, Bytes: 5000, FilesNew: 1, FilesChanged: 1, FilesUnmodified: 1, BytesAdded: 4000, BytesStored: 2000},
+	}
+	return s
+}
+
+func oddSnapshot() *repo.Snapshot {
+	s := snapshot(2)
+	s.Entry.Partial, s.Suspect, s.Summary.Errors = true, 1, 3
+	s.Paths, s.Tags = [][]byte{[]byte("/a\xff\x1b[2J")}, nil
+	s.Parent = bytes.Repeat([]byte{1}, 16)
+	return s
+}
+
+var errDenied = errors.New("permission denied")
+
+// cases are all that the renderers show. Each has a golden file of its text and one of its JSON.
+var cases = map[string]func(t *ui.Terminal){
+	"snapshots":      func(t *ui.Terminal) { t.Snapshots([]*repo.Snapshot{snapshot(1), oddSnapshot()}) },
+	"snapshots-none": func(t *ui.Terminal) { t.Snapshots(nil) },
+	"initialised":    func(t *ui.Terminal) { t.Initialised("0123456789abcdef", "local:/repo") },
+	"fatal": func(t *ui.Terminal) {
+		t.Fatal(10, "there is no repository at local:/x", []string{"kura init -r /x makes one"})
+	},
+	"item-error":      func(t *ui.Terminal) { t.ItemError("archival", "/a\n\xffb", errDenied) },
+	"document":        func(t *ui.Terminal) { t.Document(map[string]any{"a": 1, "b": []string{"<x>"}}) },
+	"listed-snapshot": func(t *ui.Terminal) { t.ListedSnapshot(snapshot(1)) },
+	"listed-nodes": func(t *ui.Terminal) {
+		mtime := tree.MakeTime(start.Unix(), 5)
+		for _, n := range []*tree.Node{
+			{Name: "f", Type: tree.File, Mode: 0o4755, UID: 1000, GID: 100, User: "me", MTime: mtime, Size: 12345, Inode: 7, Links: 2},
+			{Name: "d", Type: tree.Folder, Mode: 0o1777, MTime: mtime, Subtree: object.BlobID{1}},
+			{Name: "l", Type: tree.Symlink, Mode: 0o777, MTime: mtime, Target: "f"},
+			{Name: "gone\xff", Type: tree.File, Error: "permission denied"},
+			{Name: "tty", Type: tree.CharDevice, Mode: 0o600, Device: 4 << 32, MTime: mtime},
+			{Name: "p", Type: tree.FIFO}, {Name: "s", Type: tree.Socket}, {Name: "b", Type: tree.BlockDevice},
+		} {
+			t.ListedNode("/x/"+n.Name, n, true)
+			t.ListedNode("/x/"+n.Name, n, false)
+		}
+	},
+	"backup": func(t *ui.Terminal) {
+		for _, a := range []backup.Action{backup.New, backup.Changed, backup.Unmodified} {
+			t.BackupItem(backup.Item{Path: "/etc/x", Type: tree.File, Action: a, Size: 2048, Added: 1024})
+		}
+		r := &backup.Result{Snapshot: snapshot(2), Parent: snapshot(1), Start: start, End: start.Add(90 * time.Second)}
+		r.Summary = r.Snapshot.Summary
+		t.BackedUp(r, false)
+	},
+	"backup-dry": func(t *ui.Terminal) {
+		t.BackedUp(&backup.Result{Start: start, End: start.Add(time.Millisecond), Summary: snapshot(1).Summary}, true)
+	},
+	"restore": func(t *ui.Terminal) {
+		t.RestoreItem(restore.Item{Path: "/etc/x", Type: tree.File, Size: 5})
+		p := new(restore.Progress)
+		p.FilesTotal.Store(9)
+		p.BytesTotal.Store(1 << 20)
+		t.Restored(ui.RestoreResult{
+			Result: &restore.Result{Files: 8, Dirs: 1, Others: 2, Bytes: 1 << 19, Errors: 1, Verified: 8, Omitted: []restore.Omission{
+				{What: "owner", Count: 4, Path: "/etc/x", Err: errDenied},
+				{What: "device nodes", Count: 1, Path: "/dev/\x1b", Err: errDenied, Fault: true},
+			}},
+			SnapshotID: snapshot(1).ID.String(), Target: "/tmp/out", Verify: true, Elapsed: 2 * time.Second, Progress: p,
+		})
+	},
+	"check": func(t *ui.Terminal) {
+		problems := []check.Problem{
+			{Object: "data/x", Err: errDenied},
+			{Object: "data/x", Snapshot: "ab010001", Path: "/etc/x\xff", Err: errors.New("missing")},
+			{Object: "keys/y.copy", Err: errors.New("missing"), Hint: true},
+		}
+		for _, p := range problems {
+			t.CheckProblem(p)
+		}
+		t.Checked(&check.Report{Problems: problems, Snapshots: 2, Packs: 3, Blobs: 100, Garbage: 1}, false)
+	},
+	"check-good": func(t *ui.Terminal) {
+		t.Checked(&check.Report{Snapshots: 1, Packs: 1, Blobs: 1, BytesRead: 4096}, true)
+	},
+	"forget": func(t *ui.Terminal) {
+		t.Forget([]ui.ForgetGroup{{
+			By: retain.DefaultGroupBy, Key: retain.Key{Host: "www", Paths: []string{"/etc", "/srv"}},
+			Keep: []*repo.Snapshot{snapshot(1)}, Reasons: [][]string{{"last snapshot"}}, Remove: []*repo.Snapshot{oddSnapshot()},
+		}})
+	},
+	"prune": func(t *ui.Terminal) {
+		t.Prune(&gc.Result{
+			Snapshots: 3, Gone: make([]object.SessionID, 2), Open: 1, PacksBefore: 9, PacksAfter: 5, PacksDropped: 5, PacksRepacked: 1, PacksAdded: 1,
+			BytesBefore: 9 << 20, BytesAfter: 5 << 20, BytesRepacked: 1000, BytesUnused: 77, ObjectsDeleted: 6, BytesDeleted: 4 << 20,
+		}, false)
+		t.Prune(&gc.Result{Snapshots: 1}, true)
+	},
+}
+
+func TestRenderers_Golden(t *testing.T) {
+	for name, show := range cases {
+		for _, mode := range []string{"text", "quiet", "json"} {
+			var out, err bytes.Buffer
+			term := ui.NewPlain(&out, &err)
+			term.JSON, term.Quiet, term.Verbose = mode == "json", mode == "quiet", 2
+			show(term)
+			golden(t, name+"."+mode, "-- stdout --\n"+out.String()+"-- stderr --\n"+err.String())
+		}
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}
+
+// A file name must not be able to do anything to a terminal, wherever it is shown.
+func TestRenderers_NoEscapeSequences(t *testing.T) {
+	for name, show := range cases {
+		var out, err bytes.Buffer
+		show(ui.NewPlain(&out, &err))
+		if strings.ContainsAny(err.String(), "\x1b") {
+			t.Errorf("%s: %q", name, err.String())
+		}
+		if name != "listed-nodes" && strings.ContainsAny(out.String(), "\x1b") {
+			t.Errorf("%s: %q", name, out.String())
+		}
+	}
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errDenied }
+
+// A listing that went nowhere must not look like a success.
+func TestTerminal_BrokenOutput_IsRemembered(t *testing.T) {
+	term := ui.NewPlain(brokenWriter{}, &bytes.Buffer{})
+	if err := term.Err(); err != nil {
+		t.Fatal(err)
+	}
+	term.Print("x")
+	if err := term.Err(); !errors.Is(err, errDenied) {
+		t.Errorf("Err = %v", err)
+	}
+}
