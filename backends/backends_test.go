@@ -74,7 +74,7 @@ func TestSpan_Table(t *testing.T) {
 		{3, 7, 10, 7},
 		{9, -1, 10, 1},
 		{9, 1, 10, 1},
-		{0, -1, math.MaxInt64, math.MaxInt64},
+		{0, -1, backends.MaxObject, backends.MaxObject},
 		{0, math.MinInt64, 10, 10},
 
 		{0, 11, 10, 0},
@@ -99,6 +99,17 @@ func TestSpan_Table(t *testing.T) {
 		}
 		if re, ok := errors.AsType[*backends.RangeError](err); err != nil && (!ok || re.Name != "x/y" || !errors.Is(err, backends.ErrRange)) {
 			t.Errorf("Span(%d, %d, %d): error %#v is no RangeError with the object's name", c.offset, c.length, c.size, err)
+		}
+	}
+}
+
+func TestSpan_WholeObjectTooLargeToRead_IsRefused(t *testing.T) {
+	for _, size := range []int64{backends.MaxObject + 1, math.MaxInt64} {
+		if _, err := backends.Span("x/y", 0, -1, size); !errors.Is(err, backends.ErrTooLarge) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		if n, err := backends.Span("x/y", 5, 7, size); n != 7 || err != nil {
+			t.Errorf("a part of %d bytes: %d, %v", size, n, err)
 		}
 	}
 }

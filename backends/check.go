@@ -32,6 +32,9 @@ func Span(name string, offset, length, size int64) (int64, error) {
 		return 0, &RangeError{Name: name, Offset: offset, Length: length, Size: size}
 	}
 	if length < 0 {
+		if rest > MaxObject {
+			return 0, fmt.Errorf("%w: %s has %d bytes", ErrTooLarge, name, size)
+		}
 		return rest, nil
 	}
 	return length, nil

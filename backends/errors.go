@@ -19,12 +19,20 @@ var (
 	// objects is empty, so that an empty one is always damage.
 	ErrEmpty = errors.New("backends: refusing to put an object without bytes")
 
+	// ErrTooLarge is returned by a Get of a whole object that is larger than
+	// [MaxObject]: it is none of kura's, and reading it could take all memory.
+	ErrTooLarge = errors.New("backends: object is larger than any of a repository")
+
 	// ErrNoStore is returned when a store is opened where there is none.
 	ErrNoStore = errors.New("backends: no store at this place")
 
 	// ErrRange is wrapped by every [*RangeError].
 	ErrRange = errors.New("backends: range outside of the object")
 )
+
+// MaxObject is the most bytes that are read of an object whose size the caller
+// does not know.
+const MaxObject = 1 << 30
 
 // Kind says what the caller of a failed operation may do. It belongs to the
 // error, since only the backend knows what its failures mean.

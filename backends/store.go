@@ -31,7 +31,8 @@ type Store interface {
 
 	// Get returns exactly length bytes of the object from offset on, or all
 	// bytes from offset to the end when length is negative. It returns an
-	// error wrapping [ErrNotExist] when there is no such object, and a
+	// error wrapping [ErrNotExist] when there is no such object, one wrapping
+	// [ErrTooLarge] for the whole of an object of more than [MaxObject] bytes, and a
 	// [*RangeError] when the range is empty or not wholly inside the object.
 	//
 	// The result starts at the beginning of buf's memory when buf has the

@@ -12,7 +12,7 @@ import (
 
 func TestRun_Tree_ReadsBackTheSame(t *testing.T) {
 	r, _ := newRepo(t)
-	root := t.TempDir()
+	root := memoryDir(t)
 	makeTree(t, root, manyFiles(2000))
 	makeTree(t, root, map[string]string{
 		"empty": "", "empty folder/": "", "not utf-8 \xff\xfe/x": "x", "nl\n": "y",
@@ -36,7 +36,7 @@ func TestRun_Tree_ReadsBackTheSame(t *testing.T) {
 
 func TestRun_UnchangedTree_WritesOnlyALogEntry(t *testing.T) {
 	r, store := newRepo(t)
-	root := t.TempDir()
+	root := memoryDir(t)
 	makeTree(t, root, manyFiles(2000))
 	makeTree(t, root, map[string]string{"large": string(testrepo.Random(1, 9<<20)), "empty/": ""})
 	if err := os.Symlink("target", filepath.Join(root, "link")); err != nil {

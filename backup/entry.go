@@ -181,12 +181,12 @@ func (w *worker) reuse(ctx context.Context, f *folder, e *entry, st *files.Stat)
 			continue
 		}
 		e.node, e.same = old, k == 0
-		fresh := tree.Node{Mount: f.crosses(st)}
-		w.describe(&fresh, st)
+		var fresh tree.Node
+		w.describeIn(f, &fresh, st)
 		if !sameOwner(old, &fresh) {
 			// Nothing that the ctime would show; a user may have got another name.
 			n := *old
-			n.Mount, n.Mode, n.UID, n.GID, n.User, n.Group = fresh.Mount, fresh.Mode, fresh.UID, fresh.GID, fresh.User, fresh.Group
+			n.Mode, n.UID, n.GID, n.User, n.Group = fresh.Mode, fresh.UID, fresh.GID, fresh.User, fresh.Group
 			n.BTime, n.Links = fresh.BTime, fresh.Links
 			e.node, e.same = &n, false
 		}
@@ -224,8 +224,8 @@ func (w *worker) relyNode(ctx context.Context, f *folder, n *tree.Node) (bool, e
 
 // other backs up what is neither file nor folder.
 func (w *worker) other(ctx context.Context, f *folder, e *entry, st *files.Stat) {
-	n := &tree.Node{Name: e.name, Mount: f.crosses(st)}
-	w.describe(n, st)
+	n := &tree.Node{Name: e.name}
+	w.describeIn(f, n, st)
 	path := func() string { return f.pathOf(e.name) }
 	if st.Type == tree.Symlink {
 		target, err := f.dir.Readlink(e.name)
@@ -237,7 +237,9 @@ func (w *worker) other(ctx context.Context, f *folder, e *entry, st *files.Stat)
 			w.report.error(path(), err)
 			n.Error = errorText(err)
 		}
-		n.Target = target
+		if n.Target = target; target == "" && n.Error == "" {
+			n.Error = "it leads nowhere" // to no name at all; some synthetic file systems do that
+		}
 	}
 	attrs, err := f.dir.AttrsOf(e.name)
 	w.attributes(ctx, n, attrs, err, path)
@@ -280,6 +282,15 @@ func (w *walk) describe(n *tree.Node, st *files.Stat) {
 	}
 	if n.Links = 0; st.Links > 1 && st.Type != tree.Folder {
 		n.Links = st.Links
+	}
+}
+
+// describeIn sets what stat says of an entry of f that is no folder. The inode of one that is mounted
+// there by itself means nothing among those around it, so it is no hard link of any of them.
+func (w *walk) describeIn(f *folder, n *tree.Node, st *files.Stat) {
+	w.describe(n, st)
+	if f.crosses(st) {
+		n.Links = 0
 	}
 }
 

@@ -76,8 +76,8 @@ func (w *worker) file(ctx context.Context, f *folder, i int, st *files.Stat) (do
 	if errors.Is(err, ErrVanished) {
 		return true, nil
 	}
-	n := &tree.Node{Name: e.name, Mount: f.crosses(st), Error: errorText(err)}
-	w.describe(n, st)
+	n := &tree.Node{Name: e.name, Error: errorText(err)}
+	w.describeIn(f, n, st)
 	w.conclude(f, e, n, 0)
 	return true, nil
 }
@@ -100,8 +100,7 @@ func (w *worker) read(ctx context.Context, r *reading) (done bool, err error) {
 	}
 	for again := 0; ; again++ {
 		r.node = newFileNode(e.name)
-		r.node.Mount = r.f.crosses(r.st)
-		w.describe(&r.node.Node, r.st)
+		w.describeIn(r.f, &r.node.Node, r.st)
 		attrs, err := r.file.Attrs()
 		w.attributes(ctx, &r.node.Node, attrs, err, r.path)
 		r.node.Flags = r.file.Flags()

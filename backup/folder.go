@@ -32,12 +32,12 @@ type folder struct {
 	dev  uint64
 	node *tree.Node
 	// old are the nodes that the parents have of it, nil for none.
-	old    [2]*tree.Node
-	action Action
-	match  *pattern.Dir // nil if nothing is excluded
+	old   [2]*tree.Node
+	match *pattern.Dir // nil if nothing is excluded
 
 	// Only the worker that has the task touches these; there is at most one.
 	listed  bool
+	gone    bool // it was removed before it could be listed
 	cursors [2]*cursor
 
 	mu       sync.Mutex
@@ -58,7 +58,7 @@ type folder struct {
 
 // entry is what becomes of a name in a folder.
 type entry struct {
-	name  string
+	name  string        // never changes
 	oldAt int32         // place among the first parent's nodes, or -1
 	old   [2]*tree.Node // what the parents have
 	child *folder       // while it is an open folder
@@ -128,6 +128,8 @@ func (w *worker) list(ctx context.Context, f *folder) error {
 			f.attributes(ctx, w, f.up == nil)
 		}
 		if err != nil {
+			err = vanished(err)
+			f.gone = errors.Is(err, ErrVanished) && len(names) == 0 && f.up != nil
 			w.report.error(f.ownPath(), err)
 			f.node.Error = errorText(err)
 		}
@@ -209,6 +211,11 @@ func (w *worker) parentLost(f *folder, err error) error {
 	if !errors.As(err, &damage) {
 		return err
 	}
+	for _, p := range w.parents {
+		if p != nil && !isLive(w.repo, p) {
+			return fmt.Errorf("%w: %w", repo.ErrStale, err) // nothing is damaged: it was collected
+		}
+	}
 	w.report.error(f.ownPath(), err)
 	return nil
 }
@@ -263,7 +270,8 @@ func (w *worker) passSome(ctx context.Context, f *folder) (over bool, err error)
 		f.mu.Unlock()
 		for i := from; i < to && err == nil; i++ {
 			err = w.pass(ctx, f, &f.entries[i])
-			f.entries[i] = entry{name: f.entries[i].name, done: true} // lets go of the nodes
+			e := &f.entries[i] // lets go of the nodes; the name may be read by others
+			e.old, e.child, e.node = [2]*tree.Node{}, nil, nil
 		}
 		f.mu.Lock()
 		if err != nil {
@@ -317,9 +325,12 @@ func (w *walk) replay(ctx context.Context, f *folder, to *tree.DirWriter) error 
 		if err == nil && n == nil {
 			err = tree.ErrInvalid // it had more nodes a moment ago
 		}
-		if err != nil {
+		if damage := (*repo.DamageError)(nil); errors.As(err, &damage) || errors.Is(err, tree.ErrInvalid) {
 			// The pages were read a moment ago: somebody has forgotten and collected the parent.
 			return fmt.Errorf("%w: %w", repo.ErrStale, err)
+		}
+		if err != nil {
+			return err
 		}
 		if err := to.Add(ctx, n); err != nil {
 			return err
@@ -354,14 +365,19 @@ func (w *worker) finish(f *folder, id object.BlobID) (*folder, error) {
 		w.queue.close()
 		return nil, nil
 	}
-	f.node.Subtree = id
-	same := f.old[0] != nil && equalNodes(f.node, f.old[0])
-	if f.plan == nil {
-		w.settle(f.up, f.node, actionOf(f.old, same), 0)
+	node, same := f.node, false
+	if f.gone {
+		node = nil
+	} else {
+		node.Subtree = id
+		same = f.old[0] != nil && equalNodes(node, f.old[0])
+	}
+	if f.plan == nil && node != nil {
+		w.settle(f.up, node, actionOf(f.old, same), 0)
 	}
 	f.up.mu.Lock()
 	e := &f.up.entries[f.at]
-	e.node, e.same, e.child, e.done = f.node, same, nil, true
+	e.node, e.same, e.child, e.done = node, same, nil, true
 	f.up.mu.Unlock()
 	return f.up, nil
 }

@@ -153,6 +153,21 @@ func writeFile(t testing.TB, path string, data []byte) {
 	}
 }
 
+// memoryDir returns a folder that is quickly filled with many entries, and removed with the test.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "kura-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // settleTimes waits until what was written is old enough to be trusted.
 func settleTimes() { time.Sleep(tick*time.Nanosecond + 20*time.Millisecond) }
 

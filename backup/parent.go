@@ -58,6 +58,12 @@ func findParents(ctx context.Context, r *repo.Repository, host string, paths []s
 	return parents{partial}, nil
 }
 
+// isLive reports whether a snapshot was not forgotten, as far as is known.
+func isLive(r *repo.Repository, s *repo.Snapshot) bool {
+	e := r.State().Snapshots[s.ID]
+	return e != nil && e.Live()
+}
+
 // Times that a file system keeps may lag behind the clock by one of its ticks: the kernel's of 10 ms at most,
 // or 2 s where times have no fractions.
 const (

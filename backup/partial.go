@@ -16,8 +16,9 @@ const (
 	lookEvery = time.Second
 )
 
-// partials makes partial snapshots until ctx is cancelled.
-func (a *attempt) partials(ctx context.Context, w *walk) error {
+// partials makes partial snapshots until ctx is cancelled. The sessions that it begins live as long as
+// life does.
+func (a *attempt) partials(ctx, life context.Context, w *walk) error {
 	every := a.opts.PartialEvery
 	if every <= 0 {
 		every = partialEvery
@@ -38,7 +39,7 @@ func (a *attempt) partials(ctx context.Context, w *walk) error {
 			}
 			due.Reset(every)
 		}
-		if err := a.partial(ctx, w); err != nil {
+		if err := a.partial(ctx, life, w); err != nil {
 			return err
 		}
 	}
@@ -51,7 +52,7 @@ func (a *attempt) blobs(w *walk) int {
 }
 
 // partial commits what is done so far and goes on in a new session.
-func (a *attempt) partial(ctx context.Context, w *walk) error {
+func (a *attempt) partial(ctx, life context.Context, w *walk) error {
 	w.gate.Lock()
 	defer w.gate.Unlock()
 	if w.done || ctx.Err() != nil {
@@ -64,7 +65,7 @@ func (a *attempt) partial(ctx context.Context, w *walk) error {
 	if _, err := a.commit(w.session, root, true); err != nil {
 		return err
 	}
-	next, err := w.session.Continue(ctx)
+	next, err := w.session.Continue(life)
 	if err != nil {
 		return err
 	}
@@ -86,7 +87,7 @@ func (w *walk) pagesSoFar(ctx context.Context, f *folder) (object.BlobID, error)
 	for i := f.passed; i < f.next; i++ {
 		e := &f.entries[i]
 		node := e.node
-		if e.child != nil && e.child.listed {
+		if e.child != nil && e.child.listed && !e.child.gone {
 			id, err := w.pagesSoFar(ctx, e.child)
 			if err != nil {
 				return object.BlobID{}, err

@@ -91,7 +91,7 @@ type attempt struct {
 func (a *attempt) once(ctx context.Context, try func(context.Context) (object.BlobID, error)) (_ *Result, err error) {
 	a.report = newReporter(a.events)
 	a.session, err = a.repo.NewSession(ctx, repo.SessionOptions{
-		Compression: a.opts.Compression, Host: a.opts.Host, DryRun: a.opts.DryRun, Stream: a.opts.Stdin != nil,
+		Compression: a.opts.Compression, Host: a.opts.Host, DryRun: a.opts.DryRun,
 	})
 	if err != nil {
 		return nil, err
@@ -136,7 +136,8 @@ func (a *attempt) files(ctx context.Context) (object.BlobID, error) {
 	w.hooks = a.hooks
 	var helpers []func(context.Context) error
 	if !a.opts.DryRun {
-		helpers = append(helpers, func(ctx context.Context) error { return a.partials(ctx, w) })
+		life := ctx // sessions live on when the helpers have ended
+		helpers = append(helpers, func(ctx context.Context) error { return a.partials(ctx, life, w) })
 	}
 	if a.opts.Scan {
 		helpers = append(helpers, w.scan)
@@ -182,6 +183,9 @@ func (a *attempt) parents(ctx context.Context) (parents, error) {
 	case a.opts.Force:
 		return parents{}, nil
 	case a.opts.Parent != nil:
+		if !isLive(a.repo, a.opts.Parent) {
+			return parents{}, nil // it was forgotten, maybe since this run began
+		}
 		return parents{a.opts.Parent}, nil
 	}
 	return findParents(ctx, a.repo, a.opts.Host, a.paths)
@@ -191,8 +195,10 @@ func (a *attempt) parents(ctx context.Context) (parents, error) {
 func (a *attempt) commit(s *repo.Session, root object.BlobID, partial bool) (*repo.Snapshot, error) {
 	m := a.manifest()
 	m.Root = root[:]
-	m.Summary = a.report.summary(s.Stats())
-	snap, err := s.Commit(repo.CommitOptions{Manifest: m, Partial: partial, Run: a.id, Supersede: a.committed})
+	snap, err := s.Commit(repo.CommitOptions{
+		Manifest: m, Partial: partial, Run: a.id, Supersede: a.committed,
+		Stored: func(st repo.Stats) { m.Summary = a.report.summary(st) },
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -51,8 +51,10 @@ func (a *attempt) stream(ctx context.Context) (object.BlobID, error) {
 		if err != nil || i == 0 {
 			return id, err
 		}
-		node = &tree.Node{Name: names[i-1], Type: tree.Folder, Mode: 0o755, Subtree: id,
-			UID: node.UID, GID: node.GID, User: node.User, Group: node.Group}
+		node = &tree.Node{
+			Name: names[i-1], Type: tree.Folder, Mode: 0o755, Subtree: id,
+			UID: node.UID, GID: node.GID, User: node.User, Group: node.Group,
+		}
 	}
 }
 

@@ -14,6 +14,8 @@ const (
 	firstWindow = 1 << 20
 	// What is in the window before a read: a chunk in hand, all but one block of a run, part of a block.
 	maxWindow = MaxSize + RunBlocks*BlockSize + readSize
+	// A window that has grown past this is not kept for the next stream.
+	keepWindow = 4 << 20
 	// Past this much consumed data the rest is moved to the front, to stay within few memory pages.
 	moveAfter = 1 << 20
 
@@ -46,6 +48,9 @@ type window struct {
 }
 
 func (w *window) reset(r io.Reader) {
+	if len(w.buf) > keepWindow {
+		w.buf = nil // few files need as much: it is not kept for those that do not
+	}
 	*w = window{r: r, buf: w.buf}
 	w.holes, _ = r.(SparseReader)
 }

@@ -57,7 +57,7 @@ func FuzzEnvelopeOpen(f *testing.F) {
 			return
 		}
 		before := bytes.Clone(obj)
-		_, plain, err := k.Open(c, binding, obj)
+		_, _, err := k.Open(c, binding, obj)
 		if !bytes.Equal(before, obj) {
 			t.Fatal("the object was changed")
 		}
@@ -76,7 +76,7 @@ func FuzzEnvelopeOpen(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, plain, err = k.Open(c, binding, sealed); err != nil || !bytes.Equal(plain, obj) {
+		if _, plain, err := k.Open(c, binding, sealed); err != nil || !bytes.Equal(plain, obj) {
 			t.Fatalf("does not survive: %v", err)
 		}
 		if _, _, err := k.Open(c, append(bytes.Clone(binding), 0), sealed); !errors.Is(err, seal.ErrDamaged) {

@@ -66,17 +66,23 @@ type Segment struct {
 	Blobs    []Blob // from Decode: ascending by id
 
 	origins map[object.Hash]uint32 // by the hash of their encoding, for AddPack
-	merged  map[segmentAt]struct{} // what Segments has, for Merge
+	merged  map[listing]struct{}   // what Segments has, for Merge
 }
 
 // AddPack adds all blobs of a pack, as its directory lists them.
 func (s *Segment) AddPack(ref object.Ref, size int64, dir *pack.Directory) error {
-	origins := make([]uint32, len(dir.Origins))
-	for i, o := range dir.Origins {
-		var err error
-		if origins[i], err = s.originIndex(o); err != nil {
+	// Only the origins that are used: a directory may have others, an index segment not more than blobs.
+	origins := make(map[int]uint32)
+	for i := range dir.Segments {
+		n := dir.Segments[i].Origin
+		if _, known := origins[n]; known {
+			continue
+		}
+		at, err := s.originIndex(dir.Origins[n])
+		if err != nil {
 			return err
 		}
+		origins[n] = at
 	}
 	n := uint32(len(s.Packs))
 	s.Packs = append(s.Packs, PackRef{Ref: ref, Size: size})

@@ -1,21 +1,34 @@
 package index
 
-import "github.com/kura-backup/kura/internal/object"
+import (
+	"encoding/binary"
 
-// segmentAt identifies a segment of a pack, whichever index segment lists it.
-type segmentAt struct {
-	pack   object.Ref
-	offset uint32
-}
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
+)
 
-// Merge adds what old lists of the packs that keep accepts. What s lists already is not added twice.
-// The order of s's blobs is restored by Encode.
+// listing identifies what is said of one segment of a pack: where it is, how it is to be read, and which
+// blobs are in it. Two index segments that say the same of it have the same listing.
+type listing object.Hash
+
+// Merge adds what old lists of the packs that keep accepts. What s lists already is not added twice; where
+// the two say different things of one segment, both stay: only the pack's directory could tell which of
+// them is wrong. The order of s's blobs is restored by Encode.
 func (s *Segment) Merge(old *Segment, keep func(object.Ref) bool) error {
 	if s.merged == nil {
-		s.merged = make(map[segmentAt]struct{})
-		for i := range s.Segments {
-			s.merged[s.at(i)] = struct{}{}
+		s.sort()
+		have, err := s.listings()
+		if err != nil {
+			return err
 		}
+		s.merged = make(map[listing]struct{}, len(have))
+		for _, l := range have {
+			s.merged[l] = struct{}{}
+		}
+	}
+	listings, err := old.listings()
+	if err != nil {
+		return err
 	}
 	packs := make(map[object.Ref]uint32, len(s.Packs))
 	for i, p := range s.Packs {
@@ -24,19 +37,20 @@ func (s *Segment) Merge(old *Segment, keep func(object.Ref) bool) error {
 	const none = ^uint32(0)
 	numbers := make([]uint32, len(old.Segments)) // old index → index in s
 	for i, ps := range old.Segments {
-		at := old.at(i)
-		_, known := s.merged[at]
-		if known || !keep(at.pack) {
+		in := old.Packs[ps.Pack]
+		_, known := s.merged[listings[i]]
+		if known || !keep(in.Ref) {
 			numbers[i] = none
 			continue
 		}
-		s.merged[at] = struct{}{}
-		n, ok := packs[at.pack]
+		s.merged[listings[i]] = struct{}{}
+		n, ok := packs[in.Ref]
 		if !ok {
 			n = uint32(len(s.Packs))
-			packs[at.pack] = n
-			s.Packs = append(s.Packs, old.Packs[ps.Pack])
+			packs[in.Ref] = n
+			s.Packs = append(s.Packs, in)
 		}
+		s.Packs[n].Size = max(s.Packs[n].Size, in.Size) // one that is too small would not hold the other's segments
 		origin, err := s.originIndex(old.Origins[ps.Origin])
 		if err != nil {
 			return err
@@ -54,7 +68,34 @@ func (s *Segment) Merge(old *Segment, keep func(object.Ref) bool) error {
 	return nil
 }
 
-func (s *Segment) at(i int) segmentAt {
-	ps := &s.Segments[i]
-	return segmentAt{s.Packs[ps.Pack].Ref, ps.Offset}
+// listings returns what s, whose blobs are sorted, says of each of its segments.
+func (s *Segment) listings() ([]listing, error) {
+	origins := make([]object.Hash, len(s.Origins))
+	for i, o := range s.Origins {
+		var err error
+		if origins[i], err = hashOrigin(o); err != nil {
+			return nil, err
+		}
+	}
+	said := make([][]byte, len(s.Segments))
+	for i, ps := range s.Segments {
+		in := s.Packs[ps.Pack].Ref
+		origin := origins[ps.Origin]
+		ps.Pack, ps.Origin = 0, 0 // numbers in s; what they stand for follows
+		head, err := wire.Marshal(ps)
+		if err != nil {
+			return nil, err
+		}
+		said[i] = append(append(append(append(head, byte(in.Class)), in.Session[:]...), in.Hash[:]...), origin[:]...)
+	}
+	for i := range s.Blobs {
+		b := &s.Blobs[i]
+		to := append(said[b.Segment], b.ID[:]...)
+		said[b.Segment] = binary.LittleEndian.AppendUint64(to, uint64(b.Offset)<<32|uint64(b.Length))
+	}
+	out := make([]listing, len(said))
+	for i, b := range said {
+		out[i] = listing(object.Sum(b))
+	}
+	return out, nil
 }

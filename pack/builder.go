@@ -5,8 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"sync"
+	"runtime"
 
+	"github.com/kura-backup/kura/internal/freelist"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/seal"
@@ -149,13 +150,26 @@ func (b *Builder) ownOrigin() error {
 	return nil
 }
 
+// maxScratch is the largest buffer that is kept for the next segment. Few chunks are larger.
+const maxScratch = 4 << 20
+
 // scratch holds buffers for what verification opens and decodes.
-var scratch = sync.Pool{New: func() any { return new([2][]byte) }}
+var scratch = freelist.New[*[2][]byte](runtime.GOMAXPROCS(0))
 
 // verify opens the ciphertext of a segment and compares what it decodes to with plain.
 func (b *Builder) verify(ciphertext []byte, s *Segment, plain []byte) error {
-	bufs := scratch.Get().(*[2][]byte)
-	defer scratch.Put(bufs)
+	bufs, ok := scratch.Get()
+	if !ok {
+		bufs = new([2][]byte)
+	}
+	defer func() {
+		for i := range bufs {
+			if cap(bufs[i]) > maxScratch {
+				bufs[i] = nil
+			}
+		}
+		scratch.Put(bufs)
+	}()
 	opened, err := b.key.Open(bufs[0][:0], s.Ordinal, ciphertext)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrVerify, err)

@@ -131,8 +131,9 @@ func checkOrdinals(segments []Segment) error {
 	return nil
 }
 
-// maxSealed is more than a sealed secret of any suite will have.
-const maxSealed = 16 << 10
+// maxSealed is more than a sealed secret of any suite has. It must stay well below what an index segment
+// may take for a blob, or one that lists only what is right could be too large.
+const maxSealed = 2 << 10
 
 // CheckOrigin reports whether an origin's numbers are possible. Whether it opens is for package
 // seal to say.

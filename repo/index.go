@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -115,6 +116,10 @@ func (r *Repository) LoadIndexSegment(ctx context.Context, ref object.Ref) (*ind
 	if err != nil {
 		return nil, err
 	}
+	// Any index segment opens under any name: the hash says that it is the one asked for.
+	if object.Sum(obj) != ref.Hash {
+		return nil, &DamageError{Object: ref.Name(), Err: errors.New("its bytes do not have the hash in its name")}
+	}
 	seg, err := index.Decode(r.keys, obj)
 	if err != nil {
 		return nil, &DamageError{Object: ref.Name(), Err: err}
@@ -164,6 +169,36 @@ func (ix *Index) Lookup(id object.BlobID) (Place, error) {
 // Places appends all places of the blob in live packs to dst.
 func (ix *Index) Places(id object.BlobID, dst []local.Place) []local.Place {
 	return slices.DeleteFunc(ix.view.Lookup(id, dst), func(p local.Place) bool { return !ix.live[p.Pack] })
+}
+
+// Lists reports whether the index has every blob of a segment where the pack's directory has it, and if
+// not, the first that it lacks.
+func (ix *Index) Lists(ref object.Ref, dir *pack.Directory, seg *pack.Segment) (missing object.BlobID, ok bool, err error) {
+	var buf [8]local.Place
+	offset := uint32(0)
+	for i, id := range seg.IDs {
+		found := false
+		for _, p := range ix.Places(id, buf[:0]) {
+			if p.SegOffset != seg.Offset || p.Offset != offset || p.Length != seg.Lengths[i] ||
+				p.Stored != seg.Stored || p.Plain != seg.Plain || p.Coding != seg.Coding || p.Ordinal != seg.Ordinal ||
+				ix.packs[p.Pack].Ref != ref {
+				continue
+			}
+			origin, err := ix.origin(p.Origin)
+			if err != nil {
+				return id, false, err
+			}
+			if reflect.DeepEqual(origin, dir.Origins[seg.Origin]) {
+				found = true
+				break
+			}
+		}
+		if !found {
+			return id, false, ix.view.Err()
+		}
+		offset += seg.Lengths[i]
+	}
+	return missing, true, nil
 }
 
 // Place completes a place that All yields.

@@ -28,10 +28,12 @@ func putObject(ctx context.Context, store backends.Store, name string, data []by
 			if gerr == nil && bytes.Equal(got, data) {
 				return nil // an earlier try of ours
 			}
-			if gerr != nil {
+			if gerr == nil {
+				return &DamageError{Object: name, Err: fmt.Errorf("other bytes than those named so: %w", err)}
+			}
+			if err = gerr; !backends.IsUnclear(gerr) && !backends.IsTransient(gerr) {
 				return gerr
 			}
-			return &DamageError{Object: name, Err: fmt.Errorf("other bytes than those named so: %w", err)}
 		case !backends.IsUnclear(err) && !backends.IsTransient(err):
 			return err
 		}

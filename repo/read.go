@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/seal"
@@ -36,7 +37,29 @@ func (r *Repository) LoadBlob(ctx context.Context, t object.BlobType, id object.
 }
 
 func (r *Repository) loadFrom(ctx context.Context, ix *Index, t object.BlobType, id object.BlobID) ([]byte, error) {
-	p, err := ix.Lookup(id)
+	var buf [8]local.Place
+	places := ix.Places(id, buf[:0])
+	if len(places) == 0 {
+		_, err := ix.Lookup(id)
+		return nil, err
+	}
+	var first error
+	for _, at := range places {
+		blob, err := r.loadAt(ctx, ix, at, t, id)
+		// A copy can be damaged, or only claimed by somebody who does not mean well.
+		if !errors.As(err, new(*DamageError)) {
+			return blob, err
+		}
+		r.bad.note(err)
+		if first == nil || errors.Is(err, backends.ErrNotExist) {
+			first = err
+		}
+	}
+	return nil, first
+}
+
+func (r *Repository) loadAt(ctx context.Context, ix *Index, at local.Place, t object.BlobType, id object.BlobID) ([]byte, error) {
+	p, err := ix.Place(at)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,8 @@ type Repository struct {
 	cache  *cache
 	segs   *segmentCache
 
+	bad badPacks
+
 	mu    sync.Mutex // guards index and views
 	index *Index
 	views []*Index // every Index made: they stay usable until Close

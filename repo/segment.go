@@ -3,6 +3,7 @@ package repo
 import (
 	"sync"
 
+	"github.com/kura-backup/kura/internal/budget"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 )
@@ -11,7 +12,7 @@ import (
 // ones that have.
 type job struct {
 	t       object.BlobType
-	plain   *buffer
+	plain   *budget.Buffer
 	ids     []object.BlobID
 	lengths []uint32
 	done    func(Saved, error) // of a large blob
@@ -19,7 +20,7 @@ type job struct {
 
 // finish releases the plaintext and reports the result.
 func (j *job) finish(s *Session, saved Saved, err error) {
-	j.plain.release()
+	j.plain.Release()
 	if j.done != nil {
 		j.done(saved, err)
 	}
@@ -28,7 +29,13 @@ func (j *job) finish(s *Session, saved Saved, err error) {
 // work is one worker: it names, compresses, seals and verifies segments.
 func (s *Session) work() error {
 	var scratch []byte // holds compressed segments, kept from one to the next
-	for j := range s.jobs {
+	for {
+		var j *job
+		select {
+		case j = <-s.jobs:
+		case <-s.ended:
+			return nil
+		}
 		if err := s.err(); err != nil {
 			j.finish(s, Saved{}, err)
 			continue
@@ -36,11 +43,13 @@ func (s *Session) work() error {
 		saved, err := s.process(j, &scratch)
 		j.finish(s, saved, s.fail(err))
 	}
-	return nil
 }
 
+// maxScratch is the largest buffer that a worker keeps for the next segment. Few chunks are larger.
+const maxScratch = 4 << 20
+
 func (s *Session) process(j *job, scratch *[]byte) (Saved, error) {
-	plain := j.plain.b
+	plain := j.plain.B
 	var saved Saved
 	if j.ids == nil {
 		saved.ID = s.r.hasher.ID(j.t, plain)
@@ -54,7 +63,7 @@ func (s *Session) process(j *job, scratch *[]byte) (Saved, error) {
 	stored, coding := plain, pack.Raw
 	if !s.opts.Compression.Off {
 		stored, coding = pack.EncodeSegment((*scratch)[:0], plain, s.opts.Compression.Level)
-		if coding != pack.Raw {
+		if coding != pack.Raw && cap(stored) <= maxScratch {
 			*scratch = stored
 		}
 	}
@@ -67,7 +76,7 @@ func (s *Session) process(j *job, scratch *[]byte) (Saved, error) {
 type group struct {
 	mu      sync.Mutex
 	t       object.BlobType
-	buf     *buffer
+	buf     *budget.Buffer
 	ids     []object.BlobID
 	lengths []uint32
 }
@@ -77,18 +86,18 @@ type group struct {
 func (g *group) add(s *Session, id object.BlobID, data []byte) (full *job, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.buf != nil && (len(g.buf.b)+len(data) > pack.GroupTarget || len(g.ids) == pack.MaxBlobsPerSegment) {
+	if g.buf != nil && (len(g.buf.B)+len(data) > pack.GroupTarget || len(g.ids) == pack.MaxBlobsPerSegment) {
 		full = g.takeLocked()
 	}
 	if g.buf == nil {
-		if g.buf, err = s.budget.get(s.ctx, pack.GroupTarget); err != nil {
+		if g.buf, err = s.budget.Get(s.ctx, pack.GroupTarget); err != nil {
 			if full != nil {
 				full.finish(s, Saved{}, err)
 			}
 			return nil, err
 		}
 	}
-	g.buf.b = append(g.buf.b, data...)
+	g.buf.B = append(g.buf.B, data...)
 	g.ids = append(g.ids, id)
 	g.lengths = append(g.lengths, uint32(len(data)))
 	return full, nil

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kura-backup/kura/index"
+	"github.com/kura-backup/kura/internal/budget"
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/zst"
@@ -26,7 +27,6 @@ type SessionOptions struct {
 	Workers     int    // goroutines that compress and encrypt; 0 means one for each CPU
 	Host        string // written into the session's signs of life
 	DryRun      bool   // do all the work but write nothing; Commit is refused
-	Stream      bool   // the source can not be read again
 }
 
 // Compression is how segments are compressed.
@@ -53,8 +53,9 @@ type Session struct {
 	inherited []object.Ref  // packs that the run's earlier sessions relied on or stored
 
 	groups  [2]group // small blobs that wait for company, by type
-	budget  *budget
+	budget  *budget.Budget
 	jobs    chan *job
+	ended   chan struct{} // closed when no more jobs are taken
 	workers *errgroup.Group
 	packs   *packs
 	closed  atomic.Bool
@@ -75,15 +76,15 @@ func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session
 	if s.adoptable, err = r.findOrphans(ctx, ix, o.DryRun); err != nil {
 		return nil, err
 	}
-	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	s.budget = newBudget(inFlight)
 	if s.packs, err = newPacks(s); err != nil {
 		return nil, err
 	}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.budget = budget.New(inFlight)
 	for i := range s.groups {
 		s.groups[i].t = object.BlobType(i + 1)
 	}
-	s.jobs = make(chan *job)
+	s.jobs, s.ended = make(chan *job), make(chan struct{})
 	s.workers = new(errgroup.Group)
 	for range s.opts.Workers {
 		s.workers.Go(s.work)
@@ -138,7 +139,7 @@ func (s *Session) Save(t object.BlobType, data []byte, done func(Saved, error)) 
 		done(saved, err)
 		return
 	}
-	buf, err := s.budget.copy(s.ctx, data)
+	buf, err := s.budget.Copy(s.ctx, data)
 	if err != nil {
 		done(Saved{}, err)
 		return
@@ -177,7 +178,7 @@ func (s *Session) saveSmall(t object.BlobType, data []byte) (Saved, error) {
 // Rely notes that the snapshot refers to a blob that was stored before, and reports whether the
 // repository has it. If it does not, the caller must store it.
 func (s *Session) Rely(id object.BlobID) bool {
-	if packNo, ok := s.ix.Has(id); ok {
+	if packNo, ok := s.r.sound(s.ix, id); ok {
 		if !s.relied[packNo].Load() { // spares the shared cache line
 			s.relied[packNo].Store(true)
 		}
@@ -198,6 +199,8 @@ func (s *Session) submit(j *job) {
 	case s.jobs <- j:
 	case <-s.ctx.Done():
 		j.finish(s, Saved{}, s.err())
+	case <-s.ended:
+		j.finish(s, Saved{}, errEnded)
 	}
 }
 
@@ -213,18 +216,20 @@ func (s *Session) Stats() Stats { return Stats{Added: s.added.Load(), Stored: s.
 // Blobs is how many blobs the session has stored: its memory grows with them.
 func (s *Session) Blobs() int { return s.known.len() }
 
+var errEnded = errors.New("repo: session used after its end")
+
 // drain waits until everything saved so far is in packs and, unless the session failed, uploaded.
-// No Save may be under way or follow.
+// A Save that is under way or follows may fail.
 func (s *Session) drain() error {
 	if s.closed.Swap(true) {
-		return errors.New("repo: session used after its end")
+		return errEnded
 	}
 	for i := range s.groups {
 		if j := s.groups[i].take(); j != nil {
 			s.submit(j)
 		}
 	}
-	close(s.jobs)
+	close(s.ended) // not jobs: of an aborted session a Save may still be about to send
 	s.fail(s.workers.Wait())
 	s.fail(s.packs.close())
 	return s.err()
@@ -248,6 +253,9 @@ type CommitOptions struct {
 	Partial   bool
 	Run       object.SessionID   // the same for all sessions of a run
 	Supersede []object.SessionID // earlier partial snapshots of the run
+	// Stored is called when everything is uploaded, with what the session has added. It may change
+	// the manifest. Nil is not called.
+	Stored func(Stats)
 }
 
 // Commit uploads what is left and adds the snapshot to the log. When it returns nil the snapshot is
@@ -264,6 +272,9 @@ func (s *Session) Commit(c CommitOptions) (*Snapshot, error) {
 	add, segments, err := s.uploadIndex()
 	if err != nil {
 		return nil, err
+	}
+	if c.Stored != nil {
+		c.Stored(s.Stats())
 	}
 	c.Manifest.Partial = 0
 	if c.Partial {

@@ -26,7 +26,8 @@
 //
 // Existing folders are kept and get the metadata of the snapshot. Anything else that has the name of an
 // entry is removed and made anew; where that is a folder and the entry is not, that is an error of
-// the entry. A symbolic link in the target is never followed. The target folder itself gets metadata only if
+// the entry. A folder above the paths that were backed up replaces nothing: the backup may have gone
+// through a symbolic link there, which everything else in the target relies on. A symbolic link in the target is never followed. The target folder itself gets metadata only if
 // a folder is restored as it and it did not exist. Entries that the snapshot does not have stay.
 //
 // # Owners

@@ -2,6 +2,7 @@ package restore
 
 import (
 	"container/list"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -142,6 +143,9 @@ func (c *folders) closeAll() {
 	}
 }
 
+// errLedThrough is returned where a folder of the snapshot is none in the target, and only led to what was backed up.
+var errLedThrough = errors.New("restore: a link, or something else that is no folder, is in the way, and the backup only went through here; restore ID:PATH to the place that is meant")
+
 // makeFolder makes a folder, or opens one that exists, and prepares it for what is going to be in it.
 func (run *run) makeFolder(parent *folder, name string, m *meta) (*folder, error) {
 	f := &folder{parent: parent, name: name, meta: m}
@@ -154,6 +158,13 @@ func (run *run) makeFolder(parent *folder, name string, m *meta) (*folder, error
 		return nil, err
 	}
 	defer run.folders.release(parent)
+	if m.mtime.IsZero() {
+		// Only folders above the paths that were backed up have no times. Where the backup went through a
+		// symbolic link, as /lib often is one, the real folder must not take the link's place.
+		if info, err := dir.Lstat(name); err == nil && !info.IsDir() {
+			return nil, errLedThrough
+		}
+	}
 	if f.existed, err = dir.Mkdir(name); err != nil {
 		return nil, err
 	}

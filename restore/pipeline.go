@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/budget"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
@@ -20,13 +21,13 @@ import (
 type ciphertext struct {
 	seg *segment
 	b   []byte
-	buf *buffer // what b is a part of
+	buf *budget.Buffer // what b is a part of
 }
 
 // job is a piece of a segment's plaintext with the places where it belongs.
 type job struct {
 	plain []byte
-	buf   *buffer
+	buf   *budget.Buffer
 	needs []need
 }
 
@@ -195,20 +196,20 @@ func send[T any](ctx context.Context, c chan<- T, v T) error {
 // fetch reads a range. If that fails for damage, its segments are read one by one: a pack that was cut short costs
 // what is behind the cut.
 func (s *stages) fetch(f *fetch) error {
-	buf, err := s.run.fetched.get(s.ctx, int(f.length))
+	buf, err := s.run.fetched.Get(s.ctx, int(f.length))
 	if err != nil {
 		return err
 	}
-	b, err := s.run.r.FetchRange(s.ctx, f.pack, f.from, f.length, buf.b)
+	b, err := s.run.r.FetchRange(s.ctx, f.pack, f.from, f.length, buf.B)
 	if err != nil {
-		buf.release()
+		buf.Release()
 		return s.unread(f, err)
 	}
-	defer buf.release()
+	defer buf.Release()
 	for _, seg := range f.segments {
 		from := int64(seg.At) - f.from
 		end := from + int64(seg.Stored)
-		buf.share(1)
+		buf.Share(1)
 		// With its own capacity: it is decrypted in place.
 		if err := send(s.ctx, s.decode, ciphertext{seg: seg, b: b[from:end:end], buf: buf}); err != nil {
 			return err
@@ -262,13 +263,13 @@ func (s *stages) decodeSegment(c ciphertext) error {
 		}
 		return err
 	}
-	defer buf.release()
+	defer buf.Release()
 	needs, err := s.check(c.seg, plain)
 	if err != nil {
 		return err
 	}
 	for piece := range slices.Chunk(needs, needsPerJob) {
-		buf.share(1)
+		buf.Share(1)
 		if err := send(s.ctx, s.write, job{plain: plain, buf: buf, needs: piece}); err != nil {
 			return err
 		}
@@ -278,11 +279,11 @@ func (s *stages) decodeSegment(c ciphertext) error {
 
 // open returns the plaintext of a segment and the buffer that it lies in. The user of c.buf that c stands
 // for is passed on or released.
-func (s *stages) open(c ciphertext) (plain []byte, buf *buffer, err error) {
+func (s *stages) open(c ciphertext) (plain []byte, buf *budget.Buffer, err error) {
 	keep := false
 	defer func() {
 		if !keep {
-			c.buf.release()
+			c.buf.Release()
 		}
 	}()
 	key, err := s.run.r.OpenOrigin(c.seg.pack, c.seg.Origin)
@@ -306,11 +307,11 @@ func (s *stages) open(c ciphertext) (plain []byte, buf *buffer, err error) {
 		keep = true
 		return plain, c.buf, nil
 	}
-	if buf, err = s.run.decoded.get(s.ctx, int(c.seg.Plain)); err != nil {
+	if buf, err = s.run.decoded.Get(s.ctx, int(c.seg.Plain)); err != nil {
 		return nil, nil, err
 	}
-	if plain, err = repo.DecodeSegment(buf.b, key, &c.seg.Segment, c.b); err != nil {
-		buf.release()
+	if plain, err = repo.DecodeSegment(buf.B, key, &c.seg.Segment, c.b); err != nil {
+		buf.Release()
 		return nil, nil, damaged(err)
 	}
 	return plain, buf, nil
@@ -343,7 +344,7 @@ func (s *stages) check(seg *segment, plain []byte) ([]need, error) {
 }
 
 func (s *stages) writeJob(j job) error {
-	defer j.buf.release()
+	defer j.buf.Release()
 	if len(j.needs) > 0 {
 		p := j.needs[0].file.path()
 		s.run.rep.p.Current.Store(&p)

@@ -350,6 +350,29 @@ func TestRun_ExistingTarget_IsReplacedAndFoldersAreKept(t *testing.T) {
 	}
 }
 
+func TestRun_SymlinkWhereTheBackupOnlyWentThrough_IsKept(t *testing.T) {
+	r, _ := testrepo.New(t)
+	through := dir("lib", dir("app", textFile("f", "data"))).with(func(n *tree.Node) { n.MTime = tree.Time{} })
+	snap := commit(t, r, through, textFile("other", "restored"))
+	target := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(target, "usr", "lib"), 0o755))
+	must(t, os.Symlink("usr/lib", filepath.Join(target, "lib")))
+
+	out := run(t, r, snap, restore.Options{Target: target})
+	if out.err != nil || out.Errors != 1 || out.errors["/lib"] == nil {
+		t.Errorf("error %v, result %+v, errors %v", out.err, out.Result, out.errors)
+	}
+	if to, err := os.Readlink(filepath.Join(target, "lib")); err != nil || to != "usr/lib" {
+		t.Errorf("the link is %q now: %v", to, err)
+	}
+	mustNotExist(t, filepath.Join(target, "usr", "lib", "app"))
+	mustHave(t, filepath.Join(target, "other"), []byte("restored"))
+
+	must(t, os.Remove(filepath.Join(target, "lib")))
+	mustBeFine(t, run(t, r, snap, restore.Options{Target: target, Verify: true}))
+	mustHave(t, filepath.Join(target, "lib", "app", "f"), []byte("data"))
+}
+
 func TestRun_TargetWithDefaultACL_GivesRestoredEntriesTheirOwn(t *testing.T) {
 	r, _ := testrepo.New(t)
 	acl := []byte{2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 7, 0, 210, 4, 0, 0, 4, 0, 7, 0, 255, 255, 255, 255, 0x10, 0, 7, 0, 255, 255, 255, 255, 0x20, 0, 7, 0, 255, 255, 255, 255}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/kura-backup/kura/internal/budget"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/restore/internal/jail"
 	"github.com/kura-backup/kura/tree"
@@ -26,7 +27,7 @@ type run struct {
 	folders    folders
 	files      openFiles
 
-	fetched, decoded *memory
+	fetched, decoded *budget.Budget
 	reach            reach
 	fetchers         int
 	decoders         int
@@ -37,7 +38,7 @@ func newRun(r *repo.Repository, o Options, ev Events) *run {
 	cpus := runtime.GOMAXPROCS(0)
 	run := &run{
 		r: r, o: o, rep: newReport(ev),
-		fetched: newMemory(fetchedBudget), decoded: newMemory(decodedBudget),
+		fetched: budget.New(fetchedBudget), decoded: budget.New(decodedBudget),
 		reach: remoteReach, fetchers: 8, decoders: cpus, writers: max(4, 2*cpus),
 	}
 	if r.Store().Caps().Local {

@@ -55,7 +55,8 @@ func TestRun_OrdinaryUser_CountsWhatOnlyRootMay(t *testing.T) {
 	r, _ := testrepo.New(t)
 	foreign := func(n *tree.Node) { n.UID, n.GID = 0, 0 }
 	mode := func(m uint32) func(*tree.Node) { return func(n *tree.Node) { n.Mode = m } }
-	snap := commit(t, r,
+	snap := commit(
+		t, r,
 		textFile("own", "x").with(mode(0o4755)), textFile("setuid root", "x").with(foreign).with(mode(0o6755)),
 		textFile("foreign", "x").with(foreign), dir("closed", textFile("f", "x"), dir("g")).with(mode(0)),
 		dir("no writing", textFile("f", "x")).with(mode(0o555)), textFile("read-only", "x").with(mode(0o444)).with(func(n *tree.Node) {

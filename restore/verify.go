@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/kura-backup/kura/internal/budget"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/tree"
 )
@@ -95,10 +96,10 @@ func (run *run) verifyFile(ctx context.Context, f *folder, n *tree.Node) error {
 	if info.Size != n.Size {
 		return fmt.Errorf("%w: %d bytes, should have %d", ErrVerify, info.Size, n.Size)
 	}
-	var buf *buffer
+	var buf *budget.Buffer
 	defer func() {
 		if buf != nil {
-			buf.release()
+			buf.Release()
 		}
 	}()
 	var at int64
@@ -110,15 +111,15 @@ func (run *run) verifyFile(ctx context.Context, f *folder, n *tree.Node) error {
 			return err
 		}
 		if e.Kind == tree.Data {
-			if buf == nil || cap(buf.b) < int(e.Length) {
+			if buf == nil || cap(buf.B) < int(e.Length) {
 				if buf != nil {
-					buf.release()
+					buf.Release()
 				}
-				if buf, err = run.decoded.get(ctx, int(e.Length)); err != nil {
+				if buf, err = run.decoded.Get(ctx, int(e.Length)); err != nil {
 					return err
 				}
 			}
-			data := buf.b[:e.Length]
+			data := buf.B[:e.Length]
 			if err := h.ReadAt(data, at); err != nil {
 				return err
 			}

@@ -27,8 +27,8 @@ type backupItem struct {
 	Action      string `json:"action"`       // "new", "modified" or "unchanged"
 	Item        string `json:"item"`
 	ItemRaw     []byte `json:"item_raw,omitempty"`
-	DataSize    int64  `json:"data_size"`
-	DataAdded   int64  `json:"data_added"`
+	DataSize    int64  `json:"data_size"` // what is new of it
+	Size        int64  `json:"size"`
 }
 
 type backupSummary struct {
@@ -87,7 +87,7 @@ func (t *Terminal) BackupItem(i backup.Item) {
 	}
 	word := map[backup.Action]string{backup.New: "new", backup.Changed: "modified", backup.Unmodified: "unchanged"}[i.Action]
 	if t.JSON {
-		m := backupItem{MessageType: "verbose_status", Action: word, DataSize: i.Size, DataAdded: i.Added}
+		m := backupItem{MessageType: "verbose_status", Action: word, DataSize: i.Added, Size: i.Size}
 		m.Item, m.ItemRaw = jsonText(i.Path)
 		t.Message(m)
 		return

@@ -3,6 +3,8 @@ package ui
 import (
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/kura-backup/kura/repo"
@@ -117,6 +119,36 @@ func fileMode(n *tree.Node) fs.FileMode {
 	return mode
 }
 
+// unixMode writes type and permissions as ls does, which people expect; programs get Go's notation, as
+// restic's have it.
+func unixMode(n *tree.Node) string {
+	const types = "-dlpcbs"
+	i := slices.Index([]tree.Type{tree.File, tree.Folder, tree.Symlink, tree.FIFO, tree.CharDevice, tree.BlockDevice, tree.Socket}, n.Type)
+	if i < 0 {
+		return "?" + strings.Repeat("-", 9)
+	}
+	mode := []byte(types[i:i+1] + "rwxrwxrwx")
+	for bit := range 9 {
+		if n.Mode&(0o400>>bit) == 0 {
+			mode[1+bit] = '-'
+		}
+	}
+	for _, special := range []struct {
+		bit       uint32
+		at        int
+		with, not byte // with x and without it
+	}{{0o4000, 3, 's', 'S'}, {0o2000, 6, 's', 'S'}, {0o1000, 9, 't', 'T'}} {
+		switch {
+		case n.Mode&special.bit == 0:
+		case mode[special.at] == 'x':
+			mode[special.at] = special.with
+		default:
+			mode[special.at] = special.not
+		}
+	}
+	return string(mode)
+}
+
 // ListedSnapshot begins the listing of a snapshot.
 func (t *Terminal) ListedSnapshot(s *repo.Snapshot) {
 	if t.JSON {
@@ -138,7 +170,7 @@ func (t *Terminal) ListedNode(path string, n *tree.Node, long bool) {
 		t.Print(t.Printable(path))
 		return
 	}
-	line := fmt.Sprintf("%s %8s %8s %12d %s %s", fileMode(n), owner(n.User, n.UID), owner(n.Group, n.GID), n.Size,
+	line := fmt.Sprintf("%s %8s %8s %12d %s %s", unixMode(n), owner(n.User, n.UID), owner(n.Group, n.GID), n.Size,
 		listedTime(n.MTime), t.Printable(path))
 	if n.Type == tree.Symlink {
 		line += " -> " + t.Printable(n.Target)

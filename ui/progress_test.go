@@ -25,16 +25,19 @@ func TestStatusLines_Table(t *testing.T) {
 		want string
 	}{
 		"all": {
-			full, Timing{Elapsed: 83 * time.Second, Rate: 1 << 20, Remaining: 3 * time.Second},
+			full,
+			Timing{Elapsed: 83 * time.Second, Rate: 1 << 20, Remaining: 3 * time.Second},
 			"[1:23]  25.0%  5 / 10 files  1.0 MiB / 4.0 MiB  1.0 MiB/s  ETA 0:03|512.0 KiB new  2 errors  /srv/data",
 		},
 		"scanning": {
-			scanning, Timing{Elapsed: time.Second, Remaining: -1},
+			scanning,
+			Timing{Elapsed: time.Second, Remaining: -1},
 			`[0:01]  5 files (10 found so far)  1.0 MiB|512.0 KiB new  "/a\x1b[2J"`,
 		},
 		"nothing": {Status{}, Timing{Remaining: -1}, "[0:00]"},
 		"steps": {
-			Status{Noun: "step", Done: 1, Total: 4, Complete: true, Current: "reading packs"}, Timing{Remaining: -1},
+			Status{Noun: "step", Done: 1, Total: 4, Complete: true, Current: "reading packs"},
+			Timing{Remaining: -1},
 			"[0:00]  25.0%  1 / 4 steps|reading packs",
 		},
 	} {

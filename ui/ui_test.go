@@ -75,7 +75,9 @@ var cases = map[string]func(t *ui.Terminal){
 			{Name: "l", Type: tree.Symlink, Mode: 0o777, MTime: mtime, Target: "f"},
 			{Name: "gone\xff", Type: tree.File, Error: "permission denied"},
 			{Name: "tty", Type: tree.CharDevice, Mode: 0o600, Device: 4 << 32, MTime: mtime},
-			{Name: "p", Type: tree.FIFO}, {Name: "s", Type: tree.Socket}, {Name: "b", Type: tree.BlockDevice},
+			{Name: "p", Type: tree.FIFO},
+			{Name: "s", Type: tree.Socket},
+			{Name: "b", Type: tree.BlockDevice},
 		} {
 			t.ListedNode("/x/"+n.Name, n, true)
 			t.ListedNode("/x/"+n.Name, n, false)
@@ -190,5 +192,17 @@ func TestTerminal_BrokenOutput_IsRemembered(t *testing.T) {
 	term.Print("x")
 	if err := term.Err(); !errors.Is(err, errDenied) {
 		t.Errorf("Err = %v", err)
+	}
+}
+
+func TestListedNode_SpecialBits_AsLsShowsThem(t *testing.T) {
+	for mode, want := range map[uint32]string{
+		0o7777: "-rwsrwsrwt", 0o7000: "---S--S--T", 0o4711: "-rws--x--x", 0o2640: "-rw-r-S---", 0o1666: "-rw-rw-rwT", 0o644: "-rw-r--r--",
+	} {
+		var out bytes.Buffer
+		ui.NewPlain(&out, &out).ListedNode("/f", &tree.Node{Name: "f", Type: tree.File, Mode: mode}, true)
+		if got, _, _ := strings.Cut(out.String(), " "); got != want {
+			t.Errorf("%o: %s, want %s", mode, got, want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -166,11 +167,15 @@ func readPatterns(name string) (patterns []string, err error) {
 }
 
 // ownFolders are patterns for what must not be backed up because the backup itself changes it: the
-// repository, where it is a local folder, and the cache.
-func (a *app) ownFolders(p *place) ([]string, error) {
+// repository, where it is a local folder, and the cache. In a folder that the user chose for caches there may
+// be other things; only this repository's cache in it is kura's own.
+func (a *app) ownFolders(p *place, repositoryID string) ([]string, error) {
 	cache, err := a.globals.cache()
 	if err != nil {
 		return nil, err
+	}
+	if given(a.globals.cacheDir, envCacheDir) != "" && cache != "" {
+		cache = filepath.Join(cache, repositoryID)
 	}
 	var patterns []string
 	for _, dir := range []string{strings.TrimPrefix(p.String(), "local:"), cache} {
@@ -199,20 +204,20 @@ func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	if opts.Stdin == nil {
-		own, err := a.ownFolders(p)
-		if err != nil {
-			return err
-		}
-		opts.Excludes = append(opts.Excludes, own...)
-	}
 	return a.withPlace(ctx, p, func(r *session) error {
+		if opts.Stdin == nil {
+			own, err := a.ownFolders(p, hex.EncodeToString(idOf(r)))
+			if err != nil {
+				return err
+			}
+			opts.Excludes = append(opts.Excludes, own...)
+		}
 		progress := new(backup.Progress)
 		stop := a.showProgress(ctx, ui.BackupStatus(progress), ui.BackupMessage)
 		defer stop()
 		result, err := backup.Run(ctx, r.Repository, opts, backup.Events{
 			Progress: progress,
-			Error:    func(path string, err error) { a.term.ItemError("archival", path, err) },
+			Error:    func(path string, err error) { a.term.ItemError("archival", path, plain{err}) },
 			Item:     a.term.BackupItem,
 		})
 		stop()

@@ -46,6 +46,7 @@ func (a *app) runCheck(ctx context.Context, o checkOptions) error {
 				if !p.Hint {
 					steps.Failed()
 				}
+				p.Err = plain{p.Err}
 				a.term.CheckProblem(p)
 			},
 		})

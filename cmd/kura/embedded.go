@@ -126,7 +126,7 @@ func (a *app) initialise(ctx context.Context, p *place, credential seal.Credenti
 	}
 	store, err := p.Create(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("make %v: %w", p, err)
 	}
 	r, err := repo.Init(ctx, store, repo.InitOptions{Credential: credential, Cost: passwordCost, CacheDir: cache})
 	if errors.Is(err, repo.ErrExists) {

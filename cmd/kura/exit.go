@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/location"
@@ -102,7 +105,7 @@ func isDamage(err error) bool {
 
 // explain returns an error's message and what to do next.
 func explain(code int, err error) (message string, hints []string) {
-	message = trimPrefixes(err.Error())
+	message = withoutPackages(err.Error())
 	var h *hintError
 	for e := err; errors.As(e, &h); e = h.err {
 		hints = append(hints, h.hints...)
@@ -121,16 +124,26 @@ func explain(code int, err error) (message string, hints []string) {
 		hints = []string{"kura check --read-data finds out how much is damaged; keep the repository as it is until then"}
 	case code == exitBusy:
 		hints = []string{"run the command again"}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		hints = []string{"make room there and run the command again; nothing needs repair"}
+	case errors.Is(err, syscall.EROFS):
+		hints = []string{"mount it writable; a repository that can only be read is enough for snapshots, ls, restore and check"}
+	case errors.Is(err, fs.ErrPermission):
+		hints = []string{"run the command as a user who may do this; backup, forget and prune need to write to the repository"}
 	case errors.Is(err, seal.ErrNoKey):
 		hints = []string{"use a password or key file with more rights, such as the owner's"}
 	}
 	return message, hints
 }
 
-// trimPrefixes removes the names of packages, which tell the user nothing.
-func trimPrefixes(message string) string {
-	for _, prefix := range []string{"repo: ", "log: ", "backends: ", "location: ", "seal: ", "gc: ", "retain: ", "backup: ", "restore: "} {
-		message = strings.TrimPrefix(message, prefix)
-	}
-	return message
-}
+// packageNames are what sentinels begin with, at the beginning of a message and behind a colon in it.
+var packageNames = regexp.MustCompile(`(^|: )(?:(?:repo|log|backends|location|seal|gc|retain|backup|restore): )+`)
+
+// withoutPackages removes the names of packages, which tell the user nothing.
+func withoutPackages(message string) string { return packageNames.ReplaceAllString(message, "$1") }
+
+// plain is an error without the names of packages in its message.
+type plain struct{ err error }
+
+func (p plain) Error() string { return withoutPackages(p.err.Error()) }
+func (p plain) Unwrap() error { return p.err }

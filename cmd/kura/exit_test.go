@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/kura-backup/kura/backends"
@@ -57,6 +59,32 @@ func TestExitCode_Table(t *testing.T) {
 		}
 		if message, _ := explain(c.want, c.err); message == "" {
 			t.Errorf("%s: no message", name)
+		}
+	}
+}
+
+func TestExplain_FailureOfTheDisk_SaysWhatToDo(t *testing.T) {
+	for _, c := range []struct {
+		errno syscall.Errno
+		want  string
+	}{{syscall.ENOSPC, "make room"}, {syscall.EROFS, "writable"}, {syscall.EACCES, "as a user who may"}} {
+		err := fmt.Errorf("put data/x: %w", &fs.PathError{Op: "openat", Path: "tmp/put-1", Err: c.errno})
+		if _, hints := explain(exitError, err); len(hints) != 1 || !strings.Contains(hints[0], c.want) {
+			t.Errorf("%v: %q", c.errno, hints)
+		}
+	}
+}
+
+func TestWithoutPackages_Table(t *testing.T) {
+	for message, want := range map[string]string{
+		"restore: a folder is in the way":             "a folder is in the way",
+		"get data/x: backends: no such object":        "get data/x: no such object",
+		"backup: restore: /srv/restore: is a folder":  "/srv/restore: is a folder",
+		"data/x: seal: damaged: part 0":               "data/x: damaged: part 0",
+		"put log/0000000000000003: read-only: ok log": "put log/0000000000000003: read-only: ok log",
+	} {
+		if got := withoutPackages(message); got != want {
+			t.Errorf("%q: %q, want %q", message, got, want)
 		}
 	}
 }

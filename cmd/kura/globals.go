@@ -51,6 +51,18 @@ func (o *globalOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.json, "json", false, "print JSON, for programs")
 }
 
+// noneEmpty refuses global flags with an empty value. It is that of a variable which a script forgot to set,
+// and must not lead to another repository or password than the one that was meant.
+func noneEmpty(cmd *cobra.Command) (err error) {
+	globals := cmd.Root().PersistentFlags()
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if err == nil && flag.Value.String() == "" && globals.Lookup(flag.Name) != nil {
+			err = usage("--"+flag.Name+" is empty", "is a variable not set? leave the flag out to use its default")
+		}
+	})
+	return err
+}
+
 // given returns the flag's value, or that of the variable.
 func given(flag, variable string) string {
 	if flag != "" {

@@ -10,7 +10,7 @@ import (
 // anonymous memory.
 const (
 	gcPercent   = 50
-	memoryLimit = 168 << 20 // a soft limit: the collector works harder as it comes near
+	memoryLimit = 180 << 20 // a soft limit: the collector works harder as it comes near
 )
 
 // tuneMemory sets the collector's targets, unless the user has set them.

@@ -8,6 +8,7 @@ import (
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/location"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
 )
 
@@ -154,8 +155,11 @@ func (a *app) credential(ctx context.Context, p *place) (c seal.Credential, type
 // explainOpen says what to do about a repository that does not open.
 func explainOpen(p *place, err error) error {
 	switch {
-	case isDamage(err):
+	case errors.Is(err, log.ErrRollback):
 		return err
+	case isDamage(err):
+		return withHint(err, "without this object nothing can be read: put it back from another copy of the repository, if there is one",
+			"change nothing else in the repository until then")
 	case errors.Is(err, repo.ErrNoRepository), errors.Is(err, backends.ErrNoStore):
 		return withHint(fmt.Errorf("there is no repository at %v%w", p, hidden{err}),
 			"is the disk mounted, and the name right",

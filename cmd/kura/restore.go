@@ -32,7 +32,9 @@ lies in that folder is restored directly into DIR; a PATH that is a file becomes
 ID is the beginning of a snapshot's id, latest, or latest~N for the Nth before the latest; --host, --tag,
 --path and --at say latest of which. With --at and no ID, latest is meant.
 
-Existing files of the same names are replaced; others in the folder stay as they are. What can not be
+Existing files and links of the same names are replaced; others in the folder stay as they are. A link
+that stands where the snapshot has a folder above what was backed up is kept, and what is below it not
+restored. What only root can restore, such as owners, is summed up in a warning. What else can not be
 restored is reported, and the rest is restored all the same: exit code 1, or 4 if the repository is
 damaged there.`,
 		Example: `  kura restore latest --target /mnt/restore
@@ -85,7 +87,7 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) err
 			Target: target, Path: path, DryRun: o.dryRun, Verify: o.verify,
 		}, restore.Events{
 			Progress: progress,
-			Error:    func(path string, err error) { a.term.ItemError("restore", path, err) },
+			Error:    func(path string, err error) { a.term.ItemError("restore", path, plain{err}) },
 			Item:     a.term.RestoreItem,
 		})
 		stop()
@@ -100,11 +102,18 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) err
 	})
 }
 
+func entriesAre(n uint64) string {
+	if n == 1 {
+		return "1 file or folder is"
+	}
+	return fmt.Sprintf("%d files or folders are", n)
+}
+
 // restoreError is how a restore that ran to its end failed.
 func restoreError(r *restore.Result) error {
 	switch {
 	case r.Damaged > 0:
-		return withHint(fmt.Errorf("%s could not be restored: %w", ui.Count(r.Damaged, "damaged file"), errDamageFound),
+		return withHint(fmt.Errorf("%w: %s restored in part or not at all", errDamageFound, entriesAre(r.Damaged)),
 			"an older snapshot may have them: kura snapshots",
 			"kura check --read-data shows all that is damaged")
 	case r.Errors > 0:

@@ -80,7 +80,7 @@ Exit codes:
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		PersistentPreRun:  func(*cobra.Command, []string) { a.begin() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.begin(cmd) },
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
@@ -102,9 +102,10 @@ Exit codes:
 }
 
 // begin is called when the command line was understood.
-func (a *app) begin() {
+func (a *app) begin(cmd *cobra.Command) error {
 	a.begun = true
 	a.term.JSON, a.term.Quiet, a.term.Verbose = a.globals.json, a.globals.quiet, a.globals.verbose
+	return noneEmpty(cmd)
 }
 
 // showProgress shows the progress of a verb until the function that it returns is called.

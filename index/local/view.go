@@ -229,7 +229,9 @@ next:
 			continue
 		}
 		for i := from; i < len(out); i++ {
-			if q := &out[i]; q.Pack == p.Pack && q.SegOffset == p.SegOffset && q.Offset == p.Offset {
+			// Wholly the same: an index segment that is wrong about a place must not hide the one
+			// that is right.
+			if out[i] == p.Place {
 				continue next
 			}
 		}

@@ -8,8 +8,10 @@ import (
 
 // NewFold is a repository that has folded entry 1, with signers of these roles.
 func NewFold(roles map[string]int) *Repository {
-	r := &Repository{n: 1, signers: map[string]value{}, snapshots: map[string]*Snapshot{},
-		live: map[string]int{}, dropped: map[string]bool{}, ended: map[string]bool{}}
+	r := &Repository{
+		n: 1, signers: map[string]value{}, snapshots: map[string]*Snapshot{},
+		live: map[string]int{}, dropped: map[string]bool{}, ended: map[string]bool{},
+	}
 	for id, role := range roles {
 		r.signers[id] = value{map[int]any{1: int64(role)}}
 	}

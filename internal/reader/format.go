@@ -23,8 +23,7 @@ import (
 // ErrDamaged says that a repository is not as the format demands, or too new, or not for the key.
 var ErrDamaged = errors.New("reader: damaged")
 
-// Inside of the package an error is a panic with a failure, as in encoding/gob. What
-// can be told apart by its error defers rescue, which makes an error of it again.
+// Inside of the package an error is a panic with a failure, until a deferred rescue returns it.
 type failure struct{ error }
 
 func check(ok bool, format string, a ...any) {
@@ -102,9 +101,11 @@ func (v value) understood() value {
 	return v
 }
 
-var cborMode = must(cbor.DecOptions{DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
+var cborMode = must(cbor.DecOptions{
+	DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
 	TagsMd: cbor.TagsForbidden, MaxNestedLevels: 16, MaxArrayElements: 4194304, MaxMapPairs: 65536,
-	IntDec: cbor.IntDecConvertSignedOrFail, DefaultMapType: reflect.TypeFor[map[int]any]()}.DecMode())
+	IntDec: cbor.IntDecConvertSignedOrFail, DefaultMapType: reflect.TypeFor[map[int]any](),
+}.DecMode())
 
 func decode(b []byte) value {
 	var m map[int]any
@@ -114,13 +115,11 @@ func decode(b []byte) value {
 
 var zstdMode = must(zstd.NewReader(nil, zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderMaxMemory(256<<20)))
 
+var classes = []string{"", "config", "slot", "log", "checkpoint", "data", "tree", "index", "sign"} // by number
+
 func unzstd(b []byte) []byte { return sound(zstdMode.DecodeAll(b, nil)) }
-
-// classes are the names of the classes of objects, by number.
-var classes = []string{"", "config", "slot", "log", "checkpoint", "data", "tree", "index", "sign"}
-
-func u32(b []byte) int     { return int(binary.LittleEndian.Uint32(b)) }
-func hash(b []byte) string { h := blake3.Sum256(b); return string(h[:]) }
+func u32(b []byte) int       { return int(binary.LittleEndian.Uint32(b)) }
+func hash(b []byte) string   { h := blake3.Sum256(b); return string(h[:]) }
 func kdf(secret []byte, salt, info string, n int) []byte {
 	return must(hkdf.Key(sha256.New, secret, []byte(salt), info, n))
 }
@@ -208,8 +207,8 @@ func (r *Repository) blob(class, id string) []byte {
 		l.place = p
 		r.last[p.pack[0]] = l
 	}
-	check(len(l.segment) == p.plain && p.plain <= 16<<20, "segment at %d has %d bytes", p.offset, len(l.segment))
-	check(p.at >= 0 && p.length > 0 && p.length <= p.plain-p.at, "%s blob %x is not in its segment", class, id)
+	n, inside := len(l.segment), p.at >= 0 && p.length > 0 && p.length <= p.plain-p.at
+	check(inside && n == p.plain && n <= 16<<20, "blob %x is not in the %d bytes of its segment", id, n)
 	b := l.segment[p.at : p.at+p.length]
 	h := must(blake3.NewKeyed(kdf(r.keys.bytes(3), "", "kura/0 id "+class, 32)))
 	h.Write(b)

@@ -47,16 +47,16 @@ type Snapshot struct {
 	N, Time            int    // number of its log entry; ns since 1970
 	Forgotten, Partial bool
 	Paths              []string
-	root, run, signer  string
-	manifest           value
+	root, signer       string
+	body               value // of its log entry
 }
 
 // Open opens the repository in a folder with a passphrase or the text of a key file. It reads
 // the log and the index; or, if told to ignore the index, the directories of all live packs.
 func Open(dir, key string, ignoreIndex bool) (_ *Repository, err error) {
-	r := &Repository{store: os.DirFS(dir), hash: string(make([]byte, 32)),
-		places: map[string]place{}, signers: map[string]value{}, snapshots: map[string]*Snapshot{},
-		live: map[string]int{}, dropped: map[string]bool{}, ended: map[string]bool{}}
+	r := &Repository{store: os.DirFS(dir), hash: string(make([]byte, 32)), places: map[string]place{}}
+	r.signers, r.snapshots, r.live = map[string]value{}, map[string]*Snapshot{}, map[string]int{}
+	r.dropped, r.ended = map[string]bool{}, map[string]bool{}
 	defer r.rescue(&err)
 	for _, path := range must(fs.Glob(r.store, "keys/*/*")) {
 		if r.keys, err = r.openSlot(path, key); err == nil { // else it is for another key, or damaged
@@ -81,7 +81,7 @@ func Open(dir, key string, ignoreIndex bool) (_ *Repository, err error) {
 	}
 	for _, s := range r.snapshots {
 		r.reading = "manifest of " + s.ID
-		m := decode(unzstd(r.openSegment("tree", s.manifest.at(1), 0, s.manifest.bytes(2))))
+		m := decode(unzstd(r.openSegment("tree", s.body.at(1).at(1), 0, s.body.at(1).bytes(2))))
 		s.Time, s.Host, s.root = m.int(1), as[string](m.at(2)), m.fixed(8, 32)
 		for _, p := range m.list(6) {
 			s.Paths = append(s.Paths, string(as[[]byte](p)))
@@ -122,8 +122,8 @@ func (r *Repository) openSlot(path, key string) (keys value, err error) {
 		check(c.int(1) == 1 && 0 < t && t <= 16 && 0 < m && m <= 1<<20 && 0 < p && p <= 64, "no slot of a passphrase")
 		secret = argon2.IDKey([]byte(key), []byte(o.salt), uint32(t), uint32(m), uint8(p), 32)
 	} else {
-		tag := kdf(secret, o.salt, "kura/0 keyfile tag", 16)
-		check(c.int(1) == 2 && string(tag) == c.fixed(5, 16), "no slot of this key file")
+		tag := string(kdf(secret, o.salt, "kura/0 keyfile tag", 16))
+		check(c.int(1) == 2 && tag == c.fixed(5, 16), "no slot of this key file")
 	}
 	return decode(o.open(secret, "", 0, o.rest)), nil
 }
@@ -180,7 +180,7 @@ func (r *Repository) apply(kind int, session, signer string, b value) {
 	for _, sid := range slices.Concat(forget, unforget, gone) {
 		s := r.snapshots[sid]
 		void = void || s == nil || s.Forgotten == slices.Contains(forget, sid) ||
-			kind == 2 && (!s.Partial || s.run != b.fixed(6, 16) || s.signer != signer)
+			kind == 2 && (!s.Partial || s.body.fixed(6, 16) != b.fixed(6, 16) || s.signer != signer)
 	}
 	if void {
 		r.Void = append(r.Void, r.n)
@@ -202,8 +202,8 @@ func (r *Repository) apply(kind int, session, signer string, b value) {
 	}
 	maps.DeleteFunc(r.snapshots, func(sid string, _ *Snapshot) bool { return slices.Contains(gone, sid) })
 	if kind == 2 {
-		r.snapshots[session] = &Snapshot{ID: fmt.Sprintf("%x", session), N: r.n, Partial: b.int(5) == 1,
-			run: b.fixed(6, 16), signer: signer, manifest: b.at(1)}
+		id := fmt.Sprintf("%x", session)
+		r.snapshots[session] = &Snapshot{ID: id, N: r.n, Partial: b.int(5) == 1, signer: signer, body: b}
 	}
 }
 

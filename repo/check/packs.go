@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
@@ -25,11 +24,13 @@ func (c *checker) packs(ctx context.Context) error {
 	}
 	for ref := range c.st.Index {
 		if _, ok := sizes[ref]; !ok {
-			c.problem(Problem{Object: ref.Name(), Err: errors.New("a valid index segment is missing")})
+			if err := c.noteCurrent(ctx, ref, &repo.DamageError{Object: ref.Name(), Err: errors.New("a valid index segment is missing")}); err != nil {
+				return err
+			}
 			continue
 		}
 		_, err := c.r.LoadIndexSegment(ctx, ref)
-		if err := c.note(ref.Name(), err); err != nil {
+		if err := c.noteCurrent(ctx, ref, err); err != nil {
 			return err
 		}
 	}
@@ -55,17 +56,21 @@ func (c *checker) packs(ctx context.Context) error {
 	for _, ref := range refs {
 		g.Go(func() error {
 			defer func() { c.step(int(done.Add(1)), len(refs)) }()
+			if !ix.State().Live(ref) {
+				return nil // dropped since
+			}
 			want := c.st.Packs[ref].Size
 			size, ok := sizes[ref]
-			if !ok {
-				c.problem(Problem{Object: ref.Name(), Err: errors.New("a live pack is missing")})
-				return nil
+			var err error
+			switch {
+			case !ok:
+				err = &repo.DamageError{Object: ref.Name(), Err: errors.New("a live pack is missing")}
+			case size != want:
+				err = &repo.DamageError{Object: ref.Name(), Err: fmt.Errorf("it has %d bytes instead of %d", size, want)}
+			default:
+				err = c.pack(gctx, ix, ref, size)
 			}
-			if size != want {
-				c.problem(Problem{Object: ref.Name(), Err: fmt.Errorf("it has %d bytes instead of %d", size, want)})
-				return nil
-			}
-			return c.note(ref.Name(), c.pack(gctx, ix, ref, size))
+			return c.noteCurrent(gctx, ref, err)
 		})
 	}
 	return g.Wait()
@@ -131,7 +136,7 @@ func (c *checker) pack(ctx context.Context, ix *repo.Index, ref object.Ref, size
 	for i := range dir.Segments {
 		seg := &dir.Segments[i]
 		blobs += uint64(len(seg.IDs))
-		if err := c.listed(ix, ref, seg); err != nil {
+		if err := c.listed(ix, ref, dir, seg); err != nil {
 			return err
 		}
 		if obj != nil {
@@ -147,22 +152,13 @@ func (c *checker) pack(ctx context.Context, ix *repo.Index, ref object.Ref, size
 	return nil
 }
 
-// listed checks that the index has every blob of a segment at this place.
-func (c *checker) listed(ix *repo.Index, ref object.Ref, seg *pack.Segment) error {
-	offset := uint32(0)
-	var buf [4]local.Place
-	for i, id := range seg.IDs {
-		found := slices.ContainsFunc(ix.Places(id, buf[:0]), func(p local.Place) bool {
-			packRef, _ := ix.Pack(p.Pack)
-			return packRef.Ref == ref && p.SegOffset == seg.Offset && p.Offset == offset && p.Length == seg.Lengths[i]
-		})
-		if !found {
-			c.problem(Problem{Object: ref.Name(), Err: fmt.Errorf("the index does not list blob %s of it", id.Short())})
-			return nil // one is enough to know
-		}
-		offset += seg.Lengths[i]
+// listed checks that the index has every blob of a segment where the directory has it.
+func (c *checker) listed(ix *repo.Index, ref object.Ref, dir *pack.Directory, seg *pack.Segment) error {
+	id, ok, err := ix.Lists(ref, dir, seg)
+	if !ok && err == nil { // one is enough to know
+		c.problem(Problem{Object: ref.Name(), Err: fmt.Errorf("the index does not list blob %s of it", id.Short())})
 	}
-	return nil
+	return err
 }
 
 // segment decrypts and decodes a segment and verifies its blobs. A key that can not read this kind of

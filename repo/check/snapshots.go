@@ -32,6 +32,7 @@ func (c *checker) snapshots(ctx context.Context) error {
 		}
 		n++
 		c.step(n, len(c.st.Snapshots))
+		w.id = s.ID
 		snap, err := c.r.OpenSnapshot(s)
 		if err == nil {
 			var root object.BlobID
@@ -40,6 +41,11 @@ func (c *checker) snapshots(ctx context.Context) error {
 			} else {
 				err = &repo.DamageError{Object: object.LogName(s.N), Err: err}
 			}
+		}
+		if errors.Is(err, errForgotten) {
+			clear(w.seen) // what it was about to look at may be part of others
+			n--
+			continue
 		}
 		if err := c.note("", err); err != nil {
 			return err
@@ -52,8 +58,13 @@ func (c *checker) snapshots(ctx context.Context) error {
 type walker struct {
 	c    *checker
 	ix   *repo.Index
+	id   object.SessionID           // of the snapshot that is walked
 	seen map[object.BlobID]struct{} // folders whose pages are all right
 }
+
+// errForgotten ends the walk of a snapshot that somebody has forgotten since the check began: what is
+// missing of it may have been collected.
+var errForgotten = errors.New("check: the snapshot was forgotten")
 
 // maxFolders bounds the nesting of folders; Linux allows some 4000 in a path that can be named.
 const maxFolders = 1 << 16
@@ -65,11 +76,11 @@ func (w *walker) dir(ctx context.Context, snap, path string, id object.BlobID, d
 	}
 	w.seen[id] = struct{}{}
 	if depth > maxFolders {
-		return w.note(snap, path, &repo.DamageError{Err: tree.ErrTooDeep})
+		return w.note(ctx, snap, path, &repo.DamageError{Err: tree.ErrTooDeep})
 	}
 	for n, err := range tree.ReadDir(ctx, id, w.c.r.LoadTree) {
 		if err != nil {
-			return w.note(snap, path, damage(err))
+			return w.note(ctx, snap, path, damage(err))
 		}
 		if err := w.node(ctx, snap, join(path, n.Name), n, depth); err != nil {
 			return err
@@ -81,7 +92,7 @@ func (w *walker) dir(ctx context.Context, snap, path string, id object.BlobID, d
 func (w *walker) node(ctx context.Context, snap, path string, n *tree.Node, depth int) error {
 	for _, x := range n.XAttrs {
 		if !x.Blob.IsZero() {
-			if err := w.blob(snap, path, x.Blob); err != nil {
+			if err := w.blob(ctx, snap, path, x.Blob); err != nil {
 				return err
 			}
 		}
@@ -94,10 +105,10 @@ func (w *walker) node(ctx context.Context, snap, path string, n *tree.Node, dept
 	case tree.File:
 		for e, err := range tree.ReadContent(ctx, n, w.c.r.LoadTree) {
 			if err != nil {
-				return w.note(snap, path, damage(err))
+				return w.note(ctx, snap, path, damage(err))
 			}
 			if e.Kind == tree.Data {
-				if err := w.blob(snap, path, e.ID); err != nil {
+				if err := w.blob(ctx, snap, path, e.ID); err != nil {
 					return err
 				}
 			}
@@ -107,17 +118,39 @@ func (w *walker) node(ctx context.Context, snap, path string, n *tree.Node, dept
 }
 
 // blob checks that the index knows a blob in a live pack.
-func (w *walker) blob(snap, path string, id object.BlobID) error {
-	if _, err := w.ix.Lookup(id); err != nil {
-		return w.note(snap, path, err)
+func (w *walker) blob(ctx context.Context, snap, path string, id object.BlobID) error {
+	_, err := w.ix.Lookup(id)
+	for errors.Is(err, repo.ErrNotFound) {
+		// A collector may have moved the blob since: look at the log again, as often as it moves.
+		if rerr := w.c.r.Refresh(ctx); rerr != nil {
+			return rerr
+		}
+		newer, ierr := w.c.r.Index(ctx)
+		if ierr != nil {
+			return ierr
+		}
+		if newer == w.ix {
+			break
+		}
+		w.ix = newer
+		_, err = w.ix.Lookup(id)
+	}
+	if err != nil {
+		return w.note(ctx, snap, path, err)
 	}
 	return nil
 }
 
-func (w *walker) note(snap, path string, err error) error {
+func (w *walker) note(ctx context.Context, snap, path string, err error) error {
 	d := (*repo.DamageError)(nil)
 	if !errors.As(err, &d) {
 		return err
+	}
+	if err := w.c.r.Refresh(ctx); err != nil {
+		return err
+	}
+	if now := w.c.r.State().Snapshots[w.id]; now == nil || !now.Live() {
+		return errForgotten
 	}
 	e := d.Err
 	if !d.Blob.IsZero() {

@@ -36,7 +36,7 @@ func (c *collector) carry(ctx context.Context) error {
 	var buf []byte
 	for i, k := range c.plan.repack {
 		c.ev.step(uint64(i), total)
-		obj, err := c.r.FetchRange(ctx, k.ref, 0, -1, buf)
+		obj, err := c.r.FetchRange(ctx, k.ref, 0, k.size, buf)
 		if err != nil {
 			return err
 		}
@@ -47,6 +47,10 @@ func (c *collector) carry(ctx context.Context) error {
 		dir, err := pack.OpenDirectory(c.r.Keys(), k.ref.Class, obj)
 		if err != nil {
 			return &repo.DamageError{Object: k.ref.Name(), Err: err}
+		}
+		if !k.listedTruly(dir) {
+			delete(c.plan.drop, k.ref) // there is more or less in it than the index says: it stays as it is
+			continue
 		}
 		to := carriers[k.ref.Class]
 		if to == nil {
@@ -67,13 +71,11 @@ func (c *collector) carry(ctx context.Context) error {
 }
 
 func (to *carrier) carryPack(ctx context.Context, k *candidate, obj []byte, dir *pack.Directory) error {
-	carried := 0
 	for i := range dir.Segments {
 		seg := &dir.Segments[i]
 		if _, live := k.live[seg.Offset]; !live {
 			continue
 		}
-		carried++
 		if to.b != nil && !to.b.Fits(int(seg.Stored)) {
 			if err := to.flush(ctx, false); err != nil {
 				return err
@@ -97,10 +99,18 @@ func (to *carrier) carryPack(ctx context.Context, k *candidate, obj []byte, dir 
 		}
 		to.c.res.BytesRepacked += int64(seg.Stored)
 	}
-	if carried != len(k.live) {
-		return &repo.DamageError{Object: k.ref.Name(), Err: fmt.Errorf("the index lists %d needed segments and its directory has %d of them", len(k.live), carried)}
-	}
 	return nil
+}
+
+// listedTruly reports whether the pack's directory has all segments that are to be carried.
+func (k *candidate) listedTruly(dir *pack.Directory) bool {
+	found := 0
+	for i := range dir.Segments {
+		if _, live := k.live[dir.Segments[i].Offset]; live {
+			found++
+		}
+	}
+	return found == len(k.live)
 }
 
 // flush stores the open pack.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/index"
+	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
@@ -84,8 +85,9 @@ func (c *collector) build(ctx context.Context, st *log.State) (*log.Entry, error
 var errChanged = errors.New("gc: the log moved on")
 
 // rescue returns what is dropped and added on the index's state: of the plan's drops those that are
-// live, but for packs that hold the last copy of a needed blob that was not carried; and the plan's
-// new packs unless nothing they were made from is dropped.
+// live, but for packs that hold a copy of a needed blob that was not carried and of which no pack that
+// stays is known to hold one (vouchers); and the plan's new packs unless nothing they were made from is
+// dropped.
 func (c *collector) rescue(ctx context.Context, ix *repo.Index) (map[object.Ref]struct{}, []*ownPack, error) {
 	if err := ix.Verify(ctx); err != nil {
 		return nil, nil, err
@@ -108,30 +110,27 @@ func (c *collector) rescue(ctx context.Context, ix *repo.Index) (map[object.Ref]
 			break
 		}
 	}
+	vouch, err := c.vouchers(ctx, ix, drop, copies)
+	if err != nil {
+		return nil, nil, err
+	}
 	for e, err := range ix.All(ctx) {
 		if err != nil {
 			return nil, nil, err
 		}
+		if len(drop) == 0 {
+			break
+		}
 		if _, carried := copies[e.ID]; carried {
 			continue
 		}
-		kept, first := false, object.Ref{}
-		for i, p := range e.Places {
-			ref, _ := ix.Pack(p.Pack)
-			if !c.marks.has(ref.Ref.Class, e.ID) {
-				kept = true // nobody needs it
-				break
-			}
-			if _, dropped := drop[ref.Ref]; !dropped {
-				kept = true
-				break
-			}
-			if i == 0 || ref.Ref.Compare(first) < 0 {
-				first = ref.Ref
-			}
+		kept, dropped := c.split(ix, e, drop)
+		if len(dropped) == 0 || slices.ContainsFunc(kept, func(p local.Place) bool { return vouch[p.Pack] }) {
+			continue
 		}
-		if !kept {
-			delete(drop, first)
+		for _, p := range dropped { // all: any of them may be a copy that only a list has
+			ref, _ := ix.Pack(p.Pack)
+			delete(drop, ref.Ref)
 		}
 	}
 	return drop, add, nil

@@ -77,7 +77,8 @@ type collector struct {
 
 	marks    *marks
 	facts    map[object.Ref]*indexFacts
-	replaced *replacement // of the last try to commit
+	truly    map[object.Ref]int // packs that the index was right about when it had so many places in them
+	replaced *replacement       // of the last try to commit
 	plan     *plan
 	revoke   []object.SessionID
 	res      Result
@@ -96,7 +97,7 @@ func Run(ctx context.Context, r *repo.Repository, o Options, ev Events) (*Result
 	if o.Idle == 0 {
 		o.Idle = 30 * time.Minute
 	}
-	c := &collector{r: r, opts: o, ev: &ev, marks: newMarks(), facts: map[object.Ref]*indexFacts{}}
+	c := &collector{r: r, opts: o, ev: &ev, marks: newMarks(), facts: map[object.Ref]*indexFacts{}, truly: map[object.Ref]int{}}
 	rand.Read(c.sid[:]) // never fails
 	if err := c.run(ctx); err != nil {
 		return nil, err

@@ -11,7 +11,7 @@ import (
 	"github.com/kura-backup/kura/tree"
 )
 
-// marks are the blobs that snapshots need. They only grow.
+// marks are the blobs that snapshots need. They only grow, but for a walk that fails.
 type marks struct {
 	trees map[object.BlobID]struct{} // whole ids: what is below a marked page is not looked at again
 	data  map[uint64]struct{}        // first 8 bytes of ids
@@ -38,11 +38,24 @@ func (m *marks) has(class object.Class, id object.BlobID) bool {
 	return ok
 }
 
-// add marks everything below a snapshot's root page.
+// add marks everything below a snapshot's root page. A walk that ends early has marked pages without
+// what is below them, and the next one would pass over those: so all that says where a walk need not
+// go is forgotten then.
 func (m *marks) add(ctx context.Context, r *repo.Repository, root object.BlobID) error {
 	if _, ok := m.roots[root]; ok {
 		return nil
 	}
+	err := m.walk(ctx, r, root)
+	if err != nil {
+		clear(m.trees)
+		clear(m.roots)
+		return err
+	}
+	m.roots[root] = struct{}{}
+	return nil
+}
+
+func (m *marks) walk(ctx context.Context, r *repo.Repository, root object.BlobID) error {
 	// A stack instead of recursion: folders are nested as deep as somebody made them.
 	stack := []object.BlobID{root}
 	for len(stack) > 0 {
@@ -75,7 +88,6 @@ func (m *marks) add(ctx context.Context, r *repo.Repository, root object.BlobID)
 		}
 		m.trees[id] = struct{}{}
 	}
-	m.roots[root] = struct{}{}
 	return nil
 }
 

@@ -158,8 +158,10 @@ func (c *collector) deleteGarbage(ctx context.Context) error {
 // keepCheckpoints is how many checkpoints stay: the newest, and one in case it is damaged.
 const keepCheckpoints = 2
 
+// oldCheckpoints returns those that are to go: all but the newest that can be used. A writer can put
+// anything under the name of a checkpoint; it must not make the good ones go.
 func (c *collector) oldCheckpoints(ctx context.Context) ([]backends.Info, error) {
-	var all []backends.Info
+	var all, old []backends.Info
 	for info, err := range c.r.Store().List(ctx, object.CheckpointsPrefix, "") {
 		if err != nil {
 			return nil, err
@@ -168,5 +170,20 @@ func (c *collector) oldCheckpoints(ctx context.Context) ([]backends.Info, error)
 			all = append(all, info)
 		}
 	}
-	return all[:max(0, len(all)-keepCheckpoints)], nil
+	kept := 0
+	for _, info := range slices.Backward(all) {
+		usable := false
+		if kept < keepCheckpoints {
+			var err error
+			if usable, err = c.r.Log().UsableCheckpoint(ctx, info.Name); err != nil {
+				return nil, err
+			}
+		}
+		if usable {
+			kept++
+		} else {
+			old = append(old, info)
+		}
+	}
+	return old, nil
 }

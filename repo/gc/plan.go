@@ -18,6 +18,7 @@ var errMissing = errors.New("snapshots need it and it is missing; nothing was ch
 // plan is what a run wants to drop, made on one state.
 type plan struct {
 	ix     *repo.Index
+	sizes  map[object.Ref]int64       // of the packs in the store
 	drop   map[object.Ref]struct{}    // live packs
 	repack []*candidate               // those of drop that have live segments, which are carried
 	added  []*ownPack                 // where the segments went
@@ -59,7 +60,7 @@ func (c *collector) choose(ctx context.Context, ix *repo.Index, objects *objects
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{ix: ix, drop: map[object.Ref]struct{}{}, copies: map[object.BlobID]struct{}{}}
+	p := &plan{ix: ix, sizes: objects.sizes, drop: map[object.Ref]struct{}{}, copies: map[object.BlobID]struct{}{}}
 	var kept []*candidate
 	var total, unused int64
 	for _, k := range packs {
@@ -67,8 +68,13 @@ func (c *collector) choose(ctx context.Context, ix *repo.Index, objects *objects
 			p.drop[k.ref] = struct{}{}
 			continue
 		}
-		if _, there := objects.sizes[k.ref]; !there {
+		size, there := objects.sizes[k.ref]
+		if !there {
 			return nil, &repo.DamageError{Object: k.ref.Name(), Err: errMissing}
+		}
+		// The entry that added the pack says how large it is, and may say anything.
+		if k.size = size; size > pack.MaxPackSize {
+			return nil, &repo.DamageError{Object: k.ref.Name(), Err: fmt.Errorf("a pack of %d bytes", size)}
 		}
 		kept = append(kept, k)
 		total += k.size
@@ -112,38 +118,36 @@ func overhead(k *candidate) int64 {
 
 // measure says of every live pack which of its segments are needed. Of a blob in several packs the copy
 // that was added first counts: a later one, which may have been made by a writer who does not mean
-// well, never makes an earlier one go.
+// well, never makes an earlier one go. A live pack that no index segment lists is left alone: what is in
+// it is not known here, and check reports it.
 func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, error) {
 	if err := ix.Verify(ctx); err != nil {
 		return nil, err
 	}
 	st := ix.State()
 	byNo := map[uint32]*candidate{}
-	var all []*candidate
-	known := map[object.Ref]struct{}{}
 	for n := range uint32(ix.NumPacks()) {
 		ref, live := ix.Pack(n)
 		if !live {
 			continue
 		}
-		k := &candidate{ref: ref.Ref, size: ref.Size, added: st.Packs[ref.Ref].Added, live: map[uint32]int64{}}
-		byNo[n] = k
-		all = append(all, k)
-		known[ref.Ref] = struct{}{}
+		byNo[n] = &candidate{ref: ref.Ref, size: ref.Size, added: st.Packs[ref.Ref].Added, live: map[uint32]int64{}}
 	}
-	for ref := range st.Packs {
-		if _, ok := known[ref]; !ok {
-			// The index would have to list it: what is in it can not be known here.
-			return nil, &repo.DamageError{Object: ref.Name(), Err: fmt.Errorf("no index segment lists this live pack; kura check --read-data tells more")}
-		}
-	}
+	listed := map[uint32]struct{}{} // a pack can have a number from a segment that is valid no longer
 	for e, err := range ix.All(ctx) {
 		if err != nil {
 			return nil, err
 		}
+		for _, p := range e.Places {
+			listed[p.Pack] = struct{}{}
+		}
 		if best := c.pick(e, byNo); best != nil {
 			byNo[best.Pack].live[best.SegOffset] = int64(best.Stored)
 		}
+	}
+	var all []*candidate
+	for n := range listed {
+		all = append(all, byNo[n])
 	}
 	slices.SortFunc(all, func(a, b *candidate) int { return a.ref.Compare(b.ref) })
 	return all, nil

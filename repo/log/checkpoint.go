@@ -234,6 +234,19 @@ func (l *Log) loadCheckpoint(ctx context.Context, n uint64) (*State, error) {
 	return st, nil
 }
 
+// UsableCheckpoint reports whether the checkpoint with the name can stand for the log up to its entry.
+func (l *Log) UsableCheckpoint(ctx context.Context, name string) (bool, error) {
+	n, err := object.ParseNumbered(object.CheckpointsPrefix, name)
+	if err != nil {
+		return false, nil
+	}
+	_, err = l.loadCheckpoint(ctx, n)
+	if errors.As(err, new(*DamageError)) || errors.Is(err, backends.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func openCheckpoint(keys *seal.Keyring, n uint64, obj []byte) (*State, error) {
 	bind := seal.BindCheckpoint(keys.RepoID(), n)
 	_, body, err := keys.Open(object.Checkpoint, bind, obj)
@@ -263,19 +276,21 @@ func openCheckpoint(keys *seal.Keyring, n uint64, obj []byte) (*State, error) {
 func (l *Log) MaybeCheckpoint(ctx context.Context) error {
 	st := l.State()
 	role, _ := l.keys.Signer()
-	if role < seal.Maintainer || st.N == 0 || st.N-l.lastCheckpoint(ctx) < checkpointEvery {
+	if role < seal.Maintainer || st.N == 0 || st.N-l.lastCheckpoint(ctx, st.N) < checkpointEvery {
 		return nil
 	}
 	return l.WriteCheckpoint(ctx)
 }
 
-func (l *Log) lastCheckpoint(ctx context.Context) (last uint64) {
+// lastCheckpoint is the number of the newest checkpoint up to entry n. One of a later entry may be
+// anybody's, or of no entry at all.
+func (l *Log) lastCheckpoint(ctx context.Context, n uint64) (last uint64) {
 	for info, err := range l.store.List(ctx, object.CheckpointsPrefix, "") {
 		if err != nil {
 			return last
 		}
-		if n, err := object.ParseNumbered(object.CheckpointsPrefix, info.Name); err == nil {
-			last = n
+		if at, err := object.ParseNumbered(object.CheckpointsPrefix, info.Name); err == nil && at <= n {
+			last = at
 		}
 	}
 	return last

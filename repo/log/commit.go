@@ -47,15 +47,17 @@ func (l *Log) Commit(ctx context.Context, build Build) (*State, error) {
 	}
 }
 
-// advance folds what is at number n, and all after it.
+// advance folds the own entry at number n, or somebody else's and all after it.
 func (l *Log) advance(ctx context.Context, n uint64, obj []byte, own bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if own && l.state.N+1 == n {
+	switch {
+	case !own:
+		return l.refresh(ctx)
+	case l.state.N+1 == n:
 		return l.foldOne(n, obj)
 	}
-	// Somebody else's entry, or another goroutine of ours was faster in reading this one.
-	return l.refresh(ctx)
+	return nil // another goroutine of ours was faster in reading it
 }
 
 // settleTries is how often a number is tried whose fate is unclear; with the pauses below it takes
@@ -66,7 +68,7 @@ const settleTries = 10
 // are obj. The bytes never change between tries: a put that seemed lost may still arrive.
 func (l *Log) settle(ctx context.Context, name string, obj []byte) (own bool, err error) {
 	pause := 50 * time.Millisecond
-	unclear := false // whether a put of ours may still be under way
+	unclear := false // whether a put of ours may have arrived, or may yet
 	for range settleTries {
 		err = l.store.Put(ctx, name, obj)
 		if err == nil {
@@ -74,7 +76,8 @@ func (l *Log) settle(ctx context.Context, name string, obj []byte) (own bool, er
 		}
 		switch {
 		case errors.Is(err, backends.ErrExist), backends.IsUnclear(err):
-			unclear = unclear || !errors.Is(err, backends.ErrExist)
+			// Also when the name is said to be taken: it may be by a put of ours that was sent twice.
+			unclear = true
 			// Not cancelled with ctx: one look decides between "done" and "unknown".
 			got, gerr := l.store.Get(context.WithoutCancel(ctx), name, 0, -1, nil)
 			if gerr == nil {

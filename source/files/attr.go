@@ -35,7 +35,8 @@ func (d *Dir) Attrs() ([]Attr, error) {
 	if d.path { // descriptors made with O_PATH have no attributes
 		return attrs(
 			func(b []byte) (int, error) { return unix.Listxattr(d.name, b) },
-			func(name string, b []byte) (int, error) { return unix.Getxattr(d.name, name, b) })
+			func(name string, b []byte) (int, error) { return unix.Getxattr(d.name, name, b) },
+		)
 	}
 	return attrsOf(fd)
 }
@@ -51,13 +52,15 @@ func (d *Dir) AttrsOf(name string) ([]Attr, error) {
 	path := "/proc/self/fd/" + strconv.Itoa(fd) + "/" + name
 	return attrs(
 		func(b []byte) (int, error) { return unix.Llistxattr(path, b) },
-		func(name string, b []byte) (int, error) { return unix.Lgetxattr(path, name, b) })
+		func(name string, b []byte) (int, error) { return unix.Lgetxattr(path, name, b) },
+	)
 }
 
 func attrsOf(fd int) ([]Attr, error) {
 	return attrs(
 		func(b []byte) (int, error) { return unix.Flistxattr(fd, b) },
-		func(name string, b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) })
+		func(name string, b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) },
+	)
 }
 
 func attrs(list func([]byte) (int, error), get func(string, []byte) (int, error)) ([]Attr, error) {

@@ -48,6 +48,7 @@ type Dir struct {
 	name   string // in parent; a path if there is no parent
 	path   bool   // opened only to reach its entries, following symlinks
 
+	listing  sync.Mutex // held while it is listed: its descriptor has only one position
 	opening  sync.Mutex // held while it is opened
 	known    bool       // dev and ino are those of its first opening
 	dev, ino uint64

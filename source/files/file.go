@@ -76,8 +76,8 @@ func (f File) Same(st *Stat) (bool, error) {
 	}
 	now := Stat{
 		Type: modeType(s.Mode), Size: s.Size, Inode: s.Ino, Dev: s.Dev,
-		MTime: tree.MakeTime(int64(s.Mtim.Sec), uint32(s.Mtim.Nsec)),
-		CTime: tree.MakeTime(int64(s.Ctim.Sec), uint32(s.Ctim.Nsec)),
+		MTime: fileTime(int64(s.Mtim.Sec), uint32(s.Mtim.Nsec)),
+		CTime: fileTime(int64(s.Ctim.Sec), uint32(s.Ctim.Nsec)),
 	}
 	if now.Type != tree.File {
 		return false, ErrOtherType

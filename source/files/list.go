@@ -24,6 +24,8 @@ var listBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 // List returns the entries of the folder, sorted by the bytes of their names, without "." and "..". If
 // there is an error the entries are those read before it.
 func (d *Dir) List() ([]Entry, error) {
+	d.listing.Lock()
+	defer d.listing.Unlock()
 	fd, err := d.use()
 	if err != nil {
 		return nil, err

@@ -73,16 +73,20 @@ func statx(at int, name string, flags int, st *Stat) error {
 		Type: t, Mode: uint32(x.Mode) & 0o7777, UID: x.Uid, GID: x.Gid,
 		Size: int64(x.Size), Blocks: x.Blocks, Inode: x.Ino, Links: uint64(x.Nlink),
 		Dev:   unix.Mkdev(x.Dev_major, x.Dev_minor),
-		MTime: tree.MakeTime(x.Mtime.Sec, x.Mtime.Nsec), CTime: tree.MakeTime(x.Ctime.Sec, x.Ctime.Nsec),
+		MTime: fileTime(x.Mtime.Sec, x.Mtime.Nsec), CTime: fileTime(x.Ctime.Sec, x.Ctime.Nsec),
 	}
 	if t == tree.CharDevice || t == tree.BlockDevice {
 		st.Device = uint64(x.Rdev_major)<<32 | uint64(x.Rdev_minor)
 	}
 	if x.Mask&unix.STATX_BTIME != 0 {
-		st.BTime = tree.MakeTime(x.Btime.Sec, x.Btime.Nsec)
+		st.BTime = fileTime(x.Btime.Sec, x.Btime.Nsec)
 	}
 	return nil
 }
+
+// fileTime makes a time of what the kernel says. A damaged ext4 has times with a second's fraction of
+// more than a second.
+func fileTime(sec int64, nsec uint32) tree.Time { return tree.MakeTime(sec, min(nsec, 999_999_999)) }
 
 func modeType(mode uint32) tree.Type {
 	switch mode & unix.S_IFMT {

@@ -57,7 +57,7 @@ func parse(s string) (pattern, error) {
 	text, takeBack := strings.CutPrefix(s, "!")
 	p := pattern{takeBack: takeBack, absolute: strings.HasPrefix(text, "/")}
 	if text == "" {
-		return pattern{}, fmt.Errorf("%w %q: nothing behind the !", ErrBad, s)
+		return pattern{}, fmt.Errorf("%w %q: there is nothing but a !, not a pattern", ErrBad, s)
 	}
 	for text := range strings.SplitSeq(strings.TrimPrefix(path.Clean(text), "/"), "/") {
 		if text == "" { // the root alone

@@ -1,0 +1,180 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/repo"
+)
+
+// live returns the ids of the live snapshots.
+func live(r *repo.Repository) (complete, partial []object.SessionID) {
+	for id, s := range r.State().Snapshots {
+		switch {
+		case !s.Live():
+		case s.Partial:
+			partial = append(partial, id)
+		default:
+			complete = append(complete, id)
+		}
+	}
+	return complete, partial
+}
+
+// partialAfter returns hooks that ask for a partial snapshot when so many files were read, and again after as
+// many more. then is called for every file that is read after the first one was committed.
+func partialAfter(r *repo.Repository, n int64, then func()) hooks {
+	ask := make(chan struct{}, 1)
+	var files atomic.Int64
+	return hooks{partial: ask, read: func(string) {
+		k := files.Add(1)
+		if k%n == 0 {
+			select {
+			case ask <- struct{}{}:
+			default:
+			}
+		}
+		if k < n {
+			return
+		}
+		if _, partial := live(r); len(partial) > 0 {
+			then()
+		} else {
+			time.Sleep(time.Millisecond) // the partial waits until this task is over
+		}
+	}}
+}
+
+func TestRun_PartialSnapshots_AreSupersededByTheLast(t *testing.T) {
+	for _, workers := range []int{1, 4} {
+		r, _ := newRepo(t)
+		root := memoryDir(t)
+		makeTree(t, root, manyFiles(1000))
+		makeTree(t, root, map[string]string{"d10/large": string(testrepo.Random(3, 6<<20)), "d00/xl": string(testrepo.Random(4, 5<<20))})
+		var seen sync.Map
+		h := partialAfter(r, 200, func() {
+			_, partial := live(r)
+			if len(partial) > 1 {
+				t.Errorf("%d partial snapshots at once", len(partial))
+			}
+			for _, id := range partial {
+				seen.Store(id, true)
+			}
+		})
+		o := Options{Paths: []string{root}, Host: "h", ReadConcurrency: workers}
+		res, rec, err := runWith(t.Context(), r, o, h)
+		must(t, err)
+		count := 0
+		seen.Range(func(any, any) bool { count++; return true })
+		if count < 2 || len(rec.errors) > 0 {
+			t.Fatalf("%d partial snapshots seen, errors %v", count, rec.errors)
+		}
+		complete, partial := live(r)
+		if len(complete) != 1 || complete[0] != res.Snapshot.ID || len(partial) != 0 {
+			t.Errorf("live: %v, partial %v", complete, partial)
+		}
+		wantTree(t, r, res.Snapshot, root)
+		if s := res.Summary; s.Files != 1002 || s.FilesNew != 1002 || s.BytesAdded < 11<<20 {
+			t.Errorf("%+v", s)
+		}
+		wantTree(t, testrepo.Open(t, r.Store()), res.Snapshot, root)
+	}
+}
+
+func TestRun_PartialsAllTheTime_TreeIsComplete(t *testing.T) {
+	r, _ := newRepo(t)
+	root := memoryDir(t)
+	makeTree(t, root, manyFiles(200))
+	makeTree(t, root, map[string]string{"d10/large": string(testrepo.Random(3, 3<<20))})
+	settleTimes()
+	o := Options{Paths: []string{root}, Host: "h", PartialEvery: 3 * time.Millisecond}
+	for range 2 { // new, and then as the parent
+		res := mustRun(t, r, o)
+		wantTree(t, r, res.Snapshot, root)
+		if _, partial := live(r); len(partial) != 0 {
+			t.Errorf("left: %v", partial)
+		}
+	}
+}
+
+// cutOff ends a run after its first partial snapshot, and returns that.
+func cutOff(t *testing.T, r *repo.Repository, o Options, after int64) *repo.Snapshot {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o.ReadConcurrency = 1
+	if _, _, err := runWith(ctx, r, o, partialAfter(r, after, cancel)); !errors.Is(err, context.Canceled) {
+		t.Fatalf("the run was not cut off: %v", err)
+	}
+	_, partial := live(r)
+	if len(partial) != 1 {
+		t.Fatalf("partial snapshots %v", partial)
+	}
+	s, err := r.OpenSnapshot(r.State().Snapshots[partial[0]])
+	must(t, err)
+	return s
+}
+
+func TestRun_CutOffAfterAPartial_GoesOnFromThere(t *testing.T) {
+	r, _ := newRepo(t)
+	root := memoryDir(t)
+	files := manyFiles(1000)
+	makeTree(t, root, files)
+	settleTimes()
+	o := Options{Paths: []string{root}, Host: "h"}
+	partial := cutOff(t, r, o, 300)
+
+	got := readBack(t, r, partial)
+	done := 0
+	for name, data := range files {
+		if e, ok := got[filepath.Join(root, name)]; ok {
+			done++
+			if string(e.data) != data {
+				t.Errorf("%s: %q", name, e.data)
+			}
+		}
+	}
+	if done < 200 || done == len(files) || partial.Complete() {
+		t.Fatalf("%d files in the partial snapshot, complete %v", done, partial.Complete())
+	}
+	res := mustRun(t, testrepo.Open(t, r.Store()), o)
+	if res.Parent == nil || res.Parent.ID != partial.ID {
+		t.Errorf("parent %v", res.Parent)
+	}
+	if s := res.Summary; s.FilesUnmodified != uint64(done) || s.FilesNew != uint64(len(files)-done) {
+		t.Errorf("%d files were done: %+v", done, s)
+	}
+	must(t, r.Refresh(t.Context()))
+	wantTree(t, r, res.Snapshot, root)
+}
+
+func TestRun_PartialBehindAComplete_BothAreUsed(t *testing.T) {
+	r, _ := newRepo(t)
+	root := memoryDir(t)
+	makeTree(t, root, manyFiles(1000))
+	settleTimes()
+	o := Options{Paths: []string{root}, Host: "h"}
+	mustRun(t, r, o)
+	changed := map[string]string{}
+	for name, data := range manyFiles(1000) {
+		if len(changed) < 600 {
+			changed[name] = data + ", changed"
+		}
+	}
+	makeTree(t, root, changed)
+	settleTimes()
+	cutOff(t, r, o, 200)
+	res := mustRun(t, r, o)
+	wantTree(t, r, res.Snapshot, root)
+	// 400 did not change; of the others at least the 200 that were read before the partial are known.
+	if s := res.Summary; s.FilesUnmodified < 400+150 || s.FilesNew != 0 || s.FilesUnmodified+s.FilesChanged != 1000 {
+		t.Errorf("%+v", s)
+	}
+}
