@@ -201,6 +201,11 @@ func (p *packs) startLife() {
 	})
 }
 
+// signOnce gives a sign of life if there was none yet.
+func (p *packs) signOnce(ctx context.Context) {
+	p.life.Do(func() { p.sign(ctx, 0) })
+}
+
 func (p *packs) sign(ctx context.Context, k uint32) {
 	_ = p.s.r.PutSign(ctx, p.s.id, k, p.s.opts.Host)
 }

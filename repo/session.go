@@ -370,6 +370,11 @@ func (s *Session) addedPacks() []log.PackRef {
 func (s *Session) uploadIndex() (add, segments []log.PackRef, err error) {
 	var seg index.Segment
 	all := append(s.packs.finished(), s.adoptable.adopted()...)
+	if len(all) > 0 {
+		// What adopts and stores no packs has not given a sign yet: by it a collector sees, should
+		// the commit fail, whose index segments these are.
+		s.packs.signOnce(s.ctx)
+	}
 	flush := func() error {
 		if len(seg.Blobs) == 0 {
 			return nil

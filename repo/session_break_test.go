@@ -190,3 +190,34 @@ func TestSession_PackKnownToBeLost_IsStoredAgain(t *testing.T) {
 		t.Errorf("the backup after the loss reads back wrong: %v", err)
 	}
 }
+
+// TestCommit_AdoptedAndFailed_LeavesASignBesideItsIndex lets a session that stores no pack of its own fail at
+// its entry: a collector must be able to see whose the index segment is that it leaves.
+func TestCommit_AdoptedAndFailed_LeavesASignBesideItsIndex(t *testing.T) {
+	r, store := testrepo.New(t)
+	dead, err := r.NewSession(t.Context(), repo.SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	testrepo.Manifest(t, dead, testrepo.Random(1, 400<<10))
+	if err := dead.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	failing := fault.New(store)
+	full := &backends.Error{Op: "put", Kind: backends.Permanent, Err: errors.New("no space left")}
+	failing.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Always().Before(full))
+	s, err := testrepo.Open(t, failing).NewSession(t.Context(), repo.SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := testrepo.Manifest(t, s, testrepo.Random(1, 400<<10))
+	if _, err := s.Commit(repo.CommitOptions{Manifest: m}); !errors.Is(err, full) {
+		t.Fatal(err)
+	}
+	if len(testrepo.Names(t, store, object.IndexPrefix+s.ID().String())) == 0 {
+		t.Fatal("no index segment was left: the test shows nothing")
+	}
+	if len(testrepo.Names(t, store, object.SessionsPrefix+s.ID().String())) == 0 {
+		t.Error("an index segment was left, and no sign of whose it is")
+	}
+}

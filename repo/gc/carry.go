@@ -123,6 +123,7 @@ func (to *carrier) flush(ctx context.Context, pad bool) error {
 	if err != nil {
 		return err
 	}
+	to.c.uploaded = true
 	if err := to.c.r.PutNamed(ctx, ref.Name(), obj); err != nil {
 		return err
 	}

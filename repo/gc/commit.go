@@ -75,7 +75,9 @@ func (c *collector) build(ctx context.Context, st *log.State) (*log.Entry, error
 		return nil, err
 	}
 	c.record(ix, drop, add, e)
-	if len(e.Drop)+len(e.Add)+len(e.Revoke)+len(e.Gone)+len(e.Replace) == 0 {
+	// An entry that changes nothing still closes the session, so that what an earlier try has uploaded
+	// becomes garbage.
+	if len(e.Drop)+len(e.Add)+len(e.Revoke)+len(e.Gone)+len(e.Replace) == 0 && !c.uploaded {
 		return nil, nil
 	}
 	return e, nil
@@ -214,6 +216,7 @@ func (c *collector) mergeIndex(ctx context.Context, m *replacement, live func(ob
 		if len(seg.Blobs) == 0 || len(seg.Blobs)+room <= index.MaxBlobs {
 			return nil
 		}
+		c.uploaded = true
 		refs, err := c.r.PutIndex(ctx, c.sid, &seg)
 		m.put = append(m.put, refs...)
 		seg = index.Segment{}

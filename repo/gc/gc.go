@@ -81,6 +81,7 @@ type collector struct {
 	replaced *replacement       // of the last try to commit
 	plan     *plan
 	revoke   []object.SessionID
+	uploaded bool // whether anything was stored that only this session's entry can name
 	res      Result
 }
 
