@@ -51,7 +51,7 @@ func TestRun_BesideWritersAndAnotherCollector_LosesNothing(t *testing.T) {
 	waitForCollectors := func() {
 		mu.Lock()
 		defer mu.Unlock()
-		for len(kept)+forgotten > 6+3*pruned && !t.Failed() {
+		for (len(kept) > 8+2*forgotten || len(kept)+forgotten > 9+3*pruned) && !t.Failed() {
 			turn.Wait()
 		}
 	}
@@ -113,6 +113,7 @@ func TestRun_BesideWritersAndAnotherCollector_LosesNothing(t *testing.T) {
 					}
 					mu.Lock()
 					forgotten++
+					turn.Broadcast()
 					mu.Unlock()
 				}
 				idle := time.Hour
