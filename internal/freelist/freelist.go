@@ -1,8 +1,8 @@
 // Package freelist keeps idle values for reuse, through garbage collections.
 //
-// A sync.Pool is emptied by the collector. Under a memory limit the collector runs often, and then
-// making the values anew (a zstd encoder clears megabytes) costs more than everything else: a backup of
-// 4 GB took 36 s of CPU with pools and 26 s with free lists.
+// A sync.Pool is emptied by the collector. Under a memory limit the collector runs often, and values such
+// as zstd encoders, which clear megabytes when they are made, then cause the next collection. With free
+// lists, and smaller windows and scratch buffers, a backup of 4 GB took 125 collections instead of 554.
 package freelist
 
 // List holds idle values, at most as many as it was made for. It is safe for concurrent use.
