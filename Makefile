@@ -72,7 +72,8 @@ $(TOOLDIR)/minio-$(MINIO):
 	$(call install-tool,github.com/minio/minio@$(MINIO),minio)
 
 # Debian packages that tests use. Skipped where they are installed already.
-APT := rsync attr acl libcap2-bin
+# The race detector needs a C compiler.
+APT := rsync attr acl libcap2-bin gcc libc6-dev
 apt:
 	@missing=$$(for p in $(APT); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	if [ -n "$$missing" ]; then \
