@@ -22,7 +22,8 @@ type Repository struct {
 	cache  *cache
 	segs   *segmentCache
 
-	bad badPacks
+	bad    badPacks
+	mended mendedPacks
 
 	mu    sync.Mutex // guards index and views
 	index *Index
