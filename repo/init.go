@@ -40,7 +40,7 @@ func Init(ctx context.Context, store backends.Store, o InitOptions) (*Repository
 	case initialised:
 		return nil, ErrExists
 	case cutOff:
-		keys, err = openKeys(ctx, store, o.Credential, func(keys *seal.Keyring) (err error) {
+		keys, _, err = openKeys(ctx, store, o.Credential, func(keys *seal.Keyring) (err error) {
 			l, err = log.Open(ctx, store, keys, log.Mark{})
 			return err
 		})

@@ -15,14 +15,15 @@ import (
 
 // openKeys tries the credential on every key slot until one opens and accept returns nil for what is in
 // it. A slot whose first copy is missing or damaged is read from the second. Without any slot the
-// error is ErrNoRepository, without a fitting one ErrWrongKey; otherwise the first error of accept.
-func openKeys(ctx context.Context, store backends.Store, c seal.Credential, accept func(*seal.Keyring) error) (*seal.Keyring, error) {
+// error is ErrNoRepository, without a fitting one ErrWrongKey; otherwise the first error of accept. It
+// returns the id of the slot, too.
+func openKeys(ctx context.Context, store backends.Store, c seal.Credential, accept func(*seal.Keyring) error) (keys *seal.Keyring, slot string, err error) {
 	ids, err := listSlots(ctx, store)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if len(ids) == 0 {
-		return nil, missingSlots(ctx, store)
+		return nil, "", missingSlots(ctx, store)
 	}
 	var refused, damaged error
 	for _, id := range ids {
@@ -34,11 +35,11 @@ func openKeys(ctx context.Context, store backends.Store, c seal.Credential, acce
 			damaged = errors.Join(damaged, err)
 			continue
 		case err != nil:
-			return nil, err
+			return nil, "", err
 		}
 		// An init that was cut off can have left a slot of a repository that never came to be.
 		if err = accept(keys); err == nil {
-			return keys, nil
+			return keys, id, nil
 		}
 		if refused == nil {
 			refused = err
@@ -46,11 +47,11 @@ func openKeys(ctx context.Context, store backends.Store, c seal.Credential, acce
 	}
 	switch {
 	case refused != nil:
-		return nil, refused
+		return nil, "", refused
 	case damaged != nil:
-		return nil, fmt.Errorf("%w; and there are damaged key slots: %w", ErrWrongKey, damaged)
+		return nil, "", fmt.Errorf("%w; and there are damaged key slots: %w", ErrWrongKey, damaged)
 	}
-	return nil, ErrWrongKey
+	return nil, "", ErrWrongKey
 }
 
 func listSlots(ctx context.Context, store backends.Store) (ids []string, err error) {

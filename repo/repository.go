@@ -16,6 +16,7 @@ import (
 type Repository struct {
 	store  backends.Store
 	keys   *seal.Keyring
+	slot   string // id of the key slot that was opened; empty after Init
 	hasher *seal.BlobHasher
 	config *Config
 	log    *log.Log
@@ -43,16 +44,21 @@ type OpenOptions struct {
 // one of package log's. The store is not closed with the Repository.
 func Open(ctx context.Context, store backends.Store, o OpenOptions) (*Repository, error) {
 	var config *Config
-	keys, err := openKeys(ctx, store, o.Credential, func(keys *seal.Keyring) (err error) {
+	keys, slot, err := openKeys(ctx, store, o.Credential, func(keys *seal.Keyring) (err error) {
 		config, err = loadConfig(ctx, store, keys)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return open(store, keys, config, o.CacheDir, func(seen log.Mark) (*log.Log, error) {
+	r, err := open(store, keys, config, o.CacheDir, func(seen log.Mark) (*log.Log, error) {
 		return log.Open(ctx, store, keys, seen)
 	})
+	if err != nil {
+		return nil, err
+	}
+	r.slot = slot
+	return r, nil
 }
 
 func open(store backends.Store, keys *seal.Keyring, config *Config, cacheDir string, openLog func(log.Mark) (*log.Log, error)) (_ *Repository, err error) {

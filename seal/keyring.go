@@ -31,6 +31,16 @@ func (r Role) String() string {
 	return fmt.Sprintf("role %d", uint8(r))
 }
 
+// ParseRole is the inverse of String.
+func ParseRole(name string) (Role, error) {
+	for r := Writer; r <= Owner; r++ {
+		if r.String() == name {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("there is no role %q", name)
+}
+
 func (r Role) valid() bool { return r >= Writer && r <= Owner }
 
 // Kind says what an origin's segments hold, and so whose public key its secret is sealed to.

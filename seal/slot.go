@@ -7,18 +7,43 @@ import (
 	"github.com/kura-backup/kura/internal/wire"
 )
 
-// slotKind says what opens a slot.
-type slotKind uint8
+// SlotKind says what opens a slot.
+type SlotKind uint8
 
 const (
-	passphraseSlot slotKind = 1
-	keyFileSlot    slotKind = 2
-	recipientSlot  slotKind = 3
+	passphraseSlot SlotKind = 1
+	keyFileSlot    SlotKind = 2
+	recipientSlot  SlotKind = 3
 )
+
+func (k SlotKind) String() string {
+	switch k {
+	case passphraseSlot:
+		return "password"
+	case keyFileSlot:
+		return "key file"
+	case recipientSlot:
+		return "recipient"
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// ParseSlotKind returns what would open a slot, without opening it.
+func ParseSlotKind(obj []byte) (SlotKind, error) {
+	h, err := parseClass(object.Slot, obj)
+	if err != nil {
+		return 0, err
+	}
+	var clear slotClear
+	if err := unmarshal(obj[HeaderSize:HeaderSize+int(h.ClearLength)], &clear); err != nil {
+		return 0, fmt.Errorf("slot object: %w", err)
+	}
+	return clear.Kind, nil
+}
 
 // slotClear is the clear part of a slot.
 type slotClear struct {
-	Kind      slotKind `cbor:"1,keyasint"`
+	Kind      SlotKind `cbor:"1,keyasint"`
 	Time      uint32   `cbor:"2,keyasint,omitempty"`
 	Memory    uint32   `cbor:"3,keyasint,omitempty"`
 	Threads   uint32   `cbor:"4,keyasint,omitempty"`

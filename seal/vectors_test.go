@@ -74,7 +74,7 @@ type bodyVector struct {
 }
 
 type slotVector struct {
-	Kind       slotKind `json:"kind"`
+	Kind       SlotKind `json:"kind"`
 	Credential hexBytes `json:"credential"` // passphrase, file secret, or the recipient's private key
 	Cost       *Cost    `json:"cost,omitempty"`
 	Keyring    string   `json:"keyring"`

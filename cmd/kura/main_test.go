@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 			"setsnap":  cmdSetSnap,
 			"random":   cmdRandom,
 			"corrupt":  cmdCorrupt,
+			"keyid":    cmdKeyID,
 			"readable": cmdReadable,
 			"catall":   cmdCatAll,
 		},
@@ -166,4 +167,19 @@ func cmdReadable(ts *testscript.TestScript, neg bool, args []string) {
 	if got := info.Mode().Perm()&0o077 != 0; got == neg {
 		ts.Fatalf("%s has mode %v", args[0], info.Mode())
 	}
+}
+
+var usedKey = regexp.MustCompile(`(?m)^\*([0-9a-f]{16}) `)
+
+// keyid FILE sets $KEYID to the id of the key slot that the key file opens.
+func cmdKeyID(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: keyid FILE")
+	}
+	ts.Check(ts.Exec("kura", "--key-file", args[0], "key", "list"))
+	found := usedKey.FindStringSubmatch(ts.ReadFile("stdout"))
+	if found == nil {
+		ts.Fatalf("kura key list shows no key in use")
+	}
+	ts.Setenv("KEYID", found[1])
 }

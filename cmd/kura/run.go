@@ -95,6 +95,7 @@ Exit codes:
 		a.forgetCommand(),
 		a.pruneCommand(),
 		a.catCommand(),
+		a.keyCommand(),
 		a.unlockCommand(),
 		a.versionCommand(),
 	)
