@@ -118,6 +118,9 @@ func (s *Store) get(ctx context.Context, name string, offset, length int64, buf 
 		return nil, err
 	}
 	s.writer.Saw(dir)
+	if err := s.writer.Found(path); err != nil {
+		return nil, err
+	}
 	buf = backends.Buffer(buf, n)
 	for done := 0; done < len(buf); {
 		if err := ctx.Err(); err != nil {

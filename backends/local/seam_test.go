@@ -86,6 +86,41 @@ func TestPut_AfterSeeingOthersObjects_SyncsTheirFoldersFirst(t *testing.T) {
 	}
 }
 
+// A caller that gets no clear answer looks at the name, and is content with its own bytes.
+func TestGet_AfterAnUnclearPut_MakesTheObjectDurableFirst(t *testing.T) {
+	s, fsys := recorded(t, t.TempDir())
+	fsys.Fail = func(_ int, op durabletest.Op) (durabletest.When, error) {
+		if op.Kind == "link" || op.Kind == "open" {
+			return durabletest.After, syscall.EIO
+		}
+		return 0, nil
+	}
+	if err := s.Put(t.Context(), "data/abc", []byte("x")); !backends.IsUnclear(err) {
+		t.Fatal(err)
+	}
+	get := func() error {
+		_, err := s.Get(t.Context(), "data/abc", 0, -1, nil)
+		return err
+	}
+	fsys.Reset()
+	fsys.Fail = func(_ int, op durabletest.Op) (durabletest.When, error) {
+		if op.Kind == "syncdir" {
+			return durabletest.Before, syscall.EIO
+		}
+		return 0, nil
+	}
+	if err := get(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("found, and not durable: %v", err)
+	}
+	fsys.Fail = nil
+	if err := get(); err != nil || fsys.Count("syncdir data/ab") != 2 {
+		t.Errorf("%v, %q", err, fsys.Ops())
+	}
+	if err := get(); err != nil || fsys.Count("syncdir data/ab") != 2 {
+		t.Errorf("synced again: %v, %q", err, fsys.Ops())
+	}
+}
+
 func TestReading_EveryOperationFailsInTurn_AnError(t *testing.T) {
 	disk := errors.New("disk on fire")
 	for what, act := range map[string]func(s *local.Store) error{

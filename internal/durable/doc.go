@@ -38,6 +38,10 @@
 // the same log tree), so fdatasync would save nothing here, and only fsync
 // also keeps the modification time, which is the store's time of the object.
 //
+// A link that was sent and got no answer, and whose name cannot be read, is an
+// [*UnclearError]. Whoever reads the name later and finds its own bytes takes them
+// for done, so it tells [Writer.Found] first, which makes them durable.
+//
 // # What was seen
 //
 // A process can see a file before its writer has come to step 5, and the writer
@@ -63,5 +67,5 @@
 //
 // Nothing here calls the operating system but [Dir], through the interface
 // [FS]. A file system that drops, reorders and tears what was not synced, or
-// dies between any two calls, goes in its place.
+// dies between any two calls, goes in its place: package lossy.
 package durable

@@ -38,13 +38,14 @@ type Writer struct {
 
 	seenMu   sync.Mutex
 	seen     map[string]bool
-	settleMu sync.Mutex // held while seen folders are synced
+	unclear  map[string]bool // names that an UnclearError was returned for
+	settleMu sync.Mutex      // held while seen folders are synced
 }
 
 // NewWriter returns a Writer whose temporary files lie in the folder tmp, which
 // is made when it is first needed. NewWriter changes nothing on the disk.
 func NewWriter(fsys FS, tmp string) *Writer {
-	w := &Writer{fsys: fsys, tmp: tmp, seen: make(map[string]bool)}
+	w := &Writer{fsys: fsys, tmp: tmp, seen: make(map[string]bool), unclear: make(map[string]bool)}
 	// Only the answer "I do not do that" matters now. A sync that fails will
 	// fail again when something depends on it.
 	w.syncing = !errors.Is(fsys.SyncDir("."), errors.ErrUnsupported)
@@ -71,11 +72,30 @@ func (w *Writer) Saw(dir string) {
 	w.seen[dir] = true
 }
 
+// Found is told the name of a file that was opened, before anybody concludes from
+// its bytes that an unclear CreateExclusive has created it: then, and only then, it
+// makes the file durable.
+func (w *Writer) Found(name string) error {
+	w.seenMu.Lock()
+	unclear := w.unclear[name]
+	w.seenMu.Unlock()
+	if !unclear {
+		return nil
+	}
+	if err := w.syncs.Sync(path.Dir(name)); err != nil {
+		return &SyncError{name, err}
+	}
+	w.seenMu.Lock()
+	defer w.seenMu.Unlock()
+	delete(w.unclear, name)
+	return nil
+}
+
 // CreateExclusive creates the file name, and the folders above it, with the
 // given content. The error matches fs.ErrExist when the name is taken. The file
 // is durable when the error is nil, in place but perhaps not durable when it is
-// a [*SyncError], and perhaps in place when it is an [*UnclearError]; otherwise
-// this call created nothing. Once the file has its name ctx is no longer looked
+// a [*SyncError], and perhaps in place when it is an [*UnclearError] (see Found);
+// otherwise this call created nothing. Once the file has its name ctx is no longer looked
 // at.
 func (w *Writer) CreateExclusive(ctx context.Context, name string, data []byte) error {
 	// The link decides; this only spares writing what will be refused.
@@ -177,6 +197,9 @@ func (w *Writer) publish(ctx context.Context, t *temp, name string, data []byte)
 	case readErr == nil || errors.Is(readErr, fs.ErrNotExist):
 		return err
 	default:
+		w.seenMu.Lock()
+		w.unclear[name] = true
+		w.seenMu.Unlock()
 		return &UnclearError{name, errors.Join(err, readErr)}
 	}
 }

@@ -325,6 +325,40 @@ func TestCreateExclusive_LinkAndLookFail_Unclear(t *testing.T) {
 	}
 }
 
+// Whoever finds the own bytes under the name of an unclear create takes it for done: by
+// then it must be durable.
+func TestFound_AfterAnUnclearCreate_SyncsTheFolderOnce(t *testing.T) {
+	_, fsys := folder(t)
+	fsys.Fail = func(_ int, op durabletest.Op) (durabletest.When, error) {
+		if op.Kind == "link" || op.Kind == "open" {
+			return durabletest.After, errDisk
+		}
+		return 0, nil
+	}
+	w := durable.NewWriter(fsys, "tmp")
+	for _, name := range []string{"d/a", "d/b"} {
+		if err := w.CreateExclusive(t.Context(), name, []byte("one")); !errors.As(err, new(*durable.UnclearError)) {
+			t.Fatalf("err = %v", err)
+		}
+	}
+	fsys.Reset()
+	fsys.Fail = failing("syncdir d", durabletest.Before, errDisk, 1)
+	if err := w.Found("d/a"); !errors.As(err, new(*durable.SyncError)) || !errors.Is(err, errDisk) {
+		t.Errorf("a failed sync was ignored: %v", err)
+	}
+	for range 2 {
+		if err := errors.Join(w.Found("d/a"), w.Found("d/other")); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := fsys.Count("syncdir d"); n != 2 {
+		t.Errorf("%d syncs, want the one that failed and one more", n)
+	}
+	if err := w.Found("d/b"); err != nil || fsys.Count("syncdir d") != 3 {
+		t.Errorf("the other file: %v after %d syncs", err, fsys.Count("syncdir d"))
+	}
+}
+
 func TestCreateExclusive_NoLinksNoExclusiveRename_SaysSo(t *testing.T) {
 	path, fsys := folder(t)
 	fsys.Fail = func(_ int, op durabletest.Op) (durabletest.When, error) {
