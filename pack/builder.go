@@ -10,6 +10,7 @@ import (
 	"github.com/kura-backup/kura/internal/freelist"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/wire"
+	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/seal"
 )
 
@@ -18,14 +19,52 @@ import (
 // buffer grow.
 const directoryRoom = 512 << 10
 
+// Options say how a pack is made. The zero value is a pack of the usual size without parity.
+type Options struct {
+	Target int // at most so many bytes of header and segments; 0: [DataTarget] or [TreeTarget]
+	Parity int // section at the end that mends damage, in percent of the rest; 0: none
+}
+
+// DefaultParity is the percentage that writers use unless they are told otherwise.
+const DefaultParity = 3
+
+// Check reports whether packs of the class can be made in this way.
+func (o Options) Check(class object.Class) error {
+	size, err := o.target(class)
+	if err != nil {
+		return err
+	}
+	if o.Parity < 0 || o.Parity > parity.MaxPercent {
+		return fmt.Errorf("%w: parity of %d percent", ErrInvalid, o.Parity)
+	}
+	if size < 1 || size > MaxPackSize || o.room(size) > MaxPackSize {
+		return fmt.Errorf("%w: %v packs of %d bytes with %d %% parity", ErrInvalid, class, size, o.Parity)
+	}
+	return nil
+}
+
+func (o Options) target(class object.Class) (int, error) {
+	n, err := target(class)
+	if err == nil && o.Target != 0 {
+		n = o.Target
+	}
+	return n, err
+}
+
+// room is what a pack takes whose header and segments take n bytes.
+func (o Options) room(n int) int {
+	n = int(Padme(uint64(n + directoryRoom)))
+	return n + parity.Size(n, o.Parity)
+}
+
 // BufferSize is the capacity with which a buffer holds a pack of the class without growing, up
 // to unusually large directories.
-func BufferSize(class object.Class) int {
-	n, err := target(class)
+func (o Options) BufferSize(class object.Class) int {
+	n, err := o.target(class)
 	if err != nil {
 		return 0
 	}
-	return int(Padme(uint64(n + directoryRoom)))
+	return o.room(n)
 }
 
 // Builder puts a pack together in one buffer. It is not safe for concurrent use, and used for
@@ -34,6 +73,7 @@ type Builder struct {
 	class   object.Class
 	session object.SessionID
 	target  int
+	parity  int
 	secret  *seal.Secret
 	env     *seal.Envelope
 
@@ -64,8 +104,11 @@ type NewSegment struct {
 
 // NewBuilder begins a pack of the session. It writes into the capacity of buf, which it owns
 // until Finish. secret encrypts what Add puts in; it may be nil for a pack that only carries.
-func NewBuilder(k *seal.Keyring, class object.Class, session object.SessionID, secret *seal.Secret, buf []byte) (*Builder, error) {
-	size, err := target(class)
+func NewBuilder(k *seal.Keyring, class object.Class, session object.SessionID, secret *seal.Secret, o Options, buf []byte) (*Builder, error) {
+	if err := o.Check(class); err != nil {
+		return nil, err
+	}
+	size, err := o.target(class)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +120,7 @@ func NewBuilder(k *seal.Keyring, class object.Class, session object.SessionID, s
 		return nil, err
 	}
 	return &Builder{
-		class: class, session: session, target: size, secret: secret, env: env,
+		class: class, session: session, target: size, parity: o.Parity, secret: secret, env: env,
 		buf:      append(buf[:0], env.Header()...),
 		origins:  make(map[object.Hash]int),
 		ordinals: make(map[nonce]struct{}),
@@ -250,7 +293,8 @@ func (b *Builder) append(s Segment) {
 }
 
 // Finish closes the pack and returns the object, in the builder's buffer, with its name and its
-// directory. pad hides the length of a pack that is closed before it is full.
+// directory. pad hides the length of a pack that is closed before it is full: the object's length
+// follows from that of the padded part.
 func (b *Builder) Finish(pad bool) (obj []byte, ref object.Ref, dir *Directory, err error) {
 	if b.Empty() || b.env == nil {
 		return nil, ref, nil, fmt.Errorf("%w: no segments, or finished before", ErrInvalid)
@@ -261,20 +305,27 @@ func (b *Builder) Finish(pad bool) (obj []byte, ref object.Ref, dir *Directory, 
 	}
 	sealedLen := len(plain) + seal.Overhead
 	size := len(b.buf) + sealedLen + TrailerSize
-	if size > MaxPackSize {
+	fits := func(n int) bool { return n+parity.Size(n, b.parity) <= MaxPackSize }
+	if !fits(size) {
 		return nil, ref, nil, fmt.Errorf("%w: %d bytes", ErrFull, size)
 	}
-	out := b.buf
-	if pad {
-		end := len(out) + min(int(Padme(uint64(size))), MaxPackSize) - size
-		if out, err = appendRandom(out, end); err != nil {
-			return nil, ref, nil, err
-		}
+	end := len(b.buf)
+	if padded := int(Padme(uint64(size))); pad && fits(padded) {
+		end += padded - size
+	}
+	out, err := appendRandom(b.buf, end)
+	if err != nil {
+		return nil, ref, nil, err
 	}
 	out = b.env.SealPart(out, 0, plain)
 	b.env = nil // its nonce is used
 	out = binary.LittleEndian.AppendUint32(out, uint32(sealedLen))
 	out = append(out, magic...)
+	if b.parity > 0 {
+		if out, err = parity.Append(out, uint32(sealedLen), b.parity); err != nil {
+			return nil, ref, nil, err
+		}
+	}
 	b.buf = out
 	return out, object.Ref{Class: b.class, Session: b.session, Hash: object.Sum(out)}, &b.dir, nil
 }

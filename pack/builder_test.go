@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/seal"
 )
 
@@ -68,8 +69,8 @@ func TestBuilder_SegmentsOfAllKinds_ReadBackEqual(t *testing.T) {
 
 func TestBuilder_BufferOfBufferSize_IsNotReplaced(t *testing.T) {
 	r, k := seeded(t), keyring(t)
-	buf := make([]byte, 0, BufferSize(object.TreePack))
-	b, err := NewBuilder(k, object.TreePack, object.SessionID{}, secret(t, k, seal.Meta), buf)
+	buf := make([]byte, 0, Options{}.BufferSize(object.TreePack))
+	b, err := NewBuilder(k, object.TreePack, object.SessionID{}, secret(t, k, seal.Meta), Options{}, buf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,10 +172,10 @@ func TestBuilder_ImpossibleSegments_Refused(t *testing.T) {
 	if _, _, _, err := b.Finish(false); err == nil {
 		t.Error("an empty pack was finished")
 	}
-	if _, err := NewBuilder(k, object.TreePack, object.SessionID{}, secret(t, k, seal.Data), nil); err == nil {
+	if _, err := NewBuilder(k, object.TreePack, object.SessionID{}, secret(t, k, seal.Data), Options{}, nil); err == nil {
 		t.Error("a tree pack takes a data secret")
 	}
-	if _, err := NewBuilder(k, object.Index, object.SessionID{}, nil, nil); err == nil {
+	if _, err := NewBuilder(k, object.Index, object.SessionID{}, nil, Options{}, nil); err == nil {
 		t.Error("a pack of the class of index segments")
 	}
 }
@@ -289,6 +290,111 @@ func TestPadme_Properties(t *testing.T) {
 	for n, want := range map[uint64]uint64{1: 1, 9: 10, 100: 104, 1000: 1024, 1 << 20: 1 << 20, 1<<20 + 1: 1<<20 + 1<<15} {
 		if got := Padme(n); got != want {
 			t.Errorf("Padme(%d) = %d, want %d", n, got, want)
+		}
+	}
+}
+
+func parityBuilder(t testing.TB, k *seal.Keyring, class object.Class, s *seal.Secret, o Options, buf []byte) *Builder {
+	t.Helper()
+	b, err := NewBuilder(k, class, object.SessionID{1, 2}, s, o, buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestBuilder_Parity_FillsTheBufferAndMends(t *testing.T) {
+	r, k := seeded(t), keyring(t)
+	for _, o := range []Options{{Parity: 1}, {Parity: DefaultParity}, {Parity: parity.MaxPercent}, {Target: 1 << 20, Parity: DefaultParity}} {
+		for _, pad := range []bool{false, true} {
+			buf := make([]byte, 0, o.BufferSize(object.TreePack))
+			b := parityBuilder(t, k, object.TreePack, secret(t, k, seal.Meta), o, buf)
+			bl := newBlobs(k, object.TreeBlob, noise(r, 100<<10))
+			for b.Fits(len(bl.plain)) {
+				if err := b.Add(bl.segment()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			obj, ref, dir, err := b.Finish(pad)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if &obj[0] != &buf[:1][0] {
+				t.Errorf("%+v: the object is not in the given buffer", o)
+			}
+			body, value, ok := parity.Body(obj)
+			if !ok || !parity.Whole(obj) || len(obj)-len(body) != parity.Size(len(body), o.Parity) {
+				t.Fatalf("%+v: %d bytes, body of %d", o, len(obj), len(body))
+			}
+			if padded := Padme(uint64(len(body))) == uint64(len(body)); pad && !padded {
+				t.Errorf("%+v: body of %d bytes after padding", o, len(body))
+			}
+			whole, err := OpenDirectory(k, object.TreePack, obj)
+			if err != nil || !reflect.DeepEqual(whole, dir) {
+				t.Fatalf("%+v: error %v, or another directory", o, err)
+			}
+			offset, n, err := DirectoryRange(int64(len(obj)), [TailSize]byte(obj[len(obj)-TailSize:]))
+			if err != nil || n != int64(value) || offset+n+TrailerSize != int64(len(body)) {
+				t.Fatalf("%+v: directory at %d, %d bytes, error %v", o, offset, n, err)
+			}
+			bad := bytes.Clone(obj)
+			bad[len(bad)-1]++ // the last footer, by which the directory is found
+			bad[offset]++
+			clear(bad[8192:12288])
+			if _, err := OpenDirectory(k, object.TreePack, bad); err == nil {
+				t.Errorf("%+v: a damaged pack is opened", o)
+			}
+			mended, _, err := parity.Mend(bad, 0, func(b []byte) bool { return object.Sum(b) == ref.Hash })
+			if err != nil || !bytes.Equal(mended, obj) {
+				t.Errorf("%+v: error %v, or other bytes", o, err)
+			}
+		}
+	}
+}
+
+// A pack that lost both footers is mended: its trailer says what was in them.
+func TestBuilder_FootersLost_MendedByTheTrailer(t *testing.T) {
+	r, k := seeded(t), keyring(t)
+	b := parityBuilder(t, k, object.DataPack, secret(t, k, seal.Data), Options{Parity: DefaultParity}, nil)
+	if err := b.Add(newBlobs(k, object.DataBlob, noise(r, 100<<10)).segment()); err != nil {
+		t.Fatal(err)
+	}
+	obj, ref, _, err := b.Finish(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _, _ := parity.Body(obj)
+	for name, bad := range map[string][]byte{
+		"cut off":     bytes.Clone(body),
+		"overwritten": append(bytes.Clone(body), make([]byte, len(obj)-len(body))...),
+	} {
+		mended, _, err := parity.Mend(bad, len(obj), func(b []byte) bool { return object.Sum(b) == ref.Hash })
+		if err != nil || !bytes.Equal(mended, obj) {
+			t.Errorf("%s: error %v, or other bytes", name, err)
+		}
+	}
+}
+
+func TestOptions_PacksThatCanNotBe_Refused(t *testing.T) {
+	for name, c := range map[string]struct {
+		o    Options
+		want error
+	}{
+		"zero":                 {Options{}, nil},
+		"no room":              {Options{Target: MaxPackSize}, ErrInvalid},
+		"no room for parity":   {Options{Target: 120 << 20, Parity: 10}, ErrInvalid},
+		"large":                {Options{Target: 120 << 20, Parity: DefaultParity}, nil},
+		"negative":             {Options{Target: -1}, ErrInvalid},
+		"negative parity":      {Options{Parity: -1}, ErrInvalid},
+		"too much parity":      {Options{Parity: parity.MaxPercent + 1}, ErrInvalid},
+		"all that is possible": {Options{Parity: parity.MaxPercent}, nil},
+	} {
+		if err := c.o.Check(object.DataPack); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		_, err := NewBuilder(keyring(t), object.DataPack, object.SessionID{}, nil, c.o, nil)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: builder: %v", name, err)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/wire"
+	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/seal"
 )
 
@@ -197,13 +198,20 @@ func golden(t *testing.T, name string, data []byte) []byte {
 	return data
 }
 
-// The golden files are a pack as it is stored, the keyring that opens it, and what is in it.
+// The golden files are a pack as it is stored, without parity and with it, the keyring that opens
+// it, and what is in it.
 func TestGolden_StoredPack_ReadAsWritten(t *testing.T) {
+	for name, o := range map[string]Options{"data": {}, "parity": {Parity: DefaultParity}} {
+		t.Run(name, func(t *testing.T) { goldenPack(t, name, o) })
+	}
+}
+
+func goldenPack(t *testing.T, name string, o Options) {
 	var rawKeys, obj, plains, listing []byte
 	if *update {
 		r, k := seeded(t), keyring(t)
 		other := builder(t, k, object.DataPack, secret(t, k, seal.Data))
-		b := builder(t, k, object.DataPack, secret(t, k, seal.Data))
+		b := parityBuilder(t, k, object.DataPack, secret(t, k, seal.Data), o, nil)
 		for _, bl := range []*blobs{
 			newBlobs(k, object.DataBlob, []byte("one blob, raw")),
 			newBlobs(k, object.DataBlob, text(r, 300), text(r, 100)),
@@ -231,23 +239,26 @@ func TestGolden_StoredPack_ReadAsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	k, err := seal.DecodeKeyring(golden(t, "keyring", rawKeys))
+	k, err := seal.DecodeKeyring(golden(t, name+".keyring", rawKeys))
 	if err != nil {
 		t.Fatal(err)
 	}
-	obj = golden(t, "data.pack", obj)
+	obj = golden(t, name+".pack", obj)
+	if parity.Whole(obj) != (o.Parity > 0) {
+		t.Errorf("%d %% parity, whole: %v", o.Parity, parity.Whole(obj))
+	}
 	d, err := OpenDirectory(k, object.DataPack, obj)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := string(golden(t, "data.txt", listing)); describe(d) != want {
+	if want := string(golden(t, name+".txt", listing)); describe(d) != want {
 		t.Errorf("directory\n%swant\n%s", describe(d), want)
 	}
 	var got []byte
 	for i := range d.Segments {
 		got = append(got, openSegment(t, k, object.DataBlob, obj, d, i)...)
 	}
-	if want := golden(t, "data.plain", plains); !bytes.Equal(got, want) {
+	if want := golden(t, name+".plain", plains); !bytes.Equal(got, want) {
 		t.Errorf("plaintexts\n%q\nwant\n%q", got, want)
 	}
 }

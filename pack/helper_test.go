@@ -47,7 +47,7 @@ func secret(t testing.TB, k *seal.Keyring, kind seal.Kind) *seal.Secret {
 
 func builder(t testing.TB, k *seal.Keyring, class object.Class, s *seal.Secret) *Builder {
 	t.Helper()
-	b, err := NewBuilder(k, class, object.SessionID{1, 2}, s, make([]byte, 0, 1<<20))
+	b, err := NewBuilder(k, class, object.SessionID{1, 2}, s, Options{}, make([]byte, 0, 1<<20))
 	if err != nil {
 		t.Fatal(err)
 	}

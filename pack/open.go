@@ -5,47 +5,65 @@ import (
 	"fmt"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/seal"
 )
 
-// TrailerSize is the length of what follows the sealed directory.
+// TrailerSize is the length of what follows the sealed directory in a pack without parity.
 const TrailerSize = 8
+
+// TailSize is how many of a pack's last bytes say where its directory is.
+const TailSize = parity.FooterSize
 
 const magic = "KPAK"
 
-// DirectoryRange says where the sealed directory lies in a pack of the given size, by the
-// pack's last bytes.
-func DirectoryRange(size int64, trailer [TrailerSize]byte) (offset, length int64, err error) {
-	if size < seal.HeaderSize+minStored+seal.Overhead+TrailerSize || size > MaxPackSize {
+// DirectoryRange says where the sealed directory lies in a pack of the given size, by the pack's
+// last bytes. In a pack with parity they are the section's footer.
+func DirectoryRange(size int64, tail [TailSize]byte) (offset, length int64, err error) {
+	if size > MaxPackSize {
 		return 0, 0, fmt.Errorf("%w: pack of %d bytes", ErrInvalid, size)
 	}
-	if string(trailer[4:]) != magic {
-		return 0, 0, fmt.Errorf("%w: no %q at the end", ErrInvalid, magic)
+	body := size
+	if f, ok := parity.ParseFooter(tail[:]); ok && f.Size() == size {
+		body, length = int64(f.Body), int64(f.Value)
+	} else if length, err = trailer(tail[TailSize-TrailerSize:]); err != nil {
+		return 0, 0, err
 	}
-	length = int64(binary.LittleEndian.Uint32(trailer[:4]))
-	offset = size - TrailerSize - length
+	offset = body - TrailerSize - length
 	if length < seal.Overhead || offset < seal.HeaderSize+minStored {
 		return 0, 0, fmt.Errorf("%w: directory of %d bytes in a pack of %d", ErrInvalid, length, size)
 	}
 	return offset, length, nil
 }
 
-// OpenDirectory reads the directory of a whole pack.
+// trailer reads the length of the sealed directory from what follows it.
+func trailer(b []byte) (length int64, err error) {
+	if string(b[4:]) != magic {
+		return 0, fmt.Errorf("%w: no %q at the end", ErrInvalid, magic)
+	}
+	return int64(binary.LittleEndian.Uint32(b)), nil
+}
+
+// OpenDirectory reads the directory of a whole pack. It does not look at the parity.
 func OpenDirectory(k *seal.Keyring, class object.Class, obj []byte) (*Directory, error) {
-	if len(obj) < seal.HeaderSize+TrailerSize {
+	if len(obj) < seal.HeaderSize+TailSize {
 		return nil, fmt.Errorf("%w: pack of %d bytes", ErrInvalid, len(obj))
 	}
 	size := int64(len(obj))
-	offset, length, err := DirectoryRange(size, [TrailerSize]byte(obj[size-TrailerSize:]))
+	offset, length, err := DirectoryRange(size, [TailSize]byte(obj[size-TailSize:]))
 	if err != nil {
 		return nil, err
 	}
-	return OpenDirectoryParts(k, class, obj[:seal.HeaderSize], obj[offset:offset+length], size)
+	end := offset + length
+	if n, err := trailer(obj[end : end+TrailerSize]); err != nil || n != length {
+		return nil, fmt.Errorf("%w: the footer says %d, the trailer %d: %w", ErrInvalid, length, n, err)
+	}
+	return OpenDirectoryParts(k, class, obj[:seal.HeaderSize], obj[offset:end], offset)
 }
 
 // OpenDirectoryParts reads the directory of a pack of which only the header (its first
-// seal.HeaderSize bytes) and the sealed directory are at hand.
-func OpenDirectoryParts(k *seal.Keyring, class object.Class, header, sealed []byte, size int64) (*Directory, error) {
+// seal.HeaderSize bytes) and the sealed directory are at hand, and the offset where that begins.
+func OpenDirectoryParts(k *seal.Keyring, class object.Class, header, sealed []byte, offset int64) (*Directory, error) {
 	if _, err := target(class); err != nil {
 		return nil, err
 	}
@@ -60,7 +78,7 @@ func OpenDirectoryParts(k *seal.Keyring, class object.Class, header, sealed []by
 	if err != nil {
 		return nil, err
 	}
-	d, err := DecodeDirectory(plain, size-TrailerSize-int64(len(sealed)))
+	d, err := DecodeDirectory(plain, offset)
 	if err != nil {
 		return nil, err
 	}

@@ -48,12 +48,12 @@ func BenchmarkBuilder_Add(b *testing.B) {
 	r, k := seeded(b), keyring(b)
 	s := secret(b, k, 1)
 	seg := newBlobs(k, 1, noise(r, 1<<20)).segment()
-	buf := make([]byte, 0, BufferSize(5))
+	buf := make([]byte, 0, Options{}.BufferSize(5))
 	b.SetBytes(1 << 20)
 	var p *Builder
 	for range b.N {
 		if p == nil || !p.Fits(len(seg.Stored)) {
-			p, _ = NewBuilder(k, 5, [16]byte{}, s, buf)
+			p, _ = NewBuilder(k, 5, [16]byte{}, s, Options{}, buf)
 		}
 		if err := p.Add(seg); err != nil {
 			b.Fatal(err)

@@ -31,7 +31,7 @@ func (b *badPacks) note(err error) {
 	if !errors.As(err, &damage) {
 		return
 	}
-	if ref, perr := object.ParseRef(damage.Object); perr == nil && ref.Class != object.Index {
+	if ref, perr := object.ParseRef(damage.Object); perr == nil && ref.Class.IsPack() {
 		b.set.Store(ref, struct{}{})
 		b.any.Store(true)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo/log"
@@ -17,21 +18,49 @@ import (
 type cache struct {
 	dir       string
 	throwAway bool
+	seenAt    string // the file that setSeen writes
+	unusable  error  // why the folder that was asked for can only be read; nil otherwise
 }
 
 func openCache(root string, repoID [16]byte) (*cache, error) {
 	if root == "" {
-		dir, err := os.MkdirTemp("", "kura-cache-")
-		if err != nil {
-			return nil, fmt.Errorf("repo: cache: %w", err)
-		}
-		return &cache{dir: dir, throwAway: true}, nil
+		return throwAwayCache()
 	}
 	dir := filepath.Join(root, hex.EncodeToString(repoID[:]))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	seenAt := filepath.Join(dir, "seen")
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = tryWriting(dir)
+	}
+	switch {
+	case err == nil:
+		return &cache{dir: dir, seenAt: seenAt}, nil
+	case !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) && !errors.Is(err, syscall.ENOSPC):
 		return nil, fmt.Errorf("repo: cache: %w; choose another folder with --cache-dir, or --no-cache", err)
 	}
-	return &cache{dir: dir}, nil
+	// It can still tell what the log looked like.
+	c, terr := throwAwayCache()
+	if terr != nil {
+		return nil, errors.Join(fmt.Errorf("repo: cache: %w", err), terr)
+	}
+	c.seenAt, c.unusable = seenAt, err
+	return c, nil
+}
+
+func throwAwayCache() (*cache, error) {
+	dir, err := os.MkdirTemp("", "kura-cache-")
+	if err != nil {
+		return nil, fmt.Errorf("repo: cache: %w", err)
+	}
+	return &cache{dir: dir, throwAway: true, seenAt: filepath.Join(dir, "seen")}, nil
+}
+
+func tryWriting(dir string) error {
+	f, err := os.CreateTemp(dir, "seen-")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 func (c *cache) close() error {
@@ -42,12 +71,12 @@ func (c *cache) close() error {
 }
 
 func (c *cache) indexDir() string { return filepath.Join(c.dir, "index") }
-func (c *cache) seenPath() string { return filepath.Join(c.dir, "seen") }
+func (c *cache) seenPath() string { return c.seenAt }
 
 // seen returns what setSeen noted last, or zero.
 func (c *cache) seen() (log.Mark, error) {
 	b, err := os.ReadFile(c.seenPath())
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || err != nil && c.unusable != nil {
 		return log.Mark{}, nil
 	}
 	if err != nil {
@@ -66,12 +95,15 @@ func (c *cache) seen() (log.Mark, error) {
 	return m, nil
 }
 
-// setSeen notes a mark. Of several processes the last one wins, also with an older mark: less is
-// noticed then, nothing wrongly.
+// setSeen notes a mark, unless a later one is noted. Of several processes that do so at once the last one
+// wins, also with an older mark: less is noticed then, nothing wrongly.
 func (c *cache) setSeen(m log.Mark) error {
+	if c.unusable != nil {
+		return nil
+	}
 	old, err := c.seen()
-	if err != nil || old == m {
-		return err
+	if err != nil || old.N >= m.N {
+		return err // what was noted was verified when the log was opened, or by another process
 	}
 	f, err := os.CreateTemp(c.dir, "seen-")
 	if errors.Is(err, fs.ErrNotExist) { // somebody removed the cache meanwhile

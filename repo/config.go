@@ -87,26 +87,41 @@ func loadConfig(ctx context.Context, store backends.Store, keys *seal.Keyring) (
 	return DecodeConfig(keys, obj)
 }
 
-// firstGood returns the first of the named objects that is there and that good accepts. Without one
-// it returns the error of the first that is there, or ErrNotExist.
+// firstGood returns the first of the named objects that can be read and that good accepts: what exists twice
+// is read from the copy when the first is missing, damaged, or on a part of the disk that can not be read.
+// What may work the next time is no reason for that, and is returned. Without a good one it returns the
+// error of the store, if there is one; else the damage of the first that is there; else ErrNotExist.
 func firstGood(ctx context.Context, store backends.Store, names []string, good func([]byte) error) ([]byte, error) {
-	var first error
+	var failed, damaged error
 	for _, name := range names {
 		obj, err := store.Get(ctx, name, 0, -1, nil)
-		if errors.Is(err, backends.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, backends.ErrNotExist):
+		case err != nil && !onlyThis(ctx, err):
 			return nil, err
-		}
-		if err := good(obj); err == nil {
-			return obj, nil
-		} else if first == nil {
-			first = &DamageError{Object: name, Err: err}
+		case err != nil:
+			failed = errors.Join(failed, err)
+		default:
+			if err = good(obj); err == nil {
+				return obj, nil
+			}
+			if damaged == nil {
+				damaged = &DamageError{Object: name, Err: err}
+			}
 		}
 	}
-	if first == nil {
-		first = fmt.Errorf("%s: %w", names[0], backends.ErrNotExist)
+	switch {
+	case failed != nil:
+		return nil, failed
+	case damaged != nil:
+		return nil, damaged
 	}
-	return nil, first
+	return nil, fmt.Errorf("%s: %w", names[0], backends.ErrNotExist)
+}
+
+// onlyThis reports whether an error of the store may concern the one object that was asked for, so that
+// its copy may be read in its place: a bad sector, a file that may not be read, a link where a file
+// should be. A network that fails is a matter of the next try.
+func onlyThis(ctx context.Context, err error) bool {
+	return ctx.Err() == nil && backends.KindOf(err) == backends.Permanent && !errors.Is(err, backends.ErrNoStore)
 }

@@ -24,6 +24,15 @@ var (
 
 	// ErrNotFound is wrapped when an id or a name of a snapshot fits none.
 	ErrNotFound = errors.New("repo: not found")
+
+	// ErrNotForgotten is wrapped when a snapshot that is to be brought back was not forgotten.
+	ErrNotForgotten = errors.New("repo: it is not forgotten")
+
+	// ErrGone is wrapped when a forgotten snapshot was collected: nothing brings it back.
+	ErrGone = errors.New("repo: its data was freed")
+
+	// ErrTag is wrapped by the error for a tag that no snapshot can have.
+	ErrTag = errors.New("repo: not a tag")
 )
 
 // DamageError is stored data that is missing or is not what was written. It names the object and,

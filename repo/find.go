@@ -85,58 +85,88 @@ func (r *Repository) latest(ctx context.Context, back int, f SnapshotFilter) (*S
 	return matching[len(matching)-1-back], nil
 }
 
-func (r *Repository) byPrefix(prefix string) (*Snapshot, error) {
-	if len(prefix) < 4 || strings.Trim(prefix, "0123456789abcdef") != "" {
-		return nil, fmt.Errorf("%q is not a snapshot: want latest, latest~N, or at least 4 hexadecimal digits of an id: %w", prefix, ErrNotFound)
-	}
-	var found []*log.Snapshot
+// matching returns the snapshots, in the order of the log, whose ids begin with prefix: all, the live
+// ones, and the forgotten ones.
+func (r *Repository) matching(prefix string) (found, live, forgotten []*log.Snapshot) {
 	for id, s := range r.log.State().Snapshots {
 		if strings.HasPrefix(id.String(), prefix) {
 			found = append(found, s)
 		}
 	}
 	slices.SortFunc(found, func(a, b *log.Snapshot) int { return cmp.Compare(a.N, b.N) })
-	live := slices.DeleteFunc(slices.Clone(found), func(s *log.Snapshot) bool { return !s.Live() })
+	for _, s := range found {
+		if s.Live() {
+			live = append(live, s)
+		} else {
+			forgotten = append(forgotten, s)
+		}
+	}
+	return found, live, forgotten
+}
+
+// isPrefix reports whether s can be the beginning of an id.
+func isPrefix(s string) bool {
+	return len(s) >= 4 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+func (r *Repository) byPrefix(prefix string) (*Snapshot, error) {
+	if !isPrefix(prefix) {
+		return nil, fmt.Errorf("%q is not a snapshot: want latest, latest~N, or at least 4 hexadecimal digits of an id: %w", prefix, ErrNotFound)
+	}
+	found, live, _ := r.matching(prefix)
 	switch {
 	case len(live) == 1:
 		return r.OpenSnapshot(live[0])
 	case len(live) > 1:
 		return nil, fmt.Errorf("snapshot id %q fits %d snapshots: give more digits: %w", prefix, len(live), ErrNotFound)
 	case len(found) > 0:
-		return nil, fmt.Errorf("snapshot %s was forgotten: %w", found[0].ID.Short(), ErrNotFound)
+		return nil, fmt.Errorf("snapshot %s was forgotten; until the next prune kura unforget brings it back: %w", found[0].ID.Short(), ErrNotFound)
 	}
 	return nil, fmt.Errorf("no snapshot has an id that begins with %q; kura snapshots lists them: %w", prefix, ErrNotFound)
 }
 
+// FindForgotten returns the forgotten snapshot whose id begins with prefix. The error wraps ErrGone if it
+// was collected since, ErrNotForgotten if it is live, and ErrNotFound if there was never one.
+func (r *Repository) FindForgotten(ctx context.Context, prefix string) (*Snapshot, error) {
+	if !isPrefix(prefix) {
+		return nil, fmt.Errorf("%q is not a forgotten snapshot: want at least 4 hexadecimal digits of its id: %w", prefix, ErrNotFound)
+	}
+	_, live, forgotten := r.matching(prefix)
+	switch {
+	case len(forgotten) == 1:
+		return r.OpenSnapshot(forgotten[0])
+	case len(forgotten) > 1:
+		return nil, fmt.Errorf("snapshot id %q fits %d forgotten snapshots: give more digits: %w", prefix, len(forgotten), ErrNotFound)
+	case len(live) > 0:
+		return nil, fmt.Errorf("snapshot %s: %w", live[0].ID.Short(), ErrNotForgotten)
+	}
+	if err := r.findGone(ctx, prefix); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("no snapshot, forgotten or gone, has an id that begins with %q: %w", prefix, ErrNotFound)
+}
+
+// findGone reads the log for a snapshot that was collected. The error wraps ErrGone if there is one.
+func (r *Repository) findGone(ctx context.Context, prefix string) error {
+	return r.log.Entries(ctx, func(rec *log.Record) error {
+		for _, id := range rec.Entry.Gone {
+			if rec.Void == nil && strings.HasPrefix(id.String(), prefix) {
+				return fmt.Errorf("snapshot %s: %w: by a prune at %s", id.Short(), ErrGone, time.Unix(0, rec.Entry.Clock).Format(time.DateTime))
+			}
+		}
+		return nil
+	})
+}
+
 // Forget marks snapshots as forgotten. They stay readable by nobody, and what only they need is freed
-// by the next collection; until then Unforget brings them back. Those that somebody else has
-// forgotten meanwhile are passed over. It returns those that it forgot.
+// by the next collection; until then Unforget brings them back. Those that are pinned, or that somebody
+// else has forgotten meanwhile, are passed over. It returns those that it forgot.
 func (r *Repository) Forget(ctx context.Context, ids []object.SessionID) ([]object.SessionID, error) {
-	return r.setForgotten(ctx, log.KindForget, ids)
+	return r.amend(ctx, log.Entry{Kind: log.KindForget}, ids, func(s *log.Snapshot) bool { return s.Live() && !s.Pinned })
 }
 
 // Unforget brings back snapshots that were forgotten and not collected since. It returns those that
 // it brought back.
 func (r *Repository) Unforget(ctx context.Context, ids []object.SessionID) ([]object.SessionID, error) {
-	return r.setForgotten(ctx, log.KindUnforget, ids)
-}
-
-func (r *Repository) setForgotten(ctx context.Context, kind log.Kind, ids []object.SessionID) (done []object.SessionID, err error) {
-	sid := newSessionID()
-	_, err = r.Commit(ctx, func(_ context.Context, st *log.State) (*log.Entry, error) {
-		done = nil
-		for _, id := range ids {
-			if s := st.Snapshots[id]; s != nil && s.Live() == (kind == log.KindForget) && !slices.Contains(done, id) {
-				done = append(done, id)
-			}
-		}
-		if len(done) == 0 {
-			return nil, nil
-		}
-		return &log.Entry{Kind: kind, Session: sid, Clock: now(), Snapshots: done}, nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return done, nil
+	return r.amend(ctx, log.Entry{Kind: log.KindUnforget}, ids, func(s *log.Snapshot) bool { return !s.Live() })
 }

@@ -60,7 +60,7 @@ func Init(ctx context.Context, store backends.Store, o InitOptions) (*Repository
 	}
 	for _, name := range []string{object.ConfigCopyName, object.ConfigName} {
 		err := store.Put(ctx, name, obj)
-		if errors.Is(err, backends.ErrExist) && state == cutOff && name == object.ConfigCopyName {
+		if errors.Is(err, backends.ErrExist) { // by an init that was cut off: maybe it came only now
 			if obj, err = store.Get(ctx, name, 0, -1, nil); err == nil {
 				config, err = DecodeConfig(keys, obj)
 			}

@@ -25,7 +25,7 @@ func openKeys(ctx context.Context, store backends.Store, c seal.Credential, acce
 	if len(ids) == 0 {
 		return nil, "", missingSlots(ctx, store)
 	}
-	var refused, damaged error
+	var refused, damaged, failed error
 	for _, id := range ids {
 		keys, err := openSlot(ctx, store, id, c)
 		switch {
@@ -33,6 +33,9 @@ func openKeys(ctx context.Context, store backends.Store, c seal.Credential, acce
 			continue
 		case errors.As(err, new(*DamageError)):
 			damaged = errors.Join(damaged, err)
+			continue
+		case err != nil && onlyThis(ctx, err):
+			failed = errors.Join(failed, err) // another slot may be the one
 			continue
 		case err != nil:
 			return nil, "", err
@@ -48,6 +51,8 @@ func openKeys(ctx context.Context, store backends.Store, c seal.Credential, acce
 	switch {
 	case refused != nil:
 		return nil, "", refused
+	case failed != nil:
+		return nil, "", fmt.Errorf("repo: no key slot opens, and not all could be read: %w", failed)
 	case damaged != nil:
 		return nil, "", fmt.Errorf("%w; and there are damaged key slots: %w", ErrWrongKey, damaged)
 	}
@@ -71,34 +76,43 @@ func listSlots(ctx context.Context, store backends.Store) (ids []string, err err
 	return ids, nil
 }
 
-// openSlot opens a slot from its first copy, or from the second where the first is missing or damaged.
+// openSlot opens a slot from its first copy, or from the second where the first does not open. Without
+// success the error is that of the store, if one copy could not be read; else that of the first copy that
+// is there; else ErrNotExist.
 func openSlot(ctx context.Context, store backends.Store, id string, c seal.Credential) (*seal.Keyring, error) {
-	var firstErr error
+	var failed, refused error
 	var tried []byte
 	for _, second := range []bool{false, true} {
 		name := object.SlotName(id, second)
 		obj, err := store.Get(ctx, name, 0, -1, nil)
-		if err != nil && !errors.Is(err, backends.ErrNotExist) {
+		switch {
+		case errors.Is(err, backends.ErrNotExist):
+		case err != nil && !onlyThis(ctx, err):
 			return nil, err
-		}
-		if err == nil {
-			if bytes.Equal(obj, tried) {
-				break // the same bytes give the same answer
-			}
+		case err != nil:
+			failed = errors.Join(failed, err)
+		case bytes.Equal(obj, tried): // the same bytes give the same answer
+		default:
 			tried = obj
-			var keys *seal.Keyring
-			if keys, err = seal.OpenSlot(obj, c); err == nil {
+			keys, err := seal.OpenSlot(obj, c)
+			if err == nil {
 				return keys, nil
 			}
 			if !errors.Is(err, seal.ErrWrongKey) {
 				err = &DamageError{Object: name, Err: err}
 			}
-		}
-		if firstErr == nil || errors.Is(firstErr, backends.ErrNotExist) {
-			firstErr = err
+			if refused == nil {
+				refused = err
+			}
 		}
 	}
-	return nil, firstErr
+	switch {
+	case failed != nil:
+		return nil, failed
+	case refused != nil:
+		return nil, refused
+	}
+	return nil, backends.ErrNotExist
 }
 
 // missingSlots tells an empty place from a repository that lost its key slots.

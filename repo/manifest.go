@@ -33,6 +33,10 @@ type Manifest struct {
 	Partial  uint8    `cbor:"15,keyasint,omitempty"`
 	Suspect  uint8    `cbor:"16,keyasint,omitempty"`
 	Source   string   `cbor:"17,keyasint,omitempty"` // "files" or "stdin"
+	// TimeGiven is 1 if Time is not that of the run, but was given by somebody who knows better.
+	TimeGiven uint8 `cbor:"18,keyasint,omitempty"`
+	// Original is the id of the snapshot of which this one is what repair could save.
+	Original []byte `cbor:"19,keyasint,omitempty"`
 }
 
 // Summary counts what a backup did.
@@ -68,9 +72,10 @@ func (m *Manifest) PathStrings() []string {
 
 // Snapshot is a committed snapshot.
 type Snapshot struct {
-	ID object.SessionID
-	Manifest
-	Entry *log.Snapshot // its place in the log's state
+	ID       object.SessionID
+	Manifest               // but for the tags: they are those that the snapshot has now
+	Entry    *log.Snapshot // its place in the log's state
+	Doubtful bool          // whether its time can not be right; set by FindDoubtful
 }
 
 // When is the snapshot's time.
@@ -85,6 +90,11 @@ func sealManifest(secret *seal.Secret, m *Manifest) (log.SealedManifest, error) 
 	if err != nil {
 		return log.SealedManifest{}, fmt.Errorf("repo: encode manifest: %w", err)
 	}
+	return sealMeta(secret, plain)
+}
+
+// sealMeta compresses and encrypts a structure, with an origin of its own.
+func sealMeta(secret *seal.Secret, plain []byte) (log.SealedManifest, error) {
 	origin, key, err := secret.NewOrigin()
 	if err != nil {
 		return log.SealedManifest{}, err
@@ -97,15 +107,20 @@ func sealManifest(secret *seal.Secret, m *Manifest) (log.SealedManifest, error) 
 
 // openManifest decrypts and decodes a manifest.
 func openManifest(keys *seal.Keyring, sm *log.SealedManifest) (*Manifest, error) {
-	key, err := keys.OpenOrigin(&sm.Origin)
-	if err != nil {
-		return nil, err
-	}
-	stored, err := key.Open(nil, 0, sm.Ciphertext)
+	stored, err := openMeta(keys, sm)
 	if err != nil {
 		return nil, err
 	}
 	return DecodeManifest(stored)
+}
+
+// openMeta is the inverse of sealMeta, but for the compression.
+func openMeta(keys *seal.Keyring, sm *log.SealedManifest) ([]byte, error) {
+	key, err := keys.OpenOrigin(&sm.Origin)
+	if err != nil {
+		return nil, err
+	}
+	return key.Open(nil, 0, sm.Ciphertext)
 }
 
 // DecodeManifest decodes the decrypted bytes of a manifest. It never panics and allocates at most a

@@ -3,20 +3,50 @@ package repo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
+	"github.com/kura-backup/kura/pack/parity"
 )
 
-// mendedPacks are the packs that were read damaged and mended since the repository was opened. It is
-// safe for concurrent use.
+// mendedPacks are the packs that were read damaged and mended since the repository was opened. The last
+// one is kept: whoever needs one segment of a pack mostly needs others. It is safe for concurrent use.
 type mendedPacks struct {
-	mu  sync.Mutex
-	set map[object.Ref]struct{}
+	mu   sync.Mutex
+	set  map[object.Ref]struct{}
+	last object.Ref
+	obj  []byte // of last
 }
 
-// Mended returns the packs that had to be mended to be read since the repository was opened, in the order
+func (m *mendedPacks) note(ref object.Ref, obj []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.set == nil {
+		m.set = map[object.Ref]struct{}{}
+	}
+	m.set[ref] = struct{}{}
+	if obj == nil {
+		return
+	}
+	m.last, m.obj = ref, append(m.obj[:0], obj...)
+}
+
+// get appends the last pack that was mended to buf, if it is the one asked for.
+func (m *mendedPacks) get(ref object.Ref, buf []byte) ([]byte, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.last != ref || m.obj == nil {
+		return nil, false
+	}
+	return append(buf[:0], m.obj...), true
+}
+
+// Mended returns the packs and index segments that had to be mended to be read since the repository was opened, in the order
 // of their names. They are still damaged in the store: repair writes them anew.
 func (r *Repository) Mended() []object.Ref {
 	r.mended.mu.Lock()
@@ -29,18 +59,91 @@ func (r *Repository) Mended() []object.Ref {
 	return out
 }
 
-var errPackHash = errors.New("its bytes do not have the hash in its name")
+var errHash = errors.New("its bytes do not have the hash in its name")
 
 // LoadPack returns all of a pack of the given size, verified against the hash in its name, in buf if that
-// is large enough. The store is not changed. A pack that is missing or is not what was written is a
-// DamageError. mended says that the pack in the store is damaged though what is returned is not.
+// is large enough. A pack that is damaged is mended by its own parity, or made again from the other packs
+// of its group, if it has either; then mended is true, and the pack in the store is damaged still.
+// Otherwise the error is a DamageError.
 func (r *Repository) LoadPack(ctx context.Context, ref object.Ref, size int64, buf []byte) (obj []byte, mended bool, err error) {
+	if obj, ok := r.mended.get(ref, buf); ok {
+		return obj, true, nil
+	}
+	obj, mended, err = r.loadMended(ctx, ref, size, buf)
+	if damage := (*DamageError)(nil); errors.As(err, &damage) {
+		rebuilt, rerr := r.rebuild(ctx, ref)
+		switch {
+		case rerr == nil:
+			obj, mended, err = rebuilt, true, nil
+		case errors.Is(rerr, errNoGroup):
+		case isDamage(rerr):
+			damage.Err = fmt.Errorf("%w; and it can not be made again: %w", damage.Err, rerr)
+		default:
+			return nil, false, rerr
+		}
+	}
+	if mended && err == nil {
+		r.mended.note(ref, obj)
+	}
+	return obj, mended, err
+}
+
+// loadMended is LoadPack without the other packs of the group.
+func (r *Repository) loadMended(ctx context.Context, ref object.Ref, size int64, buf []byte) (obj []byte, mended bool, err error) {
+	if size <= 0 || size > pack.MaxPackSize {
+		return nil, false, &DamageError{Object: ref.Name(), Err: fmt.Errorf("a pack of %d bytes", size)}
+	}
 	obj, err = r.FetchRange(ctx, ref, 0, size, buf)
+	if errors.Is(err, backends.ErrRange) { // it is shorter
+		obj, err = r.FetchRange(ctx, ref, 0, -1, buf)
+	}
 	if err != nil {
 		return nil, false, err
 	}
-	if object.Sum(obj) != ref.Hash {
-		return nil, false, &DamageError{Object: ref.Name(), Err: errPackHash}
+	if object.Sum(obj) == ref.Hash {
+		return obj, false, nil
 	}
-	return obj, false, nil
+	whole, _, err := parity.Mend(obj, int(size), func(candidate []byte) bool { return object.Sum(candidate) == ref.Hash })
+	if err != nil {
+		return nil, false, &DamageError{Object: ref.Name(), Err: errHash}
+	}
+	return whole, true, nil
+}
+
+// loadMendedFrom returns a blob of which no copy can be read as it lies in the store.
+func (r *Repository) loadMendedFrom(ctx context.Context, ix *Index, t object.BlobType, id object.BlobID) ([]byte, error) {
+	var buf [8]local.Place
+	var failed error
+	for _, at := range ix.Places(id, buf[:0]) {
+		p, err := ix.Place(at)
+		if err != nil {
+			return nil, err
+		}
+		plain, err := r.segs.get(ctx, segmentKey{p.Pack, p.At}, int(p.Plain), func() ([]byte, error) {
+			return r.loadMendedSegment(ctx, &p)
+		})
+		var blob []byte
+		if err == nil {
+			blob, err = r.Extract(t, id, &p, plain)
+		}
+		if !errors.As(err, new(*DamageError)) {
+			return blob, err
+		}
+		r.bad.note(err)
+		failed = err
+	}
+	return nil, failed
+}
+
+// loadMendedSegment reads a segment out of a pack that is mended first.
+func (r *Repository) loadMendedSegment(ctx context.Context, p *Place) ([]byte, error) {
+	obj, _, err := r.LoadPack(ctx, p.Pack, p.PackSize, nil)
+	if err != nil {
+		return nil, err
+	}
+	end := uint64(p.At) + uint64(p.Stored)
+	if end > uint64(len(obj)) {
+		return nil, &DamageError{Object: p.Pack.Name(), Err: errors.New("a segment is said to lie outside of it")}
+	}
+	return r.decode(p, obj[p.At:end])
 }

@@ -37,6 +37,8 @@ type packs struct {
 	rng   *rand.ChaCha8
 	ready []*finishedPack
 
+	groups *grouper // nil unless asked for
+
 	life     sync.Once // starts the signs of life
 	lifeStop context.CancelFunc
 	lifeDone chan struct{}
@@ -70,6 +72,9 @@ func newPacks(s *Session) (*packs, error) {
 		}
 		p.secrets[t] = secret
 	}
+	if s.opts.Groups {
+		p.groups = &grouper{r: s.r, sid: s.id}
+	}
 	var seed [32]byte
 	crand.Read(seed[:]) // never fails
 	p.rng = rand.NewChaCha8(seed)
@@ -95,11 +100,12 @@ func (p *packs) add(t object.BlobType, n pack.NewSegment) error {
 			return p.s.err()
 		}
 		class := object.PackClass(t)
+		opts := p.s.opts.packs(class)
 		if buf == nil {
-			buf = make([]byte, 0, pack.BufferSize(class))
+			buf = make([]byte, 0, opts.BufferSize(class))
 		}
 		var err error
-		if o.b, err = pack.NewBuilder(p.s.r.keys, class, p.s.id, p.secrets[t], buf); err != nil {
+		if o.b, err = pack.NewBuilder(p.s.r.keys, class, p.s.id, p.secrets[t], opts, buf); err != nil {
 			return err
 		}
 	}
@@ -126,10 +132,8 @@ func (p *packs) finish(t object.BlobType, o *openPack, pad bool) error {
 	p.startLife()
 	p.uploads.Go(func() error {
 		defer func() { p.buffers[t] <- obj[:0] }()
-		if !p.s.opts.DryRun {
-			if err := putObject(p.s.ctx, p.s.r.store, ref.Name(), obj); err != nil {
-				return p.s.fail(err)
-			}
+		if err := p.put(ref, obj); err != nil {
+			return p.s.fail(err)
 		}
 		p.s.stored.Add(uint64(len(obj)))
 		p.mu.Lock()
@@ -138,6 +142,20 @@ func (p *packs) finish(t object.BlobType, o *openPack, pad bool) error {
 		return nil
 	})
 	return nil
+}
+
+// put stores a pack, and adds it to a group if there are any.
+func (p *packs) put(ref object.Ref, obj []byte) error {
+	if p.s.opts.DryRun {
+		return nil
+	}
+	if err := putObject(p.s.ctx, p.s.r.store, ref.Name(), obj); err != nil {
+		return err
+	}
+	if p.groups == nil {
+		return nil
+	}
+	return p.groups.add(p.s.ctx, ref, obj)
 }
 
 // close uploads what is open and waits for all uploads.
@@ -154,6 +172,9 @@ func (p *packs) close() error {
 		}
 	}
 	errs = append(errs, p.uploads.Wait())
+	if p.groups != nil && p.s.err() == nil {
+		errs = append(errs, p.groups.close(p.s.ctx))
+	}
 	if p.lifeStop != nil {
 		p.lifeStop()
 		<-p.lifeDone

@@ -17,23 +17,34 @@ import (
 // they were written costs one fetch for each segment.
 func (r *Repository) LoadBlob(ctx context.Context, t object.BlobType, id object.BlobID) ([]byte, error) {
 	ix, err := r.Index(ctx)
-	for err == nil {
-		var data []byte
-		data, err = r.loadFrom(ctx, ix, t, id)
-		if err == nil || !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, ErrNotFound) {
+	if err != nil {
+		return nil, err
+	}
+	for {
+		data, err := r.loadFrom(ctx, ix, t, id)
+		if !errors.As(err, new(*DamageError)) {
 			return data, err
 		}
-		// A collector may have moved the blob since: look at the log again, as often as it moves.
-		if rerr := r.Refresh(ctx); rerr != nil {
-			return nil, rerr
+		if errors.Is(err, backends.ErrNotExist) || errors.Is(err, ErrNotFound) {
+			// A collector may have moved the blob since: look at the log again, as often as it moves.
+			if rerr := r.Refresh(ctx); rerr != nil {
+				return nil, rerr
+			}
+			newer, ierr := r.Index(ctx)
+			if ierr != nil {
+				return nil, ierr
+			}
+			if newer != ix {
+				ix = newer
+				continue
+			}
 		}
-		newer, ierr := r.Index(ctx)
-		if ierr == nil && newer == ix {
-			return nil, err
+		data, merr := r.loadMendedFrom(ctx, ix, t, id)
+		if merr == nil && data == nil || errors.As(merr, new(*DamageError)) {
+			return nil, err // which says what is the matter in the store
 		}
-		ix, err = newer, ierr
+		return data, merr
 	}
-	return nil, err
 }
 
 func (r *Repository) loadFrom(ctx context.Context, ix *Index, t object.BlobType, id object.BlobID) ([]byte, error) {
@@ -50,7 +61,6 @@ func (r *Repository) loadFrom(ctx context.Context, ix *Index, t object.BlobType,
 		if !errors.As(err, new(*DamageError)) {
 			return blob, err
 		}
-		r.bad.note(err)
 		if first == nil || errors.Is(err, backends.ErrNotExist) {
 			first = err
 		}
@@ -77,6 +87,11 @@ func (r *Repository) loadSegment(ctx context.Context, p *Place) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
+	return r.decode(p, ct)
+}
+
+// decode decrypts and decodes a segment. The ciphertext is overwritten.
+func (r *Repository) decode(p *Place, ct []byte) ([]byte, error) {
 	key, err := r.OpenOrigin(p.Pack, p.Origin)
 	if err != nil {
 		return nil, err
@@ -136,11 +151,14 @@ func (r *Repository) Extract(t object.BlobType, id object.BlobID, p *Place, plai
 // LoadDirectory reads the directory of a pack of the given size, in three small reads.
 func (r *Repository) LoadDirectory(ctx context.Context, ref object.Ref, size int64) (*pack.Directory, error) {
 	wrap := func(err error) error { return &DamageError{Object: ref.Name(), Err: err} }
-	trailer, err := r.FetchRange(ctx, ref, size-pack.TrailerSize, pack.TrailerSize, nil)
+	if size < pack.TailSize {
+		return nil, wrap(fmt.Errorf("%w: pack of %d bytes", pack.ErrInvalid, size))
+	}
+	tail, err := r.FetchRange(ctx, ref, size-pack.TailSize, pack.TailSize, nil)
 	if err != nil {
 		return nil, err
 	}
-	off, n, err := pack.DirectoryRange(size, [pack.TrailerSize]byte(trailer))
+	off, n, err := pack.DirectoryRange(size, [pack.TailSize]byte(tail))
 	if err != nil {
 		return nil, wrap(err)
 	}
@@ -152,7 +170,7 @@ func (r *Repository) LoadDirectory(ctx context.Context, ref object.Ref, size int
 	if err != nil {
 		return nil, err
 	}
-	dir, err := pack.OpenDirectoryParts(r.keys, ref.Class, header, sealed, size)
+	dir, err := pack.OpenDirectoryParts(r.keys, ref.Class, header, sealed, off)
 	if err != nil {
 		return nil, wrap(err)
 	}

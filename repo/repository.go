@@ -25,6 +25,7 @@ type Repository struct {
 
 	bad    badPacks
 	mended mendedPacks
+	groups groupIndex
 
 	mu    sync.Mutex // guards index and views
 	index *Index
@@ -101,11 +102,12 @@ func (r *Repository) Close() error {
 	return errors.Join(append(errs, r.cache.close())...)
 }
 
-// remember notes how far the log goes, so that a later opening notices a rollback.
-func (r *Repository) remember() error {
-	st := r.log.State()
-	return r.cache.setSeen(log.Mark{N: st.N, Hash: st.Hash})
-}
+// remember notes how far the log certainly goes, so that a later opening notices a rollback.
+func (r *Repository) remember() error { return r.cache.setSeen(r.log.Sure()) }
+
+// CacheError says why the folder for caches can not be written, or is nil. Everything works without it; what
+// costs is making the cache anew each time, and that nothing new is remembered of the log.
+func (r *Repository) CacheError() error { return r.cache.unusable }
 
 // Config is the repository's configuration.
 func (r *Repository) Config() Config { return *r.config }

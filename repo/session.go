@@ -17,6 +17,7 @@ import (
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/zst"
 	"github.com/kura-backup/kura/pack"
+	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
 )
@@ -27,6 +28,38 @@ type SessionOptions struct {
 	Workers     int    // goroutines that compress and encrypt; 0 means one for each CPU
 	Host        string // written into the session's signs of life
 	DryRun      bool   // do all the work but write nothing; Commit is refused
+	Parity      int    // percent of each pack that mend its damage; 0 means [pack.DefaultParity], negative none
+	Groups      bool   // store parity across packs, too, so that a lost pack can be made again
+	PackSize    int    // bytes of segments in a data pack; 0 means [pack.DataTarget]
+}
+
+// MinPackSize is the least that SessionOptions.PackSize may be. The most is what leaves room in
+// [pack.MaxPackSize] for directory and parity.
+const MinPackSize = pack.TreeTarget
+
+// packs returns how packs of a class are made.
+func (o *SessionOptions) packs(class object.Class) pack.Options {
+	p := pack.Options{Parity: max(o.Parity, 0)}
+	if o.Parity == 0 {
+		p.Parity = pack.DefaultParity
+	}
+	if class == object.DataPack {
+		p.Target = o.PackSize
+	}
+	return p
+}
+
+// check refuses packs that can not be made.
+func (o *SessionOptions) check() error {
+	if o.PackSize != 0 && o.PackSize < MinPackSize {
+		return fmt.Errorf("repo: packs of %d bytes are too small: at least %d", o.PackSize, MinPackSize)
+	}
+	for _, class := range []object.Class{object.DataPack, object.TreePack} {
+		if err := o.packs(class).Check(class); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Compression is how segments are compressed.
@@ -65,6 +98,9 @@ type Session struct {
 
 // NewSession begins a session on the newest state known.
 func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	ix, err := r.Index(ctx)
 	if err != nil {
 		return nil, err
@@ -294,7 +330,7 @@ func (s *Session) Commit(c CommitOptions) (*Snapshot, error) {
 		}
 		e := *entry
 		for _, id := range c.Supersede {
-			if old := st.Snapshots[id]; old != nil && old.Live() {
+			if old := st.Snapshots[id]; old != nil && old.Live() && !old.Pinned {
 				e.Supersede = append(e.Supersede, id)
 			}
 		}
@@ -414,6 +450,10 @@ func (r *Repository) PutIndex(ctx context.Context, sid object.SessionID, seg *in
 	for _, part := range parts {
 		obj, err := index.Encode(r.keys, part)
 		if err != nil {
+			return nil, err
+		}
+		// Without an index segment its packs must be read to find anything: it is always worth 3 %.
+		if obj, err = parity.Append(obj, 0, pack.DefaultParity); err != nil {
 			return nil, err
 		}
 		ref := object.Ref{Class: object.Index, Session: sid, Hash: object.Sum(obj)}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,8 +44,11 @@ func TestSession_SameBlobsAgain_StoreOnlyALogEntry(t *testing.T) {
 	before := testrepo.Names(t, store, "")
 	testrepo.CommitFile(t, r, chunks...)
 	after := testrepo.Names(t, store, "")
-	if len(after) != len(before)+1 {
-		t.Fatalf("objects before: %q\nafter: %q", before, after)
+	after = slices.DeleteFunc(after, func(name string) bool {
+		return slices.Contains(before, name) || strings.HasPrefix(name, object.CheckpointsPrefix)
+	})
+	if !slices.Equal(after, []string{object.LogName(r.State().N)}) {
+		t.Fatalf("objects before: %q\nadded: %q", before, after)
 	}
 }
 
@@ -191,6 +195,7 @@ func TestCommit_DiesAtAnyPut_OlderSnapshotsStayAndTheNextWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	puts := count.Count(fault.Put, "")
+	checkpoints := count.Count(fault.Put, object.CheckpointsPrefix) // after the commit
 	for n := 1; n <= puts; n++ {
 		for _, rule := range []fault.Rule{
 			fault.On(fault.Put).Nth(n).Before(fault.ErrDead).Die(),
@@ -199,7 +204,7 @@ func TestCommit_DiesAtAnyPut_OlderSnapshotsStayAndTheNextWorks(t *testing.T) {
 			inner := store.Clone()
 			dying := fault.New(inner)
 			dying.Inject(rule)
-			if _, err := run(dying); err == nil && n < puts {
+			if _, err := run(dying); err == nil && n < puts-checkpoints {
 				t.Errorf("committed in spite of dying at put %d", n)
 			}
 			client := testrepo.Open(t, inner)

@@ -50,7 +50,7 @@ func (r *Repository) openSnapshots(ctx context.Context, want func(*log.Snapshot)
 	return snapshots, nil
 }
 
-// OpenSnapshot decrypts a snapshot's manifest.
+// OpenSnapshot decrypts a snapshot's manifest and the tags that it was given since.
 func (r *Repository) OpenSnapshot(e *log.Snapshot) (*Snapshot, error) {
 	m, err := openManifest(r.keys, &e.Manifest)
 	if errors.Is(err, seal.ErrNoKey) {
@@ -58,6 +58,15 @@ func (r *Repository) OpenSnapshot(e *log.Snapshot) (*Snapshot, error) {
 	}
 	if err != nil {
 		return nil, &DamageError{Object: object.LogName(e.N), Err: fmt.Errorf("manifest of snapshot %s: %w", e.ID.Short(), err)}
+	}
+	if e.Tags != nil {
+		stored, err := openMeta(r.keys, (*log.SealedManifest)(e.Tags))
+		if err == nil {
+			m.Tags, err = DecodeTags(stored)
+		}
+		if err != nil {
+			return nil, &DamageError{Object: object.LogName(e.N), Err: fmt.Errorf("tags that snapshot %s was given later: %w", e.ID.Short(), err)}
+		}
 	}
 	return &Snapshot{ID: e.ID, Manifest: *m, Entry: e}, nil
 }

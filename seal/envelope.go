@@ -56,7 +56,7 @@ func ParseHeader(b []byte) (Header, error) {
 	switch {
 	case h.Format != FormatNumber:
 		return Header{}, &FormatError{What: "format", Number: int64(h.Format)}
-	case h.Class < object.Config || h.Class > object.Sign:
+	case h.Class < object.Config || h.Class > object.Record:
 		return Header{}, &FormatError{What: "class", Number: int64(h.Class)}
 	case h.Suite != AES256GCM && h.Suite != ChaCha20Poly1305:
 		return Header{}, &FormatError{What: "suite", Number: int64(h.Suite)}

@@ -214,7 +214,7 @@ func TestParseHeader_OfSomethingElse_SaysWhat(t *testing.T) {
 		{[]byte("KUR"), "magic", 0},
 		{with(0, 'k'), "magic", 0},
 		{with(4, 0), "class", 0},
-		{with(4, 9), "class", 9},
+		{with(4, 11), "class", 11},
 		{with(5, 1), "format", 1},
 		{with(6, 0), "suite", 0},
 		{with(6, 3), "suite", 3},

@@ -86,7 +86,7 @@ var suites = []Suite{AES256GCM, ChaCha20Poly1305}
 
 // keyringClasses are the classes that are sealed with a keyring.
 var keyringClasses = []object.Class{
-	object.Config, object.LogEntry, object.Checkpoint, object.DataPack, object.TreePack, object.Index, object.Sign,
+	object.Config, object.LogEntry, object.Checkpoint, object.DataPack, object.TreePack, object.Index, object.Sign, object.Parity, object.Record,
 }
 
 // everyBit calls f with data and each of its bits flipped in turn.

@@ -29,6 +29,7 @@ type logEntryJSON struct {
 	Index     []packJSON   `json:"index,omitempty"`
 	Supersede []string     `json:"supersede,omitempty"`
 	Snapshots []string     `json:"snapshots,omitempty"`
+	Pinned    bool         `json:"pinned,omitempty"`
 	Drop      []string     `json:"drop,omitempty"`
 	Revoke    []string     `json:"revoke,omitempty"`
 	Gone      []string     `json:"gone,omitempty"`
@@ -52,7 +53,7 @@ func logEntry(rec *log.Record) logEntryJSON {
 		N: rec.N, Hash: rec.Hash.String(), Size: rec.Size, Kind: e.Kind.String(), Time: time.Unix(0, e.Clock),
 		Signer: hex.EncodeToString(rec.Signer[:]), Session: e.Session.String(), Partial: e.Partial,
 		Add: packsJSON(e.Add), Index: packsJSON(e.Index),
-		Supersede: texts(e.Supersede), Snapshots: texts(e.Snapshots), Drop: texts(e.Drop),
+		Supersede: texts(e.Supersede), Snapshots: texts(e.Snapshots), Pinned: e.Pinned, Drop: texts(e.Drop),
 		Revoke: texts(e.Revoke), Gone: texts(e.Gone), Replace: texts(e.Replace),
 	}
 	if rec.Void != nil {
@@ -97,7 +98,7 @@ type blobJSON struct {
 
 func (a *app) catPack(ctx context.Context, r *session, name string) error {
 	ref, err := object.ParseRef(name)
-	if err != nil || ref.Class == object.Index {
+	if err != nil || !ref.Class.IsPack() {
 		return usage(fmt.Sprintf("%q is not the name of a pack", name), "kura cat log N shows names of packs")
 	}
 	size, err := sizeOf(ctx, r.store, name)

@@ -16,7 +16,7 @@ import (
 const module = "github.com/kura-backup/kura/"
 
 // formats turn bytes into bytes.
-var formats = []string{"chunk", "seal", "pack", "index", "tree", "delta", "internal/wire", "internal/zst", "internal/object"}
+var formats = []string{"chunk", "seal", "pack", "pack/parity", "index", "tree", "delta", "internal/wire", "internal/zst", "internal/object"}
 
 // rule forbids packages (and what is below them, for those that end in /...) to import others.
 type rule struct {
@@ -40,7 +40,7 @@ var rules = []rule{
 	{
 		from: []string{"backends/..."},
 		to: []string{
-			module + "seal", module + "pack", module + "index/...", module + "tree", module + "chunk", module + "delta",
+			module + "seal", module + "pack/...", module + "index/...", module + "tree", module + "chunk", module + "delta",
 			module + "internal/object", module + "internal/wire", module + "internal/zst", module + "repo/...",
 		},
 		why: "a backend that knows a format would treat objects differently by what is in them",
@@ -78,7 +78,7 @@ var rules = []rule{
 	{
 		from: []string{"internal/reader"},
 		to: []string{
-			module + "seal", module + "pack", module + "index/...", module + "tree", module + "chunk", module + "repo/...",
+			module + "seal", module + "pack/...", module + "index/...", module + "tree", module + "chunk", module + "repo/...",
 			module + "internal/wire", module + "internal/zst", module + "internal/object",
 		},
 		why: "the reader shows that docs/format.md says enough: it may not borrow from the code that the page describes",

@@ -21,11 +21,14 @@ const (
 	TreePack   Class = 6
 	Index      Class = 7
 	Sign       Class = 8
+	Parity     Class = 9
+	Record     Class = 10
 )
 
 var classNames = [...]string{
 	Config: "config", Slot: "slot", LogEntry: "log", Checkpoint: "checkpoint",
 	DataPack: "data", TreePack: "tree", Index: "index", Sign: "sign",
+	Parity: "parity", Record: "record",
 }
 
 // String returns the word that key derivation and messages use for the class.
@@ -35,6 +38,9 @@ func (c Class) String() string {
 	}
 	return fmt.Sprintf("class %d", uint8(c))
 }
+
+// IsPack reports whether objects of the class hold blobs.
+func (c Class) IsPack() bool { return c == DataPack || c == TreePack }
 
 // PackClass returns the class of the packs that hold blobs of type t.
 func PackClass(t BlobType) Class {
@@ -56,12 +62,28 @@ const (
 	TreePrefix        = "tree/"
 	IndexPrefix       = "index/"
 	SessionsPrefix    = "sessions/"
+	ParityPrefix      = "parity/"
+	RecordsPrefix     = "records/"
+	QuarantinePrefix  = "quarantine/"
 
 	copySuffix = ".copy"
 )
 
-// Ref identifies a pack or an index segment: an object named by the session that wrote it and
-// the hash of its bytes.
+// refPrefixes are where the objects lie that are named by session and hash.
+var refPrefixes = [...]string{
+	DataPack: DataPrefix, TreePack: TreePrefix, Index: IndexPrefix,
+	Parity: ParityPrefix, Record: RecordsPrefix,
+}
+
+func (c Class) refPrefix() string {
+	if int(c) < len(refPrefixes) {
+		return refPrefixes[c]
+	}
+	return ""
+}
+
+// Ref identifies an object that is named by the session that wrote it and the hash of its bytes: a
+// pack, an index segment, the parity of a group of packs, or a record of what was checked.
 type Ref struct {
 	Class   Class
 	Session SessionID
@@ -70,37 +92,34 @@ type Ref struct {
 
 // Name returns the object's name in the store.
 func (r Ref) Name() string {
-	var prefix string
-	switch r.Class {
-	case DataPack:
-		prefix = DataPrefix
-	case TreePack:
-		prefix = TreePrefix
-	case Index:
-		prefix = IndexPrefix
-	default:
+	prefix := r.Class.refPrefix()
+	if prefix == "" {
 		panic("object: " + r.Class.String() + " objects are not named by hash")
 	}
-	return prefix + r.Session.String() + "-" + r.Hash.String()
+	return prefix + r.last()
 }
 
 func (r Ref) String() string { return r.Name() }
 
-// ParseRef reads the name of a pack or an index segment.
+// last is the last element of the object's name.
+func (r Ref) last() string { return r.Session.String() + "-" + r.Hash.String() }
+
+// ParseRef reads the name of an object that is named by session and hash.
 func ParseRef(name string) (Ref, error) {
-	var r Ref
-	rest := name
-	for _, c := range []struct {
-		prefix string
-		class  Class
-	}{{DataPrefix, DataPack}, {TreePrefix, TreePack}, {IndexPrefix, Index}} {
-		if s, ok := strings.CutPrefix(name, c.prefix); ok {
-			r.Class, rest = c.class, s
+	for c, prefix := range refPrefixes {
+		if rest, ok := strings.CutPrefix(name, prefix); ok && prefix != "" {
+			return parseRef(Class(c), rest, name)
 		}
 	}
-	sid, hash, ok := strings.Cut(rest, "-")
-	if r.Class == 0 || !ok {
-		return Ref{}, fmt.Errorf("object name %q: not a pack or an index segment", name)
+	return Ref{}, fmt.Errorf("object name %q: not one of a session and a hash", name)
+}
+
+// parseRef reads the last element of a name.
+func parseRef(class Class, last, name string) (Ref, error) {
+	r := Ref{Class: class}
+	sid, hash, ok := strings.Cut(last, "-")
+	if !ok {
+		return Ref{}, fmt.Errorf("object name %q: want a session and a hash", name)
 	}
 	if err := parseHex(r.Session[:], sid); err != nil {
 		return Ref{}, fmt.Errorf("object name %q: session: %w", name, err)
@@ -109,6 +128,21 @@ func ParseRef(name string) (Ref, error) {
 		return Ref{}, fmt.Errorf("object name %q: hash: %w", name, err)
 	}
 	return r, nil
+}
+
+// QuarantineName returns the name under which the damaged bytes of an object are set aside.
+func QuarantineName(r Ref) string { return QuarantinePrefix + r.Class.String() + "-" + r.last() }
+
+// ParseQuarantineName is the inverse of QuarantineName.
+func ParseQuarantineName(name string) (Ref, error) {
+	s, _ := strings.CutPrefix(name, QuarantinePrefix)
+	for c, prefix := range refPrefixes {
+		class := Class(c)
+		if last, ok := strings.CutPrefix(s, class.String()+"-"); ok && prefix != "" && len(s) < len(name) {
+			return parseRef(class, last, name)
+		}
+	}
+	return Ref{}, fmt.Errorf("object name %q: nothing that was set aside", name)
 }
 
 // LogName returns the name of log entry n.

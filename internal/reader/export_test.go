@@ -29,7 +29,7 @@ func (r *Repository) ApplyPayload(payload []byte, signer string) bool {
 // Describe lists what the fold says of snapshots, objects and these packs and sessions.
 func (r *Repository) Describe(packs, sids []string) (lines []string) {
 	for sid, s := range r.snapshots {
-		lines = append(lines, fmt.Sprintf("snapshot %x: forgotten %t, partial %t, n %d", sid, s.Forgotten, s.Partial, s.N))
+		lines = append(lines, fmt.Sprintf("snapshot %x: forgotten %t, partial %t, pinned %t, n %d", sid, s.Forgotten, s.Partial, s.pinned, s.N))
 	}
 	for ref := range maps.Keys(r.live) {
 		lines = append(lines, fmt.Sprintf("live %x, %d bytes", ref, r.live[ref]))

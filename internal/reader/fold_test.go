@@ -82,7 +82,7 @@ func TestFold_RandomEntries_AgreesWithTheLog(t *testing.T) {
 		}
 	})
 	t.Logf("void %v, effective %v", void, counted)
-	for _, k := range []log.Kind{log.KindSnapshot, log.KindForget, log.KindUnforget, log.KindCollect} {
+	for _, k := range []log.Kind{log.KindSnapshot, log.KindForget, log.KindUnforget, log.KindTag, log.KindPin, log.KindCollect} {
 		if void[k] < 20 || counted[k] < 20 {
 			t.Errorf("%v: %d void and %d effective entries show nothing", k, void[k], counted[k])
 		}
@@ -105,7 +105,7 @@ func some[T any](t *rapid.T, what string, all []T, good func(T) bool) []T {
 }
 
 func (w *world) entry(t *rapid.T) (*log.Entry, [8]byte) {
-	kind := rapid.SampledFrom([]log.Kind{log.KindSnapshot, log.KindSnapshot, log.KindForget, log.KindUnforget, log.KindCollect}).Draw(t, "kind")
+	kind := rapid.SampledFrom([]log.Kind{log.KindSnapshot, log.KindSnapshot, log.KindForget, log.KindUnforget, log.KindTag, log.KindPin, log.KindCollect}).Draw(t, "kind")
 	e := &log.Entry{Kind: kind, Session: w.sids[0]}
 	signer := w.signers[rapid.IntRange(0, 3).Draw(t, "signer")]
 	if rapid.IntRange(0, 19).Draw(t, "stranger") == 0 {
@@ -118,10 +118,16 @@ func (w *world) entry(t *rapid.T) (*log.Entry, [8]byte) {
 	live := func(s object.SessionID) bool { x := w.st.Snapshots[s]; return x != nil && x.Live() }
 	switch kind {
 	case log.KindForget:
-		e.Snapshots = some(t, "forget", w.sids, live)
+		e.Snapshots = some(t, "forget", w.sids, func(s object.SessionID) bool { return live(s) && !w.st.Snapshots[s].Pinned })
 		return e, signer
 	case log.KindUnforget:
 		e.Snapshots = some(t, "unforget", w.sids, forgotten)
+		return e, signer
+	case log.KindTag, log.KindPin:
+		e.Snapshots = some(t, "pin", w.sids, func(s object.SessionID) bool { return live(s) || forgotten(s) })
+		if e.Pinned = kind == log.KindPin && rapid.Bool().Draw(t, "pinned"); kind == log.KindTag {
+			e.TagsOf, e.Tags = make([]uint32, len(e.Snapshots)), make([]log.SealedTags, 1)
+		}
 		return e, signer
 	}
 	for _, p := range some(t, "add", w.packs, w.st.Addable) {
@@ -137,7 +143,7 @@ func (w *world) entry(t *rapid.T) (*log.Entry, [8]byte) {
 		e.Partial = rapid.Bool().Draw(t, "partial")
 		e.Run = w.sids[rapid.IntRange(0, 1).Draw(t, "run")]
 		e.Supersede = some(t, "supersede", w.sids, func(s object.SessionID) bool {
-			return live(s) && w.st.Snapshots[s].Partial && w.st.Snapshots[s].Run == e.Run && w.st.Snapshots[s].Signer == signer
+			return live(s) && w.st.Snapshots[s].Partial && !w.st.Snapshots[s].Pinned && w.st.Snapshots[s].Run == e.Run && w.st.Snapshots[s].Signer == signer
 		})
 		return e, signer
 	}
@@ -157,7 +163,7 @@ func (w *world) entry(t *rapid.T) (*log.Entry, [8]byte) {
 // describe is as [reader.Repository.Describe].
 func (w *world) describe() (lines []string) {
 	for sid, s := range w.st.Snapshots {
-		lines = append(lines, fmt.Sprintf("snapshot %x: forgotten %t, partial %t, n %d", sid[:], !s.Live(), s.Partial, s.N))
+		lines = append(lines, fmt.Sprintf("snapshot %x: forgotten %t, partial %t, pinned %t, n %d", sid[:], !s.Live(), s.Partial, s.Pinned, s.N))
 	}
 	for r, p := range w.st.Packs {
 		lines = append(lines, fmt.Sprintf("live %x, %d bytes", ref(r), p.Size))

@@ -143,6 +143,9 @@ type object struct {
 }
 
 func parse(class string, b []byte) object {
+	if n := len(b) - 20; n >= 0 && string(b[n+16:]) == "KPAR" && u32(b[n:]) <= n-20 {
+		b = b[:u32(b[n:])] // what follows is parity
+	}
 	check(len(b) >= 80 && string(b[:4]) == "KURA" && int(b[4]) == slices.Index(classes, class), "no %s object", class)
 	check(b[5] == 0 && b[7] == 0, "format %d is of a newer kura", b[5])
 	n := u32(b[12:])
@@ -209,8 +212,7 @@ func (r *Repository) blob(class, id string) []byte {
 	}
 	n, inside := len(l.segment), p.at >= 0 && p.length > 0 && p.length <= p.plain-p.at
 	check(inside && n == p.plain && n <= 16<<20, "blob %x is not in the %d bytes of its segment", id, n)
-	b := l.segment[p.at : p.at+p.length]
-	h := must(blake3.NewKeyed(kdf(r.keys.bytes(3), "", "kura/0 id "+class, 32)))
+	b, h := l.segment[p.at:p.at+p.length], must(blake3.NewKeyed(kdf(r.keys.bytes(3), "", "kura/0 id "+class, 32)))
 	h.Write(b)
 	check(string(h.Sum(nil)) == id, "%s blob %x in pack %x", class, id, p.pack[1:])
 	return b

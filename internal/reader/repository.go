@@ -18,19 +18,18 @@ import (
 
 // Repository is an opened repository. It is not safe for concurrent use.
 type Repository struct {
-	Void    []int // the log entries without effect
-	store   fs.FS
-	keys    value // the keyring
-	id      string
-	reading string // the last object begun, for errors
-	places  map[string]place
-	last    [7]struct { // by class
+	Void               []int // the log entries without effect
+	store              fs.FS
+	keys               value // the keyring
+	id                 string
+	reading, restoring string // the last object and path begun, for errors
+	places             map[string]place
+	last               [7]struct { // by class
 		place
 		packed, segment []byte
 	}
-	restoring string            // the last path begun, for errors
-	links     map[string]string // by inode and mount, the path restored first
-	skipped   []string
+	links   map[string]string // by inode and mount, the path restored first
+	skipped []string
 
 	// The fold of the log. Packs and index segments are refs of 49 bytes: class, session, hash.
 	n              int
@@ -43,20 +42,19 @@ type Repository struct {
 
 // Snapshot is a snapshot that was committed and is not gone.
 type Snapshot struct {
-	ID, Host           string // the ID is 32 hexadecimal digits
-	N, Time            int    // number of its log entry; ns since 1970
-	Forgotten, Partial bool
-	Paths              []string
-	root, signer       string
-	body               value // of its log entry
+	ID, Host                   string // the ID is 32 hexadecimal digits
+	N, Time                    int    // number of its log entry; ns since 1970
+	Forgotten, Partial, pinned bool
+	Paths                      []string
+	root, signer               string
+	body                       value // of its log entry
 }
 
 // Open opens the repository in a folder with a passphrase or the text of a key file. It reads
 // the log and the index; or, if told to ignore the index, the directories of all live packs.
 func Open(dir, key string, ignoreIndex bool) (_ *Repository, err error) {
-	r := &Repository{store: os.DirFS(dir), hash: string(make([]byte, 32)), places: map[string]place{}}
-	r.signers, r.snapshots, r.live = map[string]value{}, map[string]*Snapshot{}, map[string]int{}
-	r.dropped, r.ended = map[string]bool{}, map[string]bool{}
+	r := &Repository{store: os.DirFS(dir), hash: string(make([]byte, 32)), places: map[string]place{}, ended: map[string]bool{}}
+	r.signers, r.snapshots, r.live, r.dropped = map[string]value{}, map[string]*Snapshot{}, map[string]int{}, map[string]bool{}
 	defer r.rescue(&err)
 	for _, path := range must(fs.Glob(r.store, "keys/*/*")) {
 		if r.keys, err = r.openSlot(path, key); err == nil { // else it is for another key, or damaged
@@ -122,8 +120,7 @@ func (r *Repository) openSlot(path, key string) (keys value, err error) {
 		check(c.int(1) == 1 && 0 < t && t <= 16 && 0 < m && m <= 1<<20 && 0 < p && p <= 64, "no slot of a passphrase")
 		secret = argon2.IDKey([]byte(key), []byte(o.salt), uint32(t), uint32(m), uint8(p), 32)
 	} else {
-		tag := string(kdf(secret, o.salt, "kura/0 keyfile tag", 16))
-		check(c.int(1) == 2 && tag == c.fixed(5, 16), "no slot of this key file")
+		check(c.int(1) == 2 && string(kdf(secret, o.salt, "kura/0 keyfile tag", 16)) == c.fixed(5, 16), "no slot of this key file")
 	}
 	return decode(o.open(secret, "", 0, o.rest)), nil
 }
@@ -144,17 +141,15 @@ func (v value) ref() string {
 // apply applies an entry as a whole, or not at all if the state before it makes it void.
 func (r *Repository) apply(kind int, session, signer string, b value) {
 	var signers, packs, index []value
-	var drop, replace, revoke, forget, unforget, gone, ended []string
+	var drop, replace, revoke, forget, unforget, pin, tag, gone, ended []string
 	role := 2
 	switch kind {
 	case 1:
 		role, signers = 3, b.list(1)
 	case 2:
 		role, packs, index, forget, ended = 1, b.list(2), b.list(3), split(b.bytes(4), 16), []string{session}
-	case 3:
-		forget = split(b.bytes(1), 16)
-	case 4:
-		unforget = split(b.bytes(1), 16)
+	case 3, 4, 5, 6:
+		*[]*[]string{&forget, &unforget, &tag, &pin}[kind-3] = split(b.bytes(1), 16)
 	case 8:
 		drop, packs, revoke = split(b.bytes(1), 49), b.list(2), split(b.bytes(3), 16)
 		gone, replace, index, ended = split(b.bytes(4), 16), split(b.bytes(5), 49), b.list(6), append(revoke, session)
@@ -177,9 +172,9 @@ func (r *Repository) apply(kind int, session, signer string, b value) {
 		void = void || r.live[ref] == 0 || (ref[0] == 7) != (i >= len(drop))
 	}
 	void = void || slices.ContainsFunc(ended, func(sid string) bool { return r.ended[sid] })
-	for _, sid := range slices.Concat(forget, unforget, gone) {
-		s := r.snapshots[sid]
-		void = void || s == nil || s.Forgotten == slices.Contains(forget, sid) ||
+	for _, sid := range slices.Concat(forget, unforget, gone, tag, pin) {
+		s, down := r.snapshots[sid], slices.Contains(forget, sid)
+		void = void || s == nil || kind != 5 && kind != 6 && s.Forgotten == down || down && s.pinned ||
 			kind == 2 && (!s.Partial || s.body.fixed(6, 16) != b.fixed(6, 16) || s.signer != signer)
 	}
 	if void {
@@ -199,6 +194,9 @@ func (r *Repository) apply(kind int, session, signer string, b value) {
 	maps.Copy(r.live, add)
 	for _, sid := range slices.Concat(forget, unforget) {
 		r.snapshots[sid].Forgotten = slices.Contains(forget, sid)
+	}
+	for _, sid := range pin {
+		r.snapshots[sid].pinned = b.int(2) == 1
 	}
 	maps.DeleteFunc(r.snapshots, func(sid string, _ *Snapshot) bool { return slices.Contains(gone, sid) })
 	if kind == 2 {

@@ -2,8 +2,9 @@ package gc
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
+	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
@@ -24,8 +25,8 @@ type carrier struct {
 	buf   []byte
 }
 
-// carry writes the live segments of the packs to be dropped into new packs, as ciphertext. A pack whose
-// bytes do not have its name's hash is left alone: its damage must not get a new name.
+// carry writes the live segments of the packs to be dropped into new packs, as ciphertext. A pack that is
+// damaged and can not be mended is left alone: its damage must not get a new name.
 func (c *collector) carry(ctx context.Context) error {
 	if len(c.plan.repack) == 0 {
 		return nil
@@ -36,14 +37,16 @@ func (c *collector) carry(ctx context.Context) error {
 	var buf []byte
 	for i, k := range c.plan.repack {
 		c.ev.step(uint64(i), total)
-		obj, err := c.r.FetchRange(ctx, k.ref, 0, k.size, buf)
+		obj, _, err := c.r.LoadPack(ctx, k.ref, k.size, buf)
+		if errors.As(err, new(*repo.DamageError)) && !errors.Is(err, backends.ErrNotExist) {
+			delete(c.plan.drop, k.ref)
+			c.res.Damaged = append(c.res.Damaged, k.ref)
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		buf = obj
-		if object.Sum(obj) != k.ref.Hash {
-			return &repo.DamageError{Object: k.ref.Name(), Err: fmt.Errorf("its bytes do not have the hash in its name; nothing was changed; kura check --read-data lists what is lost")}
-		}
 		dir, err := pack.OpenDirectory(c.r.Keys(), k.ref.Class, obj)
 		if err != nil {
 			return &repo.DamageError{Object: k.ref.Name(), Err: err}
@@ -82,11 +85,12 @@ func (to *carrier) carryPack(ctx context.Context, k *candidate, obj []byte, dir 
 			}
 		}
 		if to.b == nil {
+			opts := to.c.opts.packs()
 			if to.buf == nil {
-				to.buf = make([]byte, 0, pack.BufferSize(to.class))
+				to.buf = make([]byte, 0, opts.BufferSize(to.class))
 			}
 			var err error
-			if to.b, err = pack.NewBuilder(to.c.r.Keys(), to.class, to.c.sid, nil, to.buf); err != nil {
+			if to.b, err = pack.NewBuilder(to.c.r.Keys(), to.class, to.c.sid, nil, opts, to.buf); err != nil {
 				return err
 			}
 		}

@@ -65,12 +65,7 @@ func (c *collector) build(ctx context.Context, st *log.State) (*log.Entry, error
 			e.Revoke = append(e.Revoke, id)
 		}
 	}
-	for id, s := range st.Snapshots {
-		if !s.Live() {
-			e.Gone = append(e.Gone, id)
-		}
-	}
-	slices.SortFunc(e.Gone, object.SessionID.Compare)
+	e.Gone = c.gone(st)
 	if e.Replace, e.Index, err = c.replaceIndex(ctx, st, drop, add); err != nil {
 		return nil, err
 	}
@@ -172,19 +167,23 @@ type replacement struct {
 	put     []log.PackRef
 }
 
-// replaceIndex stores index segments for the packs that are added, and in place of those that list packs
-// which are not live after the entry, or that are small and many. Together with the ones that stay they
-// list every copy in every live pack.
-func (c *collector) replaceIndex(ctx context.Context, st *log.State, drop map[object.Ref]struct{}, add []*ownPack) ([]object.Ref, []log.PackRef, error) {
-	live := func(ref object.Ref) bool {
+// staying tells which packs are live when those of drop are not.
+func staying(st *log.State, drop map[object.Ref]struct{}) func(object.Ref) bool {
+	return func(ref object.Ref) bool {
 		_, dropped := drop[ref]
 		return st.Live(ref) && !dropped
 	}
+}
+
+// staleIndex chooses the index segments to replace: those that list packs which are not live after the
+// entry, and small ones if there are many or others are written anyway.
+func (c *collector) staleIndex(ctx context.Context, st *log.State, drop map[object.Ref]struct{}) ([]object.Ref, error) {
+	live := staying(st, drop)
 	var stale, small []object.Ref
 	for _, ref := range slices.SortedFunc(maps.Keys(st.Index), object.Ref.Compare) {
 		f, err := c.indexFacts(ctx, ref)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		switch {
 		case slices.ContainsFunc(f.packs, func(p object.Ref) bool { return !live(p) }):
@@ -196,13 +195,23 @@ func (c *collector) replaceIndex(ctx context.Context, st *log.State, drop map[ob
 	if len(small) > smallIndex || len(small) > 0 && len(stale) > 0 {
 		stale = append(stale, small...)
 	}
+	return stale, nil
+}
+
+// replaceIndex stores index segments for the packs that are added, and in place of stale ones.
+// Together with the ones that stay they list every copy in every live pack.
+func (c *collector) replaceIndex(ctx context.Context, st *log.State, drop map[object.Ref]struct{}, add []*ownPack) ([]object.Ref, []log.PackRef, error) {
+	stale, err := c.staleIndex(ctx, st, drop)
+	if err != nil {
+		return nil, nil, err
+	}
 	next := &replacement{replace: stale, drop: slices.SortedFunc(maps.Keys(drop), object.Ref.Compare), add: add}
 	// What was merged for an earlier try is right for this one if it was made from the same segments
 	// and leaves out the same packs.
 	if last := c.replaced; last != nil && slices.Equal(last.replace, next.replace) && slices.Equal(last.drop, next.drop) && slices.Equal(last.add, next.add) {
 		return last.replace, last.put, nil
 	}
-	if err := c.mergeIndex(ctx, next, live); err != nil {
+	if err := c.mergeIndex(ctx, next, staying(st, drop)); err != nil {
 		return nil, nil, err
 	}
 	c.replaced = next
@@ -280,14 +289,4 @@ func (c *collector) summarise(ix *repo.Index, drop map[object.Ref]struct{}, writ
 		}
 	}
 	res.PacksAfter = res.PacksBefore - len(drop)
-	if c.opts.DryRun {
-		res.BytesRepacked = written
-		res.Revoked = c.revoke
-		for id, s := range st.Snapshots {
-			if !s.Live() {
-				res.Gone = append(res.Gone, id)
-			}
-		}
-		slices.SortFunc(res.Gone, object.SessionID.Compare)
-	}
 }

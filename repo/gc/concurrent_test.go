@@ -152,7 +152,7 @@ func TestRun_BesideWritersAndAnotherCollector_LosesNothing(t *testing.T) {
 		}
 		wantFile(t, fresh, m.snap, want...)
 	}
-	rep, err := check.Run(t.Context(), fresh, check.Options{ReadData: true}, check.Events{})
+	rep, err := check.Run(t.Context(), fresh, check.Options{Read: check.Choice{All: true}}, check.Events{})
 	if err != nil {
 		t.Fatal(err)
 	}

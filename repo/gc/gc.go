@@ -5,10 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
@@ -17,6 +19,11 @@ import (
 // Options say how to collect. The zero value is the default.
 type Options struct {
 	DryRun bool
+	// Hold is how long forgotten snapshots are kept, counted from the entry that forgot them, by the
+	// store's clock. Until then they can be brought back.
+	Hold time.Duration
+	// Forget are live snapshots that a dry run takes for forgotten.
+	Forget []object.SessionID
 	// MaxUnused is the share of unneeded bytes, of all bytes in packs, that is left alone because
 	// freeing it would mean to write needed bytes again. 0 means 0.05; negative means none.
 	MaxUnused float64
@@ -24,6 +31,18 @@ type Options struct {
 	// revoked. 0 means 30 minutes. A session whose process is known to be dead is revoked at once.
 	Idle time.Duration
 	Host string // written into the run's own sign of life
+	// Parity is that of new packs, and Groups whether packs that are in no group of parity across packs
+	// are put into one; as in repo.SessionOptions. Groups that are there are kept up to date anyway.
+	Parity int
+	Groups bool
+}
+
+// packs says how new packs are made.
+func (o *Options) packs() pack.Options {
+	if o.Parity == 0 {
+		return pack.Options{Parity: pack.DefaultParity}
+	}
+	return pack.Options{Parity: max(o.Parity, 0)}
 }
 
 // Events tell how a run goes. Nil functions are not called.
@@ -44,10 +63,12 @@ func (e *Events) step(done, total uint64) {
 	}
 }
 
-// Result says what a run did, or for a dry run would do.
+// Result says what a run did, or for a dry run would do. A dry run can only estimate what new packs take:
+// PacksAdded, PacksAfter and BytesAfter; everything else is what a real run in its place would have said.
 type Result struct {
 	Entry     uint64 // number of the log entry; 0 if none was needed
 	Snapshots int    // live ones, whose blobs were kept
+	Held      int    // forgotten ones that are held, whose blobs were kept, too
 	Gone      []object.SessionID
 	Revoked   []object.SessionID
 	Open      int // sessions that may be at work: what they uploaded was not touched
@@ -60,7 +81,12 @@ type Result struct {
 	BytesUnused                 int64 // of BytesAfter, needed by nobody
 	IndexReplaced, IndexAdded   int
 
-	ObjectsDeleted int
+	// Damaged are packs that were to be repacked and are damaged: they stay as they are.
+	Damaged []object.Ref
+
+	GroupsAdded, GroupsDeleted int // of parity across packs
+
+	ObjectsDeleted int // without old checkpoints, and the run's own sign of life
 	BytesDeleted   int64
 }
 
@@ -75,6 +101,11 @@ type collector struct {
 	opts Options
 	ev   *Events
 
+	assumed   map[object.SessionID]struct{} // live snapshots that are taken for forgotten
+	weighing  bool                          // whether these go although there is a time to hold
+	forgotten map[uint64]time.Time          // when log entries were put
+	now       time.Time                     // by the store's clock
+
 	marks    *marks
 	facts    map[object.Ref]*indexFacts
 	truly    map[object.Ref]int // packs that the index was right about when it had so many places in them
@@ -82,6 +113,7 @@ type collector struct {
 	plan     *plan
 	revoke   []object.SessionID
 	uploaded bool // whether anything was stored that only this session's entry can name
+	frugal   bool // whether nothing is repacked, for lack of room
 	res      Result
 }
 
@@ -98,12 +130,28 @@ func Run(ctx context.Context, r *repo.Repository, o Options, ev Events) (*Result
 	if o.Idle == 0 {
 		o.Idle = 30 * time.Minute
 	}
-	c := &collector{r: r, opts: o, ev: &ev, marks: newMarks(), facts: map[object.Ref]*indexFacts{}, truly: map[object.Ref]int{}}
-	rand.Read(c.sid[:]) // never fails
+	if len(o.Forget) > 0 && !o.DryRun {
+		return nil, errors.New("gc: only a dry run takes snapshots for forgotten")
+	}
+	c := newCollector(r, o, &ev)
 	if err := c.run(ctx); err != nil {
 		return nil, err
 	}
 	return &c.res, nil
+}
+
+func newCollector(r *repo.Repository, o Options, ev *Events) *collector {
+	c := &collector{
+		r: r, opts: o, ev: ev, marks: newMarks(), assumed: map[object.SessionID]struct{}{},
+		facts: map[object.Ref]*indexFacts{}, truly: map[object.Ref]int{},
+	}
+	for _, id := range o.Forget {
+		if s := r.State().Snapshots[id]; s != nil && s.Live() && !s.Pinned {
+			c.assumed[id] = struct{}{}
+		}
+	}
+	rand.Read(c.sid[:]) // never fails
+	return c
 }
 
 func (c *collector) run(ctx context.Context) error {
@@ -122,6 +170,12 @@ func (c *collector) run(ctx context.Context) error {
 		if err == nil {
 			break
 		}
+		if full(err) && !c.frugal {
+			// Dropping what is needed by nobody makes room without taking any. What was stored so far
+			// becomes garbage by the entry.
+			c.frugal = true
+			continue
+		}
 		// What is missing may have been collected by another since: then the plan is outdated.
 		if !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, errMissing) {
 			return err
@@ -139,7 +193,15 @@ func (c *collector) run(ctx context.Context) error {
 	if c.opts.DryRun {
 		return nil
 	}
+	if err := c.keepGroups(ctx); err != nil {
+		return err
+	}
 	return c.deleteGarbage(ctx)
+}
+
+// full reports whether the store has no room.
+func full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // attempt plans and commits on the newest state known. Only what is marked is kept from one attempt to
@@ -148,6 +210,10 @@ func (c *collector) attempt(ctx context.Context) error {
 	c.res, c.revoke, c.plan, c.replaced = Result{}, nil, nil, nil
 	objects, err := c.listObjects(ctx)
 	if err != nil {
+		return err
+	}
+	c.now = objects.now
+	if err := c.lookForgotten(ctx, c.r.State()); err != nil {
 		return err
 	}
 	if err := c.findDead(ctx, objects); err != nil {
@@ -161,8 +227,7 @@ func (c *collector) attempt(ctx context.Context) error {
 		return err
 	}
 	if c.opts.DryRun {
-		c.summarise(ix, c.plan.drop, c.plan.estimate())
-		return nil
+		return c.preview(ctx, ix)
 	}
 	if err := c.carry(ctx); err != nil {
 		return err
@@ -170,7 +235,7 @@ func (c *collector) attempt(ctx context.Context) error {
 	return c.commit(ctx)
 }
 
-// mark marks what the live snapshots of the newest state need, and returns the index of that state.
+// mark marks what the snapshots need that stay in the newest state, and returns the index of that state.
 // A collector that ran meanwhile can make blobs move: then the newer state is tried, until one holds
 // still.
 func (c *collector) mark(ctx context.Context) (*repo.Index, error) {
@@ -186,7 +251,7 @@ func (c *collector) mark(ctx context.Context) (*repo.Index, error) {
 		}
 		err = c.marks.addSnapshots(ctx, c.r, snaps)
 		if err == nil {
-			c.res.Snapshots = len(snaps)
+			c.count(snaps)
 			return ix, nil
 		}
 		if damage := (*repo.DamageError)(nil); !errors.As(err, &damage) {
@@ -205,7 +270,7 @@ func (c *collector) mark(ctx context.Context) (*repo.Index, error) {
 func (c *collector) live(st *log.State) ([]*repo.Snapshot, error) {
 	var out []*repo.Snapshot
 	for _, s := range st.Snapshots {
-		if !s.Live() {
+		if !c.stays(s) {
 			continue
 		}
 		snap, err := c.r.OpenSnapshot(s)
@@ -215,4 +280,16 @@ func (c *collector) live(st *log.State) ([]*repo.Snapshot, error) {
 		out = append(out, snap)
 	}
 	return out, nil
+}
+
+// count tells the snapshots that stay because they are live from those that are held.
+func (c *collector) count(snaps []*repo.Snapshot) {
+	c.res.Snapshots, c.res.Held = 0, 0
+	for _, s := range snaps {
+		if _, assumed := c.assumed[s.ID]; assumed || !s.Entry.Live() {
+			c.res.Held++
+		} else {
+			c.res.Snapshots++
+		}
+	}
 }

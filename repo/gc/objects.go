@@ -9,8 +9,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/repo/log"
 )
 
 // objects is what lies in the store, of what collecting is about.
@@ -68,6 +70,10 @@ func (c *collector) listObjects(ctx context.Context) (*objects, error) {
 			}
 		}
 	}
+	// A dry run puts no sign: the store does not tell it the time.
+	if now := clock.Now(); c.opts.DryRun && now.After(o.now) {
+		o.now = now
+	}
 	return o, nil
 }
 
@@ -97,20 +103,12 @@ func (c *collector) findDead(ctx context.Context, o *objects) error {
 	return nil
 }
 
-// deletes is how many objects are deleted at once.
-const deletes = 8
-
-// deleteGarbage deletes what no entry can refer to any more. Whatever is left when it is interrupted is
-// still garbage in the next run.
-func (c *collector) deleteGarbage(ctx context.Context) error {
-	c.ev.phase("deleting garbage")
-	st := c.r.State()
-	store := c.r.Store()
-	var garbage []backends.Info
+// garbage lists what no entry after a state can refer to any more.
+func (c *collector) garbage(ctx context.Context, st *log.State) (garbage []backends.Info, err error) {
 	for _, prefix := range []string{object.DataPrefix, object.TreePrefix, object.IndexPrefix, object.SessionsPrefix} {
-		for info, err := range store.List(ctx, prefix, "") {
+		for info, err := range c.r.Store().List(ctx, prefix, "") {
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if prefix == object.SessionsPrefix {
 				sid, _, err := object.ParseSignName(info.Name)
@@ -123,6 +121,38 @@ func (c *collector) deleteGarbage(ctx context.Context) error {
 			}
 		}
 	}
+	return garbage, nil
+}
+
+// countGarbage notes what is deleted, but for what only this run has made.
+func (c *collector) countGarbage(garbage []backends.Info) {
+	c.res.ObjectsDeleted, c.res.BytesDeleted = 0, 0
+	for _, info := range garbage {
+		sid, _, err := object.ParseSignName(info.Name)
+		if ref, rerr := object.ParseRef(info.Name); rerr == nil {
+			sid, err = ref.Session, nil
+		}
+		if err == nil && sid == c.sid {
+			continue
+		}
+		c.res.ObjectsDeleted++
+		c.res.BytesDeleted += info.Size
+	}
+}
+
+// deletes is how many objects are deleted at once.
+const deletes = 8
+
+// deleteGarbage deletes what no entry can refer to any more. Whatever is left when it is interrupted is
+// still garbage in the next run.
+func (c *collector) deleteGarbage(ctx context.Context) error {
+	c.ev.phase("deleting garbage")
+	store := c.r.Store()
+	garbage, err := c.garbage(ctx, c.r.State())
+	if err != nil {
+		return err
+	}
+	c.countGarbage(garbage)
 	old, err := c.oldCheckpoints(ctx)
 	if err != nil {
 		return err
@@ -142,10 +172,6 @@ func (c *collector) deleteGarbage(ctx context.Context) error {
 	}
 	if err := g.Wait(); err != nil {
 		return err
-	}
-	c.res.ObjectsDeleted = len(garbage)
-	for _, info := range garbage {
-		c.res.BytesDeleted += info.Size
 	}
 	if sweeper, ok := backends.As[backends.Sweeper](store); ok {
 		if _, err := sweeper.Sweep(ctx); err != nil {

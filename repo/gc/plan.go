@@ -53,7 +53,7 @@ func target(class object.Class) int {
 }
 
 // choose decides which packs to drop: all dead ones, sparse ones until few enough unneeded bytes are
-// left, and small ones if there are several to merge.
+// left, and small ones if there are several to merge. Where there is no room for that only the dead ones go.
 func (c *collector) choose(ctx context.Context, ix *repo.Index, objects *objects) (*plan, error) {
 	c.ev.phase("choosing packs")
 	packs, err := c.measure(ctx, ix)
@@ -90,6 +90,9 @@ func (c *collector) choose(ctx context.Context, ix *repo.Index, objects *objects
 		}
 	}
 	for _, k := range kept {
+		if c.frugal {
+			break
+		}
 		sparse := float64(unused) > c.opts.MaxUnused*float64(total) && k.unused() > overhead(k)
 		if sparse || k.small() && small[k.ref.Class] > 1 {
 			p.drop[k.ref] = struct{}{}
@@ -168,6 +171,19 @@ func (c *collector) pick(e local.Entry, packs map[uint32]*candidate) *local.Plac
 		}
 	}
 	return best
+}
+
+// newPacks is how many packs carrying would fill, about.
+func (p *plan) newPacks() (n int) {
+	bytes := map[object.Class]int64{}
+	for _, k := range p.repack {
+		bytes[k.ref.Class] += k.needed()
+	}
+	for class, b := range bytes {
+		size := int64(target(class))
+		n += int((b + size - 1) / size)
+	}
+	return n
 }
 
 // estimate is how many bytes carrying would write.

@@ -38,8 +38,14 @@ func (st *State) check(e *Entry, signer [8]byte) error {
 	case KindForget, KindUnforget:
 		for _, id := range e.Snapshots {
 			s := st.Snapshots[id]
-			if s == nil || s.Live() != (e.Kind == KindForget) {
-				return fmt.Errorf("%v of snapshot %s, which is not there or not in that state", e.Kind, id.Short())
+			if s == nil || s.Live() != (e.Kind == KindForget) || s.Pinned && e.Kind == KindForget {
+				return fmt.Errorf("%v of snapshot %s, which is not there, not in that state, or pinned", e.Kind, id.Short())
+			}
+		}
+	case KindTag, KindPin:
+		for _, id := range e.Snapshots {
+			if st.Snapshots[id] == nil {
+				return fmt.Errorf("%v of snapshot %s, which is not there", e.Kind, id.Short())
 			}
 		}
 	case KindCollect:
@@ -71,8 +77,8 @@ func (st *State) checkSnapshot(e *Entry, signer [8]byte) error {
 	}
 	for _, id := range e.Supersede {
 		s := st.Snapshots[id]
-		if s == nil || !s.Live() || !s.Partial || s.Run != e.Run || s.Signer != signer {
-			return fmt.Errorf("supersedes %s, which is not a live partial snapshot of the same run and key", id.Short())
+		if s == nil || !s.Live() || !s.Partial || s.Pinned || s.Run != e.Run || s.Signer != signer {
+			return fmt.Errorf("supersedes %s, which is not a live partial snapshot of the same run and key, or is pinned", id.Short())
 		}
 	}
 	return nil
@@ -114,10 +120,13 @@ func (st *State) checkCollect(e *Entry) error {
 
 // apply changes st, a fresh clone, in the order of docs/protocol.md, section 4.
 func (st *State) apply(e *Entry, signer [8]byte) {
-	forget := func(id object.SessionID, n uint64) {
+	change := func(id object.SessionID, do func(*Snapshot)) {
 		s := *st.Snapshots[id]
-		s.Forgotten = n
+		do(&s)
 		st.Snapshots[id] = &s
+	}
+	forget := func(id object.SessionID, n uint64) {
+		change(id, func(s *Snapshot) { s.Forgotten = n })
 	}
 	switch e.Kind {
 	case KindInit:
@@ -141,6 +150,14 @@ func (st *State) apply(e *Entry, signer [8]byte) {
 	case KindUnforget:
 		for _, id := range e.Snapshots {
 			forget(id, 0)
+		}
+	case KindTag:
+		for i, id := range e.Snapshots {
+			change(id, func(s *Snapshot) { s.Tags = &e.Tags[e.TagsOf[i]] })
+		}
+	case KindPin:
+		for _, id := range e.Snapshots {
+			change(id, func(s *Snapshot) { s.Pinned = e.Pinned })
 		}
 	case KindCollect:
 		for _, id := range e.Revoke {

@@ -14,9 +14,13 @@ import (
 	"github.com/kura-backup/kura/seal"
 )
 
-// checkpointEvery is how many entries may follow the newest checkpoint before a client whose key is
-// allowed to writes another.
-const checkpointEvery = 64
+// A client whose key is allowed to writes a checkpoint when so many entries follow the newest one, or when
+// they have this share of its size. So small repositories get one with nearly every commit, which makes
+// up for the loss of an entry; large ones do not write much more for it.
+const (
+	checkpointEvery = 64
+	checkpointShare = 4
+)
 
 // maxCheckpoint bounds the plaintext of a checkpoint: some ten million packs.
 const maxCheckpoint = 1 << 30
@@ -30,6 +34,8 @@ type wireSnapshot struct {
 	Run       []byte         `cbor:"6,keyasint"`
 	Forgotten uint64         `cbor:"7,keyasint,omitempty"`
 	Signer    []byte         `cbor:"8,keyasint"`
+	Pinned    uint8          `cbor:"9,keyasint,omitempty"`
+	Tags      *SealedTags    `cbor:"10,keyasint,omitempty"`
 }
 
 type wireLivePack struct {
@@ -64,7 +70,10 @@ func EncodeState(st *State) ([]byte, error) {
 	for _, s := range snapshots {
 		ws := wireSnapshot{
 			ID: s.ID[:], N: s.N, Clock: s.Clock, Manifest: s.Manifest, Run: s.Run[:],
-			Forgotten: s.Forgotten, Signer: s.Signer[:],
+			Forgotten: s.Forgotten, Signer: s.Signer[:], Tags: s.Tags,
+		}
+		if s.Pinned {
+			ws.Pinned = 1
 		}
 		if s.Partial {
 			ws.Partial = 1
@@ -118,7 +127,10 @@ func unpackState(w *wireState) (*State, error) {
 	}
 	copy(st.Hash[:], w.Hash)
 	for _, ws := range w.Snapshots {
-		s := &Snapshot{N: ws.N, Clock: ws.Clock, Manifest: ws.Manifest, Partial: ws.Partial != 0, Forgotten: ws.Forgotten}
+		s := &Snapshot{
+			N: ws.N, Clock: ws.Clock, Manifest: ws.Manifest, Partial: ws.Partial != 0,
+			Forgotten: ws.Forgotten, Pinned: ws.Pinned != 0, Tags: ws.Tags,
+		}
 		if len(ws.ID) != len(s.ID) || len(ws.Run) != len(s.Run) || len(ws.Signer) != len(s.Signer) {
 			return nil, errors.New("snapshot with an id of the wrong length")
 		}
@@ -224,11 +236,11 @@ func (l *Log) loadCheckpoint(ctx context.Context, n uint64) (*State, error) {
 	if err != nil {
 		return nil, &DamageError{name, err}
 	}
-	entry, err := l.store.Get(ctx, object.LogName(n), 0, -1, nil)
+	ok, err := l.belongs(ctx, st)
 	if err != nil {
-		return nil, missingIsDamage(object.LogName(n), err)
+		return nil, err
 	}
-	if object.Sum(entry) != st.Hash {
+	if !ok {
 		return nil, &DamageError{name, errors.New("it is of another log")}
 	}
 	return st, nil
@@ -274,26 +286,32 @@ func openCheckpoint(keys *seal.Keyring, n uint64, obj []byte) (*State, error) {
 // the last one and the key may sign it. It is called after commits; an error is not a failure of
 // the commit.
 func (l *Log) MaybeCheckpoint(ctx context.Context) error {
-	st := l.State()
+	l.mu.Lock()
+	st, added := l.state, l.added
+	l.mu.Unlock()
 	role, _ := l.keys.Signer()
-	if role < seal.Maintainer || st.N == 0 || st.N-l.lastCheckpoint(ctx, st.N) < checkpointEvery {
+	if role < seal.Maintainer || st.N == 0 {
 		return nil
+	}
+	last, size, err := l.lastCheckpoint(ctx, st.N)
+	if err != nil || st.N-last < checkpointEvery && added < size/checkpointShare {
+		return err
 	}
 	return l.WriteCheckpoint(ctx)
 }
 
-// lastCheckpoint is the number of the newest checkpoint up to entry n. One of a later entry may be
-// anybody's, or of no entry at all.
-func (l *Log) lastCheckpoint(ctx context.Context, n uint64) (last uint64) {
+// lastCheckpoint is the number and the size of the newest checkpoint up to entry n. One of a later entry
+// may be anybody's, or of no entry at all.
+func (l *Log) lastCheckpoint(ctx context.Context, n uint64) (last uint64, size int64, err error) {
 	for info, err := range l.store.List(ctx, object.CheckpointsPrefix, "") {
 		if err != nil {
-			return last
+			return 0, 0, err
 		}
 		if at, err := object.ParseNumbered(object.CheckpointsPrefix, info.Name); err == nil && at <= n {
-			last = at
+			last, size = at, info.Size
 		}
 	}
-	return last
+	return last, size, nil
 }
 
 // WriteCheckpoint writes a checkpoint of the present state. One that is there already is left.
@@ -315,6 +333,9 @@ func (l *Log) WriteCheckpoint(ctx context.Context) error {
 	if err := l.store.Put(ctx, object.CheckpointName(st.N), obj); err != nil && !errors.Is(err, backends.ErrExist) {
 		return err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.added = 0 // or a little more, when entries came meanwhile
 	return nil
 }
 

@@ -55,9 +55,14 @@ func (l *Log) advance(ctx context.Context, n uint64, obj []byte, own bool) error
 	case !own:
 		return l.refresh(ctx)
 	case l.state.N+1 == n:
-		return l.foldOne(n, obj)
+		if err := l.foldOne(n, obj); err != nil {
+			return err
+		}
+	} // else another goroutine of ours was faster in reading it
+	if l.state.N == n {
+		l.sure = Mark{n, l.state.Hash}
 	}
-	return nil // another goroutine of ours was faster in reading it
+	return nil
 }
 
 // settleTries is how often a number is tried whose fate is unclear; with the pauses below it takes

@@ -11,12 +11,14 @@ import (
 // Kind is what an entry does.
 type Kind uint8
 
-// The kinds of entries. Tag, Pin and Keys are reserved.
+// The kinds of entries. Keys (7) is reserved.
 const (
 	KindInit     Kind = 1
 	KindSnapshot Kind = 2
 	KindForget   Kind = 3
 	KindUnforget Kind = 4
+	KindTag      Kind = 5
+	KindPin      Kind = 6
 	KindCollect  Kind = 8
 )
 
@@ -30,6 +32,10 @@ func (k Kind) String() string {
 		return "forget"
 	case KindUnforget:
 		return "unforget"
+	case KindTag:
+		return "tag"
+	case KindPin:
+		return "pin"
 	case KindCollect:
 		return "collect"
 	}
@@ -72,8 +78,15 @@ type Entry struct {
 	Add   []PackRef // packs, own and adopted
 	Index []PackRef // index segments, own
 
-	// KindForget and KindUnforget
+	// KindForget, KindUnforget, KindTag and KindPin
 	Snapshots []object.SessionID
+
+	// KindTag: snapshot i gets Tags[TagsOf[i]]
+	Tags   []SealedTags
+	TagsOf []uint32
+
+	// KindPin: whether the snapshots are pinned from now on, or no longer
+	Pinned bool
 
 	// KindCollect
 	Drop    []object.Ref
@@ -87,6 +100,7 @@ type Record struct {
 	N      uint64
 	Hash   object.Hash
 	Size   int
+	Mended bool // whether the object in the store is damaged, and was mended by its parity
 	Signer [8]byte
 	Entry  *Entry
 	// Void says why the entry changes nothing; nil for one that counts.
@@ -137,6 +151,17 @@ type forgetBody struct {
 	Snapshots []byte `cbor:"1,keyasint"`
 }
 
+type tagBody struct {
+	Snapshots []byte       `cbor:"1,keyasint"`
+	TagsOf    []uint32     `cbor:"2,keyasint"`
+	Tags      []SealedTags `cbor:"3,keyasint"`
+}
+
+type pinBody struct {
+	Snapshots []byte `cbor:"1,keyasint"`
+	Pinned    uint8  `cbor:"2,keyasint,omitempty"`
+}
+
 type collectBody struct {
 	Drop    []byte      `cbor:"1,keyasint,omitempty"`
 	Add     []wirePack  `cbor:"2,keyasint,omitempty"`
@@ -163,6 +188,14 @@ func EncodeEntry(n uint64, prev object.Hash, e *Entry) ([]byte, error) {
 		body = b
 	case KindForget, KindUnforget:
 		body = forgetBody{Snapshots: joinSessions(e.Snapshots)}
+	case KindTag:
+		body = tagBody{Snapshots: joinSessions(e.Snapshots), TagsOf: e.TagsOf, Tags: e.Tags}
+	case KindPin:
+		b := pinBody{Snapshots: joinSessions(e.Snapshots)}
+		if e.Pinned {
+			b.Pinned = 1
+		}
+		body = b
 	case KindCollect:
 		body = collectBody{
 			Drop: joinRefs(e.Drop), Add: packPacks(e.Add), Revoke: joinSessions(e.Revoke),
@@ -230,6 +263,31 @@ func decodeBody(e *Entry, body []byte) (err error) {
 		if err := wire.Unmarshal(body, &b); err != nil {
 			return err
 		}
+		e.Snapshots, err = splitSessions(b.Snapshots)
+		return err
+	case KindTag:
+		var b tagBody
+		if err := wire.Unmarshal(body, &b); err != nil {
+			return err
+		}
+		if e.Snapshots, err = splitSessions(b.Snapshots); err != nil {
+			return err
+		}
+		if e.Tags, e.TagsOf = b.Tags, b.TagsOf; len(e.TagsOf) != len(e.Snapshots) {
+			return fmt.Errorf("%d snapshots and tags for %d", len(e.Snapshots), len(e.TagsOf))
+		}
+		for _, n := range e.TagsOf {
+			if int64(n) >= int64(len(e.Tags)) {
+				return fmt.Errorf("tags number %d of %d", n, len(e.Tags))
+			}
+		}
+		return nil
+	case KindPin:
+		var b pinBody
+		if err := wire.Unmarshal(body, &b); err != nil {
+			return err
+		}
+		e.Pinned = b.Pinned != 0
 		e.Snapshots, err = splitSessions(b.Snapshots)
 		return err
 	case KindCollect:

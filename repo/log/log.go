@@ -52,7 +52,9 @@ type Log struct {
 	mu    sync.Mutex // held while folding
 	state *State
 	seen  Mark // from a former run: zero if there is none
+	sure  Mark // the last entry that is known to be durable
 	void  []Record
+	added int64 // bytes of the entries folded since the last checkpoint known
 }
 
 // readers is how many entries are fetched at once while catching up.
@@ -68,6 +70,7 @@ func Open(ctx context.Context, store backends.Store, keys *seal.Keyring, seen Ma
 	}
 	if st != nil {
 		l.state = st
+		l.sure = Mark{st.N, st.Hash} // a checkpoint is written after its entry is durable
 	}
 	if err := l.Refresh(ctx); err != nil {
 		return nil, err
@@ -93,12 +96,11 @@ func (l *Log) checkSeen(ctx context.Context) error {
 	if l.seen.N == 0 {
 		return nil
 	}
-	name := object.LogName(l.seen.N)
-	obj, err := l.store.Get(ctx, name, 0, -1, nil)
+	same, err := l.has(ctx, l.seen.N, l.seen.Hash)
 	if err != nil {
-		return missingIsDamage(name, err)
+		return err
 	}
-	if object.Sum(obj) != l.seen.Hash {
+	if !same {
 		return fmt.Errorf("%w: entry %d is not the one seen before", ErrRollback, l.seen.N)
 	}
 	return nil
@@ -109,6 +111,15 @@ func (l *Log) State() *State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state
+}
+
+// Sure is the last entry that is known to be durable: one's own, or one that another client has built on.
+// The newest entry may be visible before its writer has got its answer, and be lost if the power fails
+// then: to remember it would be to miss it wrongly.
+func (l *Log) Sure() Mark {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sure
 }
 
 // Void returns the entries met since Open that change nothing, with the reasons.
@@ -205,7 +216,11 @@ func (l *Log) foldOne(n uint64, obj []byte) error {
 		rec.Void = void
 		l.void = append(l.void, *rec)
 	}
+	// Whoever made this entry had seen the one before, which the store had to keep from then on. Of this
+	// entry its writer may not know yet whether it is durable.
+	l.sure = Mark{l.state.N, l.state.Hash}
 	l.state = next
+	l.added += int64(rec.Size)
 	return nil
 }
 
@@ -216,11 +231,11 @@ func isOwner(keys *seal.Keyring, signer [8]byte) bool {
 
 // OpenEntry decrypts, verifies and decodes obj, the entry on top of st. An entry whose signer st does
 // not know is returned unverified: the fold finds it void. Entry 1 is verified with the keys that the
-// key slot names.
+// key slot names. One that was damaged and could be mended by its parity is as good as whole.
 func OpenEntry(keys *seal.Keyring, st *State, obj []byte) (*Record, error) {
 	n := st.N + 1
 	bind := seal.BindLog(keys.RepoID(), n, st.Hash)
-	_, body, err := keys.Open(object.LogEntry, bind, obj)
+	whole, body, mended, err := openEnvelope(keys, bind, obj)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +254,7 @@ func OpenEntry(keys *seal.Keyring, st *State, obj []byte) (*Record, error) {
 	if gotN != n || gotPrev != st.Hash {
 		return nil, fmt.Errorf("log: entry says it is number %d after %v", gotN, gotPrev)
 	}
-	return &Record{N: n, Hash: object.Sum(obj), Size: len(obj), Signer: who.ID, Entry: e}, nil
+	return &Record{N: n, Hash: object.Sum(whole), Size: len(whole), Mended: mended, Signer: who.ID, Entry: e}, nil
 }
 
 // Entries yields the records 1 to the tail of the state, as stored. It is for check and for people;
@@ -292,7 +307,11 @@ func Create(ctx context.Context, store backends.Store, keys *seal.Keyring, sid o
 	if !own {
 		return nil, fmt.Errorf("log: %w: somebody else initialised the repository", backends.ErrExist)
 	}
-	return l, l.foldOne(1, obj)
+	if err := l.foldOne(1, obj); err != nil {
+		return nil, err
+	}
+	l.sure = Mark{l.state.N, l.state.Hash}
+	return l, nil
 }
 
 // sealEntry makes the object for entry n on top of st.
@@ -307,5 +326,9 @@ func (l *Log) sealEntry(st *State, e *Entry) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("log: sign entry: %w", err)
 	}
-	return l.keys.Seal(object.LogEntry, nil, bind, body)
+	envelope, err := l.keys.Seal(object.LogEntry, nil, bind, body)
+	if err != nil {
+		return nil, err
+	}
+	return appendParity(envelope)
 }

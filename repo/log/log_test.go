@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,6 +70,21 @@ func snapshotEntry(n byte) *Entry {
 	}
 }
 
+// tagEntry gives each of the snapshots tags of its own.
+func tagEntry(n byte, snapshots ...object.SessionID) *Entry {
+	e := &Entry{Kind: KindTag, Session: sid(n), Clock: int64(n), Snapshots: snapshots}
+	for i := range snapshots {
+		origin := seal.Origin{Kind: seal.Meta, Epoch: 1, Suite: 1, Sealed: []byte{n}}
+		e.Tags = append(e.Tags, SealedTags{Origin: origin, Ciphertext: []byte{byte(i)}})
+		e.TagsOf = append(e.TagsOf, uint32(i))
+	}
+	return e
+}
+
+func pinEntry(n byte, pinned bool, snapshots ...object.SessionID) *Entry {
+	return &Entry{Kind: KindPin, Session: sid(n), Snapshots: snapshots, Pinned: pinned}
+}
+
 func commit(t testing.TB, l *Log, e *Entry) {
 	t.Helper()
 	if _, err := l.Commit(t.Context(), fixed(e)); err != nil {
@@ -102,6 +118,9 @@ func TestEntry_EveryKind_SurvivesEncoding(t *testing.T) {
 		{Kind: KindForget, Session: sid(6), Clock: -1, Snapshots: []object.SessionID{sid(2)}},
 		{Kind: KindUnforget, Session: sid(7), Snapshots: []object.SessionID{sid(2), sid(5)}},
 		{Kind: KindInit, Session: sid(1), Signers: []seal.Signer{{ID: seal.SignerID(make([]byte, 32)), Role: seal.Owner, Public: make([]byte, 32)}}},
+		tagEntry(8, sid(2), sid(3)),
+		{Kind: KindPin, Session: sid(9), Snapshots: []object.SessionID{sid(2)}, Pinned: true},
+		{Kind: KindPin, Session: sid(10), Snapshots: []object.SessionID{sid(2), sid(3)}},
 	}
 	golden := map[string]string{}
 	for i, e := range entries {
@@ -141,6 +160,8 @@ func TestState_Checkpoint_SurvivesEncoding(t *testing.T) {
 	if len(l.State().dropped) != 1 {
 		t.Fatalf("dropped: %v", l.State().dropped)
 	}
+	commit(t, l, pinEntry(23, true, sid(4)))
+	commit(t, l, tagEntry(24, sid(3), sid(5)))
 	payload, err := EncodeState(l.State())
 	if err != nil {
 		t.Fatal(err)
@@ -150,6 +171,25 @@ func TestState_Checkpoint_SurvivesEncoding(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameState(t, l.State(), got)
+}
+
+func TestDecodeEntry_TagsThatAreNotThere_IsAnError(t *testing.T) {
+	for name, harm := range map[string]func(e *Entry){
+		"number beyond the tags": func(e *Entry) { e.TagsOf[1] = 2 },
+		"one number too few":     func(e *Entry) { e.TagsOf = e.TagsOf[:1] },
+		"one number too many":    func(e *Entry) { e.TagsOf = append(e.TagsOf, 0) },
+		"no tags":                func(e *Entry) { e.Tags = nil },
+	} {
+		e := tagEntry(8, sid(2), sid(3))
+		harm(e)
+		payload, err := EncodeEntry(1, object.Hash{}, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, _, err := DecodeEntry(payload); err == nil {
+			t.Errorf("%s: decodes", name)
+		}
+	}
 }
 
 func checkGolden(t *testing.T, name string, got map[string]string) {
@@ -271,6 +311,12 @@ func TestCommit_EntryThatWouldBeVoid_IsNotWritten(t *testing.T) {
 	foreign.Index = []PackRef{{ref(object.Index, 42, 1), 1}}
 	complete := snapshotEntry(43)
 	complete.Supersede = []object.SessionID{sid(2)}
+	partial := snapshotEntry(60)
+	partial.Partial = true
+	commit(t, l, partial)
+	commit(t, l, pinEntry(61, true, sid(60)))
+	pinned := snapshotEntry(62)
+	pinned.Run, pinned.Supersede = partial.Run, []object.SessionID{sid(60)}
 	for name, e := range map[string]*Entry{
 		"closed session":                 snapshotEntry(2),
 		"revoked session":                snapshotEntry(40),
@@ -278,6 +324,10 @@ func TestCommit_EntryThatWouldBeVoid_IsNotWritten(t *testing.T) {
 		"adds a dropped pack":            add(45, dropped),
 		"index segment of another":       foreign,
 		"supersedes a complete snapshot": complete,
+		"supersedes a pinned snapshot":   pinned,
+		"forgets a pinned snapshot":      {Kind: KindForget, Session: sid(63), Snapshots: []object.SessionID{sid(2), sid(60)}},
+		"pins nothing that is there":     pinEntry(64, true, sid(2), sid(9)),
+		"tags nothing that is there":     tagEntry(65, sid(2), sid(9)),
 		"drops what is not live":         {Kind: KindCollect, Session: sid(46), Drop: []object.Ref{dropped}},
 		"revokes itself":                 {Kind: KindCollect, Session: sid(47), Revoke: []object.SessionID{sid(47)}},
 		"revokes a closed session":       {Kind: KindCollect, Session: sid(48), Revoke: []object.SessionID{sid(2)}},
@@ -291,7 +341,7 @@ func TestCommit_EntryThatWouldBeVoid_IsNotWritten(t *testing.T) {
 			t.Errorf("%s: was committed", name)
 		}
 	}
-	if st := reopen(t, store, keys, Mark{}).State(); st.N != 3 {
+	if st := reopen(t, store, keys, Mark{}).State(); st.N != 5 {
 		t.Errorf("%d entries", st.N)
 	}
 }
@@ -322,15 +372,42 @@ func TestFold_WriterForgetsOrCollects_EntryIsVoid(t *testing.T) {
 	}
 	put(t, store, l, writer, &Entry{Kind: KindForget, Session: sid(3), Snapshots: []object.SessionID{sid(2)}})
 	put(t, store, l, writer, &Entry{Kind: KindCollect, Session: sid(4), Drop: []object.Ref{ref(object.DataPack, 2, 1)}})
+	put(t, store, l, writer, pinEntry(6, true, sid(2)))
+	put(t, store, l, writer, tagEntry(7, sid(2)))
 	put(t, store, l, writer, snapshotEntry(5))
 	st := l.State()
-	if st.N != 5 || !st.Snapshots[sid(2)].Live() || !st.Live(ref(object.DataPack, 2, 1)) || st.Snapshots[sid(5)] == nil {
+	if st.N != 7 || st.Snapshots[sid(2)].Pinned || st.Snapshots[sid(2)].Tags != nil || !st.Snapshots[sid(2)].Live() || !st.Live(ref(object.DataPack, 2, 1)) || st.Snapshots[sid(5)] == nil {
 		t.Errorf("state: %+v", st)
 	}
-	if len(l.Void()) != 2 {
+	if len(l.Void()) != 4 {
 		t.Errorf("void entries: %v", l.Void())
 	}
 	sameState(t, st, reopen(t, store, writer, Mark{}).State())
+}
+
+func TestFold_PinAndTag_ChangeTheRecord(t *testing.T) {
+	store := mem.New()
+	l, keys := newLog(t, store)
+	commit(t, l, snapshotEntry(2))
+	commit(t, l, snapshotEntry(3))
+	before := l.State()
+	commit(t, l, pinEntry(4, true, sid(2)))
+	commit(t, l, tagEntry(5, sid(2), sid(3), sid(2)))
+	s := l.State().Snapshots[sid(2)]
+	if !s.Pinned || s.Tags == nil || s.Tags.Ciphertext[0] != 2 || l.State().Snapshots[sid(3)].Pinned {
+		t.Errorf("pinned %v, tags %v", s.Pinned, s.Tags)
+	}
+	if old := before.Snapshots[sid(2)]; old.Pinned || old.Tags != nil {
+		t.Error("a state that was handed out changed")
+	}
+	commit(t, l, pinEntry(6, false, sid(2)))
+	commit(t, l, &Entry{Kind: KindForget, Session: sid(7), Snapshots: []object.SessionID{sid(2)}})
+	commit(t, l, tagEntry(8, sid(2))) // also of one that is forgotten
+	s = l.State().Snapshots[sid(2)]
+	if s.Pinned || s.Live() || s.Tags.Ciphertext[0] != 0 {
+		t.Errorf("state: %+v", s)
+	}
+	sameState(t, l.State(), reopen(t, store, keys, Mark{}).State())
 }
 
 func TestOpen_CheckpointSignedByAWriter_IsNotTrusted(t *testing.T) {
@@ -354,14 +431,23 @@ func TestOpen_WithCheckpoint_GivesTheSameState(t *testing.T) {
 	inner := mem.New()
 	store := fault.New(inner)
 	l, keys := newLog(t, store)
-	for n := byte(2); n < 2+checkpointEvery+10; n++ {
-		commit(t, l, snapshotEntry(n))
+	const entries = 150
+	random := rand.NewChaCha8([32]byte{1})
+	for n := byte(2); n < 2+entries; n++ {
+		e := snapshotEntry(n)
+		e.Manifest.Ciphertext = make([]byte, 2000) // as long as real ones are, and random like them
+		_, _ = random.Read(e.Manifest.Ciphertext)  // never fails
+		commit(t, l, e)
 		if err := l.MaybeCheckpoint(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if store.Count(fault.Put, object.CheckpointsPrefix) != 1 {
-		t.Fatalf("%d checkpoints", store.Count(fault.Put, object.CheckpointsPrefix))
+	// One for nearly every entry while the state is small, and fewer later.
+	if n := store.Count(fault.Put, object.CheckpointsPrefix); n < 10 || n > entries/2 {
+		t.Fatalf("%d checkpoints", n)
+	}
+	if st := reopen(t, inner, keys, Mark{}); st.State().N-mustLast(t, l) >= checkpointEvery {
+		t.Fatal("the newest checkpoint is too old")
 	}
 	store.Reset()
 	sameState(t, l.State(), reopen(t, store, keys, Mark{}).State())
@@ -376,6 +462,77 @@ func TestOpen_WithCheckpoint_GivesTheSameState(t *testing.T) {
 		inner.Tamper(info.Name, []byte("not a checkpoint"))
 	}
 	sameState(t, l.State(), reopen(t, store, keys, Mark{}).State())
+}
+
+func mustLast(t *testing.T, l *Log) uint64 {
+	last, _, err := l.lastCheckpoint(t.Context(), l.State().N)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return last
+}
+
+func TestOpen_EntryLostBelowACheckpoint_UsesTheCheckpoint(t *testing.T) {
+	for _, next := range []bool{false, true} { // whether an entry follows the checkpoint's
+		store := mem.New()
+		l, keys := newLog(t, store)
+		commit(t, l, snapshotEntry(2))
+		commit(t, l, snapshotEntry(3))
+		if err := l.WriteCheckpoint(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		lost := uint64(2)
+		if next {
+			commit(t, l, snapshotEntry(4))
+			lost = 3 // the checkpoint's own entry: the next one shows that the checkpoint belongs to it
+		}
+		if err := store.Delete(t.Context(), object.LogName(lost)); err != nil {
+			t.Fatal(err)
+		}
+		sameState(t, l.State(), reopen(t, store, keys, Mark{}).State())
+	}
+}
+
+func TestOpen_EntryDamaged_IsMendedByItsParity(t *testing.T) {
+	store := mem.New()
+	l, keys := newLog(t, store)
+	commit(t, l, snapshotEntry(2))
+	commit(t, l, snapshotEntry(3))
+	seen := Mark{N: 2}
+	name := object.LogName(2)
+	obj, err := store.Get(t.Context(), name, 0, -1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen.Hash = object.Sum(obj)
+	for at := range obj {
+		flipped := bytes.Clone(obj)
+		flipped[at] ^= 0x10
+		store.Tamper(name, flipped)
+		again := reopen(t, store, keys, seen)
+		sameState(t, l.State(), again.State())
+		mended := 0
+		if err := again.Entries(t.Context(), func(r *Record) error {
+			if r.Mended {
+				mended++
+			}
+			return nil
+		}); err != nil || mended != 1 {
+			t.Fatalf("byte %d flipped: %d entries mended, %v", at, mended, err)
+		}
+	}
+	store.Tamper(name, noise(len(obj)))
+	if _, err := Open(t.Context(), store, keys, Mark{}); !errors.As(err, new(*DamageError)) {
+		t.Fatalf("an entry of other bytes: %v", err)
+	}
+}
+
+func noise(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i * i)
+	}
+	return b
 }
 
 func TestOpen_HistoryChanged_IsNoticed(t *testing.T) {

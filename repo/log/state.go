@@ -42,6 +42,8 @@ type Snapshot struct {
 	Run       object.SessionID
 	Forgotten uint64 // number of the entry that forgot it; 0 while it is live
 	Signer    [8]byte
+	Pinned    bool        // it can not be forgotten
+	Tags      *SealedTags // in place of those in the manifest; nil: these count
 }
 
 // Live reports whether the snapshot has not been forgotten.
@@ -52,6 +54,9 @@ type SealedManifest struct {
 	Origin     seal.Origin `cbor:"1,keyasint"`
 	Ciphertext []byte      `cbor:"2,keyasint"`
 }
+
+// SealedTags are the tags that a snapshot was given after its commit, sealed like a manifest.
+type SealedTags SealedManifest
 
 func newState() *State {
 	return &State{

@@ -1,0 +1,78 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack/parity"
+	"github.com/kura-backup/kura/seal"
+)
+
+// entryParity is the share of parity in an entry's object, in percent. There is one entry for each number
+// and no other copy, and entries are small: they get more than packs.
+const entryParity = 10
+
+// appendParity makes an entry's object from its envelope.
+func appendParity(envelope []byte) ([]byte, error) { return parity.Append(envelope, 0, entryParity) }
+
+// wholeEntry returns the object of an entry as it was written, its envelope, and whether the bytes given
+// are others, which were mended. accept says whether an envelope is genuine.
+func wholeEntry(obj []byte, accept func(envelope []byte) bool) (whole, envelope []byte, mended bool, err error) {
+	if envelope, _, ok := parity.Body(obj); ok && parity.Whole(obj) {
+		return obj, envelope, false, nil
+	}
+	whole, _, err = parity.Mend(obj, 0, func(candidate []byte) bool {
+		envelope, _, ok := parity.Body(candidate)
+		return ok && parity.Whole(candidate) && accept(envelope)
+	})
+	if err != nil {
+		return nil, nil, false, fmt.Errorf("its bytes are not those that were written: %w", err)
+	}
+	envelope, _, _ = parity.Body(whole)
+	return whole, envelope, true, nil
+}
+
+// openEnvelope returns the whole object of an entry and the plaintext in it.
+func openEnvelope(keys *seal.Keyring, bind, obj []byte) (whole, plain []byte, mended bool, err error) {
+	open := func(envelope []byte) (err error) {
+		_, plain, err = keys.Open(object.LogEntry, bind, envelope)
+		return err
+	}
+	whole, envelope, mended, err := wholeEntry(obj, func(envelope []byte) bool { return open(envelope) == nil })
+	if err != nil {
+		return nil, nil, false, errors.Join(err, seal.ErrDamaged)
+	}
+	err = open(envelope)
+	return whole, plain, mended, err
+}
+
+// has reports whether entry n, as it was written, has the hash.
+func (l *Log) has(ctx context.Context, n uint64, want object.Hash) (bool, error) {
+	name := object.LogName(n)
+	obj, err := l.store.Get(ctx, name, 0, -1, nil)
+	if err != nil {
+		return false, missingIsDamage(name, err)
+	}
+	if object.Sum(obj) == want {
+		return true, nil
+	}
+	_, _, err = parity.Mend(obj, 0, func(candidate []byte) bool { return object.Sum(candidate) == want })
+	return err == nil, nil
+}
+
+// belongs reports whether st, which a checkpoint has, is the fold of the log that is stored: its last
+// entry has the hash, or, where that entry is lost, the next one was made on top of that hash.
+func (l *Log) belongs(ctx context.Context, st *State) (bool, error) {
+	same, err := l.has(ctx, st.N, st.Hash)
+	if same || err != nil && !errors.As(err, new(*DamageError)) {
+		return same, err
+	}
+	obj, nerr := l.store.Get(ctx, object.LogName(st.N+1), 0, -1, nil)
+	if nerr != nil {
+		return false, err // of entry n
+	}
+	_, oerr := OpenEntry(l.keys, st, obj)
+	return oerr == nil, nil
+}

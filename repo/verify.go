@@ -1,0 +1,58 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"syscall"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/object"
+)
+
+// Unreadable reports whether the store says that it can not read one object that is there: what a dying disk
+// says of single files. A store that is gone, or out of reach, says other things.
+func Unreadable(ctx context.Context, err error) bool {
+	if ctx.Err() != nil || backends.KindOf(err) != backends.Permanent {
+		return false
+	}
+	for _, e := range []error{
+		syscall.EIO, syscall.ELOOP, syscall.EISDIR, fs.ErrPermission, io.ErrUnexpectedEOF, backends.ErrTooLarge,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// VerifySegment decrypts and decodes a segment of a pack, and verifies that it is the blobs with the given
+// ids and lengths. What it is not is a DamageError. The ciphertext is overwritten.
+func (r *Repository) VerifySegment(ref object.Ref, s *Segment, ids []object.BlobID, lengths []uint32, ciphertext []byte) error {
+	damage := func(err error) error { return &DamageError{Object: ref.Name(), Err: err} }
+	key, err := r.OpenOrigin(ref, s.Origin)
+	if err != nil {
+		return err
+	}
+	plain, err := DecodeSegment(nil, key, s, ciphertext)
+	if err != nil {
+		return damage(err)
+	}
+	t := object.DataBlob
+	if ref.Class == object.TreePack {
+		t = object.TreeBlob
+	}
+	for i, id := range ids {
+		n := uint64(lengths[i])
+		if n > uint64(len(plain)) {
+			return damage(errors.New("its blobs are longer than it"))
+		}
+		if r.hasher.ID(t, plain[:n]) != id {
+			return damage(fmt.Errorf("blob %s does not have its id", id.Short()))
+		}
+		plain = plain[n:]
+	}
+	return nil
+}
