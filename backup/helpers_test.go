@@ -18,6 +18,7 @@ import (
 	"github.com/kura-backup/kura/backends/fault"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/tree"
 )
@@ -154,19 +155,7 @@ func writeFile(t testing.TB, path string, data []byte) {
 }
 
 // memoryDir returns a folder that is quickly filled with many entries, and removed with the test.
-func memoryDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "kura-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
+func memoryDir(t testing.TB) string { return testsys.MemoryDir(t) }
 
 // settleTimes waits until what was written is old enough to be trusted.
 func settleTimes() { time.Sleep(tick*time.Nanosecond + 20*time.Millisecond) }
@@ -207,10 +196,10 @@ func wantTree(t testing.TB, r *repo.Repository, s *repo.Snapshot, root string) {
 	}
 }
 
-// puts returns the names put since the last Reset, without those of signs of life and the log.
+// puts returns the names put since the last Reset, without checkpoints, which any commit may be followed by.
 func puts(store *fault.Store) (names []string) {
 	for _, c := range store.Calls() {
-		if c.Op == fault.Put {
+		if c.Op == fault.Put && !strings.HasPrefix(c.Name, object.CheckpointsPrefix) {
 			names = append(names, c.Name)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/tree"
 )
 
@@ -227,7 +228,7 @@ func TestRun_InodeFlags_SettableOnesAreKept(t *testing.T) {
 }
 
 func TestRun_Mounts_OnlyFoldersAreMarked(t *testing.T) {
-	if !inChild(t, asMounter) {
+	if !testsys.AsMounter(t) {
 		return
 	}
 	r, _ := newRepo(t)

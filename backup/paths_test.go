@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/source/pattern"
 	"github.com/kura-backup/kura/tree"
 )
@@ -205,7 +206,7 @@ func TestRun_EntriesComeAndGo_SnapshotIsAsTheDisk(t *testing.T) {
 }
 
 func TestRun_Unreadable_IsCountedListedAndRecorded(t *testing.T) {
-	if !inChild(t, asNobody) {
+	if !testsys.AsUser(t) {
 		return
 	}
 	r, _ := newRepo(t)

@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/tree"
 )
 
-// A batch is closed when it has this many entries, blobs to write, or bytes. The first ones are smaller, so that
+// A batch is closed when it has this many entries, blobs to write, bytes, or large attributes. The first ones are smaller, so that
 // fetching begins soon. A blob to write takes about 90 bytes of memory and a file 250, and at most three batches
 // exist at a time.
 const (
@@ -17,16 +18,21 @@ const (
 	maxEntries   = 24 << 10
 	maxNeeds     = 64 << 10
 	maxBytes     = 4 << 30
+	maxMemory    = 8 << 20
 )
 
 // batch is a part of the plan: what is to be written, and from where.
 type batch struct {
 	ix       *repo.Index
-	packs    []*packPlan // in the order in which the files need them
-	byPack   map[uint32]*packPlan
+	packs    []*packPlan              // in the order in which the files need them
+	byPack   map[segmentKey]*packPlan // keys without a place
 	segments map[segmentKey]*segment
 
 	unresolved []need // blobs that ix does not have
+	lost       []need // blobs of which all places were tried
+
+	checks []*check // files that may be in the target already
+	spans  []span   // of files that are written in pieces
 
 	empty  []*file // files without data
 	others []*other
@@ -34,13 +40,20 @@ type batch struct {
 
 	entries, needs int
 	bytes          int64
+	memory         int64 // of extended attributes and such
 }
 
-type segmentKey struct{ pack, at uint32 }
+// segmentKey is a segment, and whether its pack is to be read as a whole.
+type segmentKey struct {
+	pack, at uint32
+	whole    bool
+}
 
 // packPlan is what is needed of a pack.
 type packPlan struct {
 	ref      object.Ref
+	size     int64
+	whole    bool // read all of it, and mend it if need be
 	segments []*segment
 }
 
@@ -58,52 +71,81 @@ type need struct {
 	id     object.BlobID
 	offset uint32 // in the segment's plaintext
 	length uint32
-	err    error // why there is no place for it
+	tries  uint16 // how often it was tried to get it
+	same   bool   // the file has it already
+	err    error  // of the first try
 }
 
 func newBatch(ix *repo.Index) *batch {
-	return &batch{ix: ix, byPack: map[uint32]*packPlan{}, segments: map[segmentKey]*segment{}}
+	return &batch{ix: ix, byPack: map[segmentKey]*packPlan{}, segments: map[segmentKey]*segment{}}
 }
 
 func (b *batch) full(limit int) bool {
-	return b.entries >= limit || b.needs >= maxNeeds || b.bytes >= maxBytes
+	return b.entries >= limit || b.needs >= maxNeeds || b.bytes >= maxBytes || b.memory >= maxMemory
 }
 
-// add plans a blob. n has no place yet.
-func (b *batch) add(n need) error {
+// count says that a blob, or another part of a file, belongs to the batch.
+func (b *batch) count(bytes int64) {
 	b.needs++
-	b.bytes += int64(n.length)
-	p, err := b.ix.Lookup(n.id)
-	if err != nil {
-		if !lost(err) {
+	b.bytes += bytes
+}
+
+// add plans a blob, from the place that is next to be tried: each of its places, and then the packs of all of
+// them as a whole, from which they can be mended.
+func (b *batch) add(n need) error {
+	var buf [8]local.Place
+	places := b.ix.Places(n.id, buf[:0])
+	if len(places) == 0 {
+		_, err := b.ix.Lookup(n.id)
+		if err != nil && !lost(err) {
 			return err
 		}
-		n.err = err
+		n.fail(err)
 		b.unresolved = append(b.unresolved, n)
 		return nil
 	}
-	n.offset = p.Offset
-	if p.Length != n.length {
+	for int(n.tries) < 2*len(places) {
+		whole := int(n.tries) >= len(places)
+		p, err := b.ix.Place(places[int(n.tries)%len(places)])
+		if err != nil {
+			return err
+		}
+		n.tries++
+		if p.Length == n.length {
+			n.offset = p.Offset
+			b.plan(n, &p, whole)
+			return nil
+		}
 		// The id is of the blob's bytes, so the snapshot is wrong about its length.
-		n.err = &repo.DamageError{Object: p.Pack.Name(), Blob: n.id, Err: tree.ErrInvalid}
-		b.unresolved = append(b.unresolved, n)
-		return nil
+		n.fail(&repo.DamageError{Object: p.Pack.Name(), Blob: n.id, Err: tree.ErrInvalid})
 	}
-	key := segmentKey{p.PackNo, p.At}
+	b.lost = append(b.lost, n)
+	return nil
+}
+
+// fail remembers the first error.
+func (n *need) fail(err error) {
+	if n.err == nil {
+		n.err = err
+	}
+}
+
+func (b *batch) plan(n need, p *repo.Place, whole bool) {
+	key := segmentKey{p.PackNo, p.At, whole}
 	s := b.segments[key]
 	if s == nil {
 		s = &segment{Segment: p.Segment, pack: p.Pack}
 		b.segments[key] = s
-		pp := b.byPack[p.PackNo]
+		of := segmentKey{pack: p.PackNo, whole: whole}
+		pp := b.byPack[of]
 		if pp == nil {
-			pp = &packPlan{ref: p.Pack}
-			b.byPack[p.PackNo] = pp
+			pp = &packPlan{ref: p.Pack, size: p.PackSize, whole: whole}
+			b.byPack[of] = pp
 			b.packs = append(b.packs, pp)
 		}
 		pp.segments = append(pp.segments, s)
 	}
 	s.needs = append(s.needs, n)
-	return nil
 }
 
 // reach says how ranges of packs are joined.
@@ -123,6 +165,7 @@ type fetch struct {
 	pack     object.Ref
 	from     int64
 	length   int64
+	whole    bool // verified, and mended if need be
 	segments []*segment
 }
 
@@ -130,6 +173,10 @@ type fetch struct {
 func (b *batch) fetches(r reach) []fetch {
 	var out []fetch
 	for _, p := range b.packs {
+		if p.whole {
+			out = append(out, fetch{pack: p.ref, length: p.size, whole: true, segments: p.segments})
+			continue
+		}
 		slices.SortFunc(p.segments, func(a, b *segment) int { return cmp.Compare(a.At, b.At) })
 		for i, s := range p.segments {
 			from, end := int64(s.At), int64(s.At)+int64(s.Stored)

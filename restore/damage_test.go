@@ -33,7 +33,12 @@ type damaged struct {
 	places  map[string][]repo.Place // of a file's blobs, by its path
 }
 
-func newDamaged(t *testing.T) *damaged {
+// noParity is for packs that can not be mended.
+var noParity = repo.SessionOptions{Parity: -1}
+
+func newDamaged(t *testing.T) *damaged { return newDamagedWith(t, noParity) }
+
+func newDamagedWith(t *testing.T, o repo.SessionOptions) *damaged {
 	d := &damaged{places: map[string][]repo.Place{}}
 	d.r, d.store = testrepo.New(t)
 	for i := range 6 {
@@ -45,7 +50,7 @@ func newDamaged(t *testing.T) *damaged {
 	for i := range 60 {
 		d.entries = append(d.entries, file(fmt.Sprintf("small%02d", i), chunks(testrepo.Random(uint64(200+i), 40<<10))...))
 	}
-	d.snap = commit(t, d.r, d.entries...)
+	d.snap = commitWith(t, d.r, o, d.entries...)
 	ix, err := d.r.Index(t.Context())
 	must(t, err)
 	for _, e := range d.entries {
@@ -269,7 +274,7 @@ func TestRun_PackCollectedMeanwhile_IsFoundElsewhere(t *testing.T) {
 
 func TestRun_AnyByteOfASegmentChanged_WritesNoneOfIt(t *testing.T) {
 	r, store := testrepo.New(t)
-	snap := commit(t, r, textFile("f", "what it should be"), textFile("g", "what it should be, too"))
+	snap := commitWith(t, r, noParity, textFile("f", "what it should be"), textFile("g", "what it should be, too"))
 	ix, err := r.Index(t.Context())
 	must(t, err)
 	place, err := ix.Lookup(r.BlobID(object.DataBlob, []byte("what it should be")))
@@ -297,7 +302,7 @@ func TestRun_OtherBytesUnderABlobsName_AreNotWritten(t *testing.T) {
 	id, sid := r.BlobID(object.DataBlob, claimed), object.SessionID{42}
 	secret, err := r.Keys().NewSecret(seal.Data)
 	must(t, err)
-	b, err := pack.NewBuilder(r.Keys(), object.DataPack, sid, secret, nil)
+	b, err := pack.NewBuilder(r.Keys(), object.DataPack, sid, secret, pack.Options{}, nil)
 	must(t, err)
 	must(t, b.Add(pack.NewSegment{Stored: forged, Plain: forged, IDs: []object.BlobID{id}, Lengths: []uint32{uint32(len(forged))}}))
 	obj, ref, packed, err := b.Finish(false)

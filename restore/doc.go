@@ -11,7 +11,8 @@
 //
 // A file with one extent of data, as nearly all have, is created, written, given its metadata and
 // closed in one go. Others are written in pieces, from several packs, as these come; a bounded
-// number of them is kept open. Holes, and zeros, are not written.
+// number of them is kept open. Holes are not written; what were zeros with space on disk gets the space without being
+// written, or with [Options.Sparse] none.
 //
 // # Order
 //
@@ -24,11 +25,31 @@
 //
 // # Existing targets
 //
-// Existing folders are kept and get the metadata of the snapshot. Anything else that has the name of an
-// entry is removed and made anew; where that is a folder and the entry is not, that is an error of
-// the entry. A folder above the paths that were backed up replaces nothing: the backup may have gone
+// Existing folders are kept and get the metadata of the snapshot, whatever [Options.Overwrite] says: a run that was cut
+// off may have made them. A file that exists is compared with the snapshot, blob by blob, on all cores, and only
+// blobs that differ are fetched. If none does, only metadata that differs is set. Otherwise a file of several blobs is changed in place, and
+// one of a single blob is removed and made anew when the blob has been fetched and verified.
+//
+// In place and not in a copy that is renamed: a disk image of which little has changed needs no second time its
+// space, and no time to copy what is the same. But a file is made anew all the same, with all of its content, where
+//   - it has other names: they may be outside of the target, and whoever linked it there did not ask for this;
+//   - its owner differs, or it lets others read or write it who may not in the snapshot: they may have it open;
+//   - it is no regular file, or can not be read.
+//
+// Nor is metadata set on a file with other names: unless all of it is right already, the file is made anew.
+//
+// Before the first byte of a file is written it gets the mode 01600 ([jail.Unfinished]), and its own mode when the last
+// one is. That sticky bit means nothing on files and is hardly ever set, and it says to the next run that this file
+// is half old and half new, or half there: it is completed under every policy, also those that keep
+// existing files or trust their times. So a run that is killed needs nothing but to be repeated. Against power failure
+// that holds with the default policy, which compares content: data and mode may reach the disk in any order.
+//
+// Links and special files are removed and made anew unless a symbolic link is as it should be. Where a folder is in the
+// way of something else that is an error of the entry, unless [Options.Delete] lets it be deleted. A folder above the paths that were backed up replaces nothing: the backup may have gone
 // through a symbolic link there, which everything else in the target relies on. A symbolic link in the target is never followed. The target folder itself gets metadata only if
-// a folder is restored as it and it did not exist. Entries that the snapshot does not have stay.
+// a folder is restored as it and it did not exist. Entries that the snapshot does not have stay, unless [Options.Delete]
+// is set: then they are deleted when the folder is complete, but only from folders that were themselves backed up, and
+// of which the snapshot has all names; never on another mounted file system, and never what patterns leave out.
 //
 // # Owners
 //
@@ -38,17 +59,26 @@
 //
 // # Damage
 //
-// A damaged or missing pack costs the files that need it and no others. Each is reported with the
+// A blob that can not be had from one place is tried at the others, and then from the packs as a whole, which are
+// mended from parity if that is possible. What is left costs the files that need it and no others. Each is reported with the
 // [repo.DamageError] and counted in [Result.Damaged]; at its name there is then what was there
-// before, or nothing. Where a pack is missing because a collector replaced it meanwhile, the blobs
+// before, or nothing, or, if it was changed in place, what could be had and its old bytes otherwise, marked as
+// unfinished. A page of a folder that is lost costs the names on it. Where a pack is missing because a collector replaced it meanwhile, the blobs
 // are looked up again in a newer state.
 //
 // # Durability
 //
 // Restored means written to the file system and not, unless [Options.Sync] is set, synced to the disk:
 // a restore that a power failure made void can be repeated. A run that fails or is cancelled
-// removes files that are not complete; one that is killed can leave such files, private to the user (mode 0600), and
-// folders of mode 0700. Restoring again replaces them.
+// removes files that it made and that are not complete; one that is killed can leave such files, private to the user (mode 01600), and
+// folders of mode 0700. Restoring again completes them.
+//
+// # Bounds
+//
+// What is planned at a time has bounds in entries, blobs and bytes, as have the folders that the walker has still to
+// look into, and folders in each other end at 10,000. The number of entries has none: a small
+// snapshot can name any number of them, since equal folders are stored once. Such a restore takes no more memory than others and can be
+// stopped at any time.
 //
 // # Escape safety
 //

@@ -260,7 +260,7 @@ func TestEscape_UnfinishedFileReplaced_IsNotWrittenThrough(t *testing.T) {
 		for _, n := range names {
 			path := filepath.Join(o.target, n.Name())
 			var st syscall.Stat_t
-			if syscall.Lstat(path, &st) == nil && st.Mode&0o7777 == 0o600 && swapped < 100 { // not complete
+			if syscall.Lstat(path, &st) == nil && st.Mode&0o7777 == 0o1600 && swapped < 100 { // not complete
 				if os.Remove(path) == nil && os.Symlink(o.secret, path) == nil {
 					swapped++
 				}

@@ -20,7 +20,16 @@ type file struct {
 
 	// whole is set if the content is a single blob, and holes: it is written in one go.
 	whole bool
+	zeros []span // of a whole file: what takes space on disk
 	inode *inode // of a file with several names, otherwise nil
+
+	// What comparing has found, before anything is written.
+	plan     plan
+	replaces bool      // something that is no folder has the name
+	old      jail.Info // of it
+	inPlace  bool      // reuse: it can be changed where it is
+	trusted  bool      // reuse: its content is not compared
+	changed  bool      // reuse: something of it differs
 
 	pending atomic.Int64          // blobs to be written; and the walker, as long as it may add some
 	failure atomic.Pointer[error] // the first one
@@ -34,6 +43,15 @@ type file struct {
 	refs int           // guarded by openFiles.mu
 	idle *list.Element // guarded by openFiles.mu
 }
+
+// plan says what a file is made of.
+type plan uint8
+
+const (
+	create plan = iota // a new file
+	reuse              // the one that exists
+	keep               // the one that exists, as it is
+)
 
 func (f *file) path() string { return f.dir.join(f.name) }
 
@@ -102,6 +120,11 @@ func (run *run) writeWhole(f *file, at int64, data []byte) (err error) {
 			return err
 		}
 	}
+	for i := range f.zeros {
+		if err := h.Allocate(f.zeros[i].at, f.zeros[i].length); err != nil {
+			return err
+		}
+	}
 	return run.finish(f, h)
 }
 
@@ -131,7 +154,11 @@ func (run *run) finish(f *file, h *jail.File) error {
 			m = &unlocked
 		}
 	}
-	if err := run.apply(&h.Handle, tree.File, m, f.path); err != nil {
+	if f.plan == reuse {
+		if err := run.settle(&h.Handle, tree.File, m, f.path); err != nil {
+			return err
+		}
+	} else if err := run.apply(&h.Handle, tree.File, m, f.path); err != nil {
 		return err
 	}
 	f.finished = true
@@ -147,7 +174,7 @@ func (run *run) release(f *file) error {
 }
 
 func (run *run) complete(f *file) error {
-	if !f.failed() && !run.o.DryRun && !f.finished {
+	if !f.failed() && !run.o.DryRun && !f.finished && f.plan != keep {
 		if err := run.fileError(f, run.files.finish(run, f)); err != nil {
 			return err
 		}
@@ -157,7 +184,7 @@ func (run *run) complete(f *file) error {
 			return err
 		}
 	} else {
-		run.rep.done(tree.File, f.size, f.path)
+		run.rep.file(f)
 	}
 	if f.inode != nil {
 		if err := run.releaseInode(f.inode); err != nil {
@@ -209,7 +236,14 @@ func (c *openFiles) openLocked(run *run, f *file) error {
 		return err
 	}
 	defer c.folders.release(f.dir)
-	if f.created {
+	switch {
+	case f.plan == reuse && f.changed:
+		f.open, err = dir.Update(f.name, f.id)
+		return err
+	case f.plan == reuse:
+		f.open, err = dir.OpenSame(f.name, f.id)
+		return err
+	case f.created:
 		f.open, err = dir.Reopen(f.name, f.id)
 		return err
 	}
@@ -278,7 +312,13 @@ func (c *openFiles) finish(run *run, f *file) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	err = errors.Join(run.finish(f, h), h.Close())
+	if f.plan == reuse && f.changed {
+		err = h.Truncate(f.size)
+	}
+	if err == nil {
+		err = run.finish(f, h)
+	}
+	err = errors.Join(err, h.Close())
 	f.open = nil
 	c.forget(f, err == nil)
 	return err
@@ -298,18 +338,19 @@ func (c *openFiles) forget(f *file, finished bool) {
 	}
 }
 
-// discard closes and removes a file that failed, if it was created.
+// discard closes a file that failed and removes it, if it was created. One that was there before stays, marked as
+// unfinished if anything was written to it.
 func (c *openFiles) discard(run *run, f *file) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.created {
-		return nil
-	}
 	if f.open != nil {
 		_ = f.open.Close()
 		f.open = nil
 	}
 	c.forget(f, true)
+	if !f.created {
+		return nil
+	}
 	dir, err := c.folders.acquire(f.dir)
 	if err != nil {
 		return run.entryError(f.path, err)

@@ -3,9 +3,11 @@ package restore
 import (
 	"container/list"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/kura-backup/kura/restore/internal/jail"
 	"github.com/kura-backup/kura/tree"
@@ -16,6 +18,17 @@ type folder struct {
 	parent *folder // nil for the target itself
 	name   string
 	meta   *meta // nil if it is to be left as it is
+
+	made    bool // or found
+	failed  bool // to be made
+	missing bool // in the target, which a dry run does not change
+	covered bool // it was backed up itself, not only gone through
+
+	incomplete atomic.Bool // some of its entries are lost
+
+	place   *place              // nil if everything is selected
+	names   map[string]struct{} // in the snapshot; kept if others are to be deleted
+	surplus []string            // what is to be deleted
 
 	// existed is set for a folder that was there before, inherits for one that hands down access
 	// control lists to what is made in it.
@@ -146,41 +159,101 @@ func (c *folders) closeAll() {
 // errLedThrough is returned where a folder of the snapshot is none in the target, and only led to what was backed up.
 var errLedThrough = errors.New("restore: a link, or something else that is no folder, is in the way, and the backup only went through here; restore ID:PATH to the place that is meant")
 
-// makeFolder makes a folder, or opens one that exists, and prepares it for what is going to be in it.
-func (run *run) makeFolder(parent *folder, name string, m *meta) (*folder, error) {
-	f := &folder{parent: parent, name: name, meta: m}
+// newFolder plans a folder, which is made when it is known that something of it is restored.
+func (run *run) newFolder(parent *folder, name string, m *meta) *folder {
+	f := &folder{parent: parent, name: name, meta: m, place: parent.place.child(name)}
 	f.pending.Store(1) // the walker
-	if run.o.DryRun {
-		return f, nil
+	parent.pending.Add(1)
+	return f
+}
+
+// make makes a folder and those above it, or finds them. If it can not, it reports that once and returns false.
+func (run *run) make(f *folder) bool {
+	if f.made || f.failed {
+		return f.made
 	}
-	dir, err := run.folders.acquire(parent)
+	if !run.make(f.parent) {
+		f.failed = true
+		return false
+	}
+	if err := run.makeFolder(f); err != nil {
+		f.failed = true
+		run.folderError = run.entryError(f.path, fmt.Errorf("this folder and all in it: %w", err))
+		return false
+	}
+	f.made = true
+	return true
+}
+
+// abandon says that the walker adds no more to a folder. One that was not made is forgotten.
+func (run *run) abandon(f *folder) error {
+	if run.folderError != nil {
+		return run.folderError
+	}
+	return run.done(f)
+}
+
+// makeFolder makes a folder, or opens one that exists, and prepares it for what is going to be in it.
+func (run *run) makeFolder(f *folder) (err error) {
+	if f.missing = f.parent.missing; f.missing {
+		return nil
+	}
+	dir, err := run.folders.acquire(f.parent)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer run.folders.release(parent)
-	if m.mtime.IsZero() {
-		// Only folders above the paths that were backed up have no times. Where the backup went through a
-		// symbolic link, as /lib often is one, the real folder must not take the link's place.
-		if info, err := dir.Lstat(name); err == nil && !info.IsDir() {
-			return nil, errLedThrough
+	defer run.folders.release(f.parent)
+	if err := run.checkWay(dir, f); err != nil || f.missing {
+		return err
+	}
+	if !run.o.DryRun {
+		if f.existed, err = dir.Mkdir(f.name); err != nil {
+			return err
 		}
 	}
-	if f.existed, err = dir.Mkdir(name); err != nil {
-		return nil, err
-	}
-	if !f.existed && !parent.inherits {
-		return f, nil
+	if !f.existed && !f.parent.inherits {
+		return nil
 	}
 	own, err := run.folders.acquire(f)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer run.folders.release(f)
-	if !f.existed {
+	switch {
+	case run.o.DryRun:
+	case f.existed:
+		return f.prepare(own)
+	default:
 		own.DropACLs()
-		return f, nil
 	}
-	return f, f.prepare(own)
+	return nil
+}
+
+// checkWay looks at what has the name of a folder.
+func (run *run) checkWay(dir *jail.Dir, f *folder) error {
+	if !run.o.DryRun && !f.meta.mtime.IsZero() && run.o.Overwrite < OverwriteIfNewer {
+		return nil // Mkdir does all that is needed
+	}
+	info, err := dir.Lstat(f.name)
+	if errors.Is(err, syscall.ENOENT) {
+		f.missing = run.o.DryRun
+		return nil
+	}
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir():
+		f.existed = true
+	case f.meta.mtime.IsZero():
+		// Only folders above the paths that were backed up have no times. Where the backup went through a
+		// symbolic link, as /lib often is one, the real folder must not take the link's place.
+		return errLedThrough
+	case run.o.Overwrite.keeps(&info, f.meta.mtime):
+		return errKept
+	default:
+		f.missing = run.o.DryRun
+	}
+	return nil
 }
 
 // prepare looks at a folder that exists.
@@ -212,6 +285,12 @@ func (run *run) finishFolder(f *folder) error {
 	if f.parent != nil {
 		defer run.folders.forget(f)
 	}
+	if !f.made {
+		return nil
+	}
+	if err := run.deleteSurplus(f); err != nil {
+		return err
+	}
 	if f.meta == nil {
 		return nil
 	}
@@ -221,13 +300,14 @@ func (run *run) finishFolder(f *folder) error {
 			return run.entryError(f.path, err)
 		}
 		defer run.folders.release(f)
+		set := run.apply
 		if f.existed {
-			dir.DropACLs()
+			set = run.settle
 		}
-		if err := run.apply(&dir.Handle, tree.Folder, f.meta, f.path); err != nil {
+		if err := set(&dir.Handle, tree.Folder, f.meta, f.path); err != nil {
 			return run.entryError(f.path, err)
 		}
 	}
-	run.rep.done(tree.Folder, 0, f.path)
+	run.rep.folder(f)
 	return nil
 }

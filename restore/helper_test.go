@@ -84,7 +84,12 @@ func (e entry) with(change func(*tree.Node)) entry {
 // commit makes a snapshot with the given entries in its topmost folder.
 func commit(t testing.TB, r *repo.Repository, entries ...entry) *repo.Snapshot {
 	t.Helper()
-	s, err := r.NewSession(t.Context(), repo.SessionOptions{})
+	return commitWith(t, r, repo.SessionOptions{}, entries...)
+}
+
+func commitWith(t testing.TB, r *repo.Repository, o repo.SessionOptions, entries ...entry) *repo.Snapshot {
+	t.Helper()
+	s, err := r.NewSession(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package restore
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"syscall"
 
@@ -13,13 +14,13 @@ import (
 type meta struct {
 	mode, uid, gid uint32
 	flags          uint32
-	mtime          tree.Time
+	mtime, atime   tree.Time
 	xattrs         []tree.XAttr
 }
 
 // metaOf takes what it needs of a node; nothing of it keeps the node's page in memory.
 func metaOf(n *tree.Node) meta {
-	m := meta{mode: n.Mode, uid: n.UID, gid: n.GID, flags: n.Flags & jail.FlagsSettable, mtime: n.MTime, xattrs: n.XAttrs}
+	m := meta{mode: n.Mode, uid: n.UID, gid: n.GID, flags: n.Flags & (jail.FlagsSettable | jail.FlagsNoted), mtime: n.MTime, atime: n.ATime, xattrs: n.XAttrs}
 	for i := range m.xattrs {
 		m.xattrs[i].Name = strings.Clone(m.xattrs[i].Name)
 	}
@@ -29,16 +30,7 @@ func metaOf(n *tree.Node) meta {
 // apply sets the metadata of an entry, in the one order in which nothing undoes what was set before.
 // What can not be set is counted as omitted. Errors are damage, or end the run.
 func (run *run) apply(h *jail.Handle, t tree.Type, m *meta, path func() string) error {
-	omit := func(what string, err error) error {
-		if err == nil {
-			return nil
-		}
-		if fatal(err) {
-			return err
-		}
-		run.rep.omit(what, err, path)
-		return nil
-	}
+	omit := func(what string, err error) error { return run.omit(what, err, path) }
 	info, err := h.Stat()
 	if err != nil {
 		return err
@@ -59,7 +51,7 @@ func (run *run) apply(h *jail.Handle, t tree.Type, m *meta, path func() string) 
 		return err
 	}
 	if t != tree.Symlink && (info.Mode != mode || chowned || len(m.xattrs) > 0) {
-		if err := omit("permissions", h.Chmod(mode)); err != nil {
+		if err := omit("permissions", run.chmod(h, mode)); err != nil {
 			return err
 		}
 	}
@@ -68,10 +60,40 @@ func (run *run) apply(h *jail.Handle, t tree.Type, m *meta, path func() string) 
 			return err
 		}
 	}
+	if !m.atime.IsZero() {
+		if err := omit("times", h.SetAccessTime(m.atime.Sec, m.atime.Nsec)); err != nil {
+			return err
+		}
+	}
 	if t == tree.File || t == tree.Folder {
-		return omit("inode flags", h.AddFlags(m.flags))
+		return run.setFlags(h, m.flags, path)
 	}
 	return nil
+}
+
+// omit counts what could not be set, or returns an error that ends the run.
+func (run *run) omit(what string, err error, path func() string) error {
+	if err == nil {
+		return nil
+	}
+	if fatal(err) {
+		return err
+	}
+	run.rep.omit(what, err, path)
+	return nil
+}
+
+// errSetgid is for a bit that the kernel dropped without an error.
+var errSetgid = fmt.Errorf("setgid bit of a group that the user is not in: %w", syscall.EPERM)
+
+func (run *run) chmod(h *jail.Handle, mode uint32) error {
+	if err := h.Chmod(mode); err != nil || mode&0o2000 == 0 || run.rep.root {
+		return err
+	}
+	if info, err := h.Stat(); err != nil || info.Mode == mode {
+		return err
+	}
+	return errSetgid
 }
 
 // chown sets owner and group, or the group alone where the owner is refused.
@@ -137,4 +159,60 @@ func xattrKind(name string) string {
 	}
 	space, _, _ := strings.Cut(name, ".")
 	return space + ".* attributes"
+}
+
+// setFlags sets inode flags, and counts those that are not.
+func (run *run) setFlags(h *jail.Handle, flags uint32, path func() string) error {
+	err := h.AddFlags(flags)
+	if fatal(err) {
+		return err
+	}
+	run.omitFlags(err, flags, path)
+	for missing := h.LacksFlags(flags & jail.FlagsNoted); missing != 0; missing &= missing - 1 {
+		run.rep.omit(flagKind(missing&-missing), nil, path)
+	}
+	return nil
+}
+
+// omitFlags counts the flags that an error is for: those that it names, or all.
+func (run *run) omitFlags(err error, all uint32, path func() string) {
+	if err == nil {
+		return
+	}
+	refused := &jail.FlagsError{Refused: all, Err: err}
+	errors.As(err, &refused)
+	counted := map[string]bool{}
+	for rest := refused.Refused; rest != 0; rest &= rest - 1 {
+		one := rest & -rest
+		kind, err := flagKind(one), refused.Err
+		if counted[kind] {
+			continue
+		}
+		counted[kind] = true
+		if one&(jail.FlagsThatLock|jail.FlagNoDump|jail.FlagNoAtime) == 0 {
+			err = nil // a hint how to store the file: not every file system takes it, and nobody has lost anything
+		}
+		run.rep.omit(kind, err, path)
+	}
+}
+
+// flagKind names a kind of inode flags for people.
+func flagKind(flag uint32) string {
+	switch flag {
+	case jail.FlagImmutable:
+		return "immutable flags"
+	case jail.FlagAppend:
+		return "append-only flags"
+	case jail.FlagCompress, jail.FlagNoCompress:
+		return "compression flags"
+	case jail.FlagNoCOW:
+		return "no-copy-on-write flags"
+	case jail.FlagEncrypted:
+		return "encryption by the file system"
+	case jail.FlagVerity:
+		return "fs-verity signatures"
+	case jail.FlagCasefold:
+		return "case-insensitive names"
+	}
+	return "inode flags"
 }

@@ -34,55 +34,56 @@ type job struct {
 // needsPerJob is how many small files one writer makes in a row.
 const needsPerJob = 32
 
-// transfer brings the blobs of a batch to their places. Those of packs that are gone are looked up once more
-// in the newest state.
+// transfer brings the blobs of a batch to their places. Those that can not be had from one place are tried at the next.
 func (run *run) transfer(ctx context.Context, b *batch) error {
 	if run.o.DryRun {
 		return run.pretend(b)
 	}
-	again, err := run.stages(ctx, b)
-	if err != nil {
-		return err
-	}
-	again = append(again, b.unresolved...)
-	if len(again) == 0 {
-		return nil
-	}
-	newer, err := run.replan(ctx, b, again)
-	if err != nil {
-		return err
-	}
-	if newer != nil {
-		if again, err = run.stages(ctx, newer); err != nil {
+	for {
+		again, err := run.stages(ctx, b)
+		if err != nil {
 			return err
 		}
-		again = append(again, newer.unresolved...)
-	}
-	for i := range again {
-		if err := run.lose(&again[i], again[i].err); err != nil {
+		if err := run.loseAll(b.lost); err != nil {
+			return err
+		}
+		again = append(again, b.unresolved...)
+		if len(again) == 0 {
+			return nil
+		}
+		if b, err = run.replan(ctx, b, again); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
-// replan looks blobs up in the newest state. The result is nil if the state is the one that b was made for.
+// replan plans the next try. Where a pack or a blob is missing, a collector may have moved what was in it: then the
+// newest state is looked at, and if there is a new one all begins again.
 func (run *run) replan(ctx context.Context, b *batch, needs []need) (*batch, error) {
-	if err := run.r.Refresh(ctx); err != nil {
-		return nil, err
-	}
-	ix, err := run.r.Index(ctx)
-	if err != nil || ix == b.ix {
-		return nil, err
-	}
-	newer := newBatch(ix)
-	for _, n := range needs {
-		n.err = nil
-		if err := newer.add(n); err != nil {
+	gone := func(n need) bool { return errors.Is(n.err, backends.ErrNotExist) || errors.Is(n.err, repo.ErrNotFound) }
+	if slices.ContainsFunc(needs, gone) {
+		if err := run.r.Refresh(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return newer, nil
+	ix, err := run.r.Index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	next := newBatch(ix)
+	for _, n := range needs {
+		if ix != b.ix {
+			n.tries, n.err = 0, nil
+		}
+		if err := next.add(n); err != nil {
+			return nil, err
+		}
+	}
+	if ix == b.ix { // what it does not have now it will not have later
+		next.lost = append(next.lost, next.unresolved...)
+		next.unresolved = nil
+	}
+	return next, nil
 }
 
 // lose gives up a file because of one of its blobs.
@@ -91,9 +92,9 @@ func (run *run) lose(n *need, err error) error {
 	return run.release(n.file)
 }
 
-func (run *run) loseAll(needs []need, err error) error {
+func (run *run) loseAll(needs []need) error {
 	for i := range needs {
-		if err := run.lose(&needs[i], err); err != nil {
+		if err := run.lose(&needs[i], needs[i].err); err != nil {
 			return err
 		}
 	}
@@ -102,10 +103,8 @@ func (run *run) loseAll(needs []need, err error) error {
 
 // pretend is the dry run's transfer: only what the index does not have is lost.
 func (run *run) pretend(b *batch) error {
-	for i := range b.unresolved {
-		if err := run.lose(&b.unresolved[i], b.unresolved[i].err); err != nil {
-			return err
-		}
+	if err := run.loseAll(append(b.unresolved, b.lost...)); err != nil {
+		return err
 	}
 	for _, p := range b.packs {
 		for _, s := range p.segments {
@@ -119,8 +118,8 @@ func (run *run) pretend(b *batch) error {
 	return nil
 }
 
-// stages runs fetchers, decoders and writers. It returns what was in packs that are missing.
-func (run *run) stages(ctx context.Context, b *batch) (missing []need, err error) {
+// stages runs fetchers, decoders and writers. It returns what could not be had.
+func (run *run) stages(ctx context.Context, b *batch) (failed []need, err error) {
 	list := b.fetches(run.reach)
 	if len(list) == 0 {
 		return nil, nil
@@ -153,7 +152,7 @@ func (run *run) stages(ctx context.Context, b *batch) (missing []need, err error
 		return nil
 	})
 	err = g.Wait()
-	return s.missing, err
+	return s.failed, err
 }
 
 // stages are the channels between the goroutines of one batch.
@@ -163,8 +162,8 @@ type stages struct {
 	decode chan ciphertext
 	write  chan job
 
-	mu      sync.Mutex
-	missing []need
+	mu     sync.Mutex
+	failed []need
 }
 
 // stage starts goroutines. The last one to end calls last.
@@ -200,7 +199,7 @@ func (s *stages) fetch(f *fetch) error {
 	if err != nil {
 		return err
 	}
-	b, err := s.run.r.FetchRange(s.ctx, f.pack, f.from, f.length, buf.B)
+	b, err := s.read(f, buf.B)
 	if err != nil {
 		buf.Release()
 		return s.unread(f, err)
@@ -209,6 +208,10 @@ func (s *stages) fetch(f *fetch) error {
 	for _, seg := range f.segments {
 		from := int64(seg.At) - f.from
 		end := from + int64(seg.Stored)
+		if end > int64(len(b)) { // the index is wrong about it
+			s.retry(seg.needs, &repo.DamageError{Object: f.pack.Name(), Err: backends.ErrRange})
+			continue
+		}
 		buf.Share(1)
 		// With its own capacity: it is decrypted in place.
 		if err := send(s.ctx, s.decode, ciphertext{seg: seg, b: b[from:end:end], buf: buf}); err != nil {
@@ -218,13 +221,24 @@ func (s *stages) fetch(f *fetch) error {
 	return nil
 }
 
+func (s *stages) read(f *fetch, buf []byte) ([]byte, error) {
+	if !f.whole {
+		return s.run.r.FetchRange(s.ctx, f.pack, f.from, f.length, buf)
+	}
+	b, _, err := s.run.r.LoadPack(s.ctx, f.pack, f.length, buf)
+	return b, err
+}
+
 // unread deals with a range that could not be read.
 func (s *stages) unread(f *fetch, err error) error {
 	if !lost(err) {
 		return err
 	}
-	if len(f.segments) == 1 || errors.Is(err, backends.ErrNotExist) {
-		return s.lost(f, err)
+	if len(f.segments) == 1 || f.whole || errors.Is(err, backends.ErrNotExist) {
+		for _, seg := range f.segments {
+			s.retry(seg.needs, err)
+		}
+		return nil
 	}
 	for _, seg := range f.segments {
 		one := fetch{pack: f.pack, from: int64(seg.At), length: int64(seg.Stored), segments: []*segment{seg}}
@@ -235,23 +249,14 @@ func (s *stages) unread(f *fetch, err error) error {
 	return nil
 }
 
-// lost gives up what was to be fetched, or remembers it if its pack is missing: another may have it by now.
-func (s *stages) lost(f *fetch, err error) error {
-	for _, seg := range f.segments {
-		if !errors.Is(err, backends.ErrNotExist) {
-			if err := s.run.loseAll(seg.needs, err); err != nil {
-				return err
-			}
-			continue
-		}
-		s.mu.Lock()
-		for _, n := range seg.needs {
-			n.err = err
-			s.missing = append(s.missing, n)
-		}
-		s.mu.Unlock()
+// retry remembers what could not be had from where it was looked for.
+func (s *stages) retry(needs []need, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range needs {
+		n.fail(err)
+		s.failed = append(s.failed, n)
 	}
-	return nil
 }
 
 // decodeSegment decrypts, decompresses and verifies, and gives the blobs to the writers.
@@ -259,7 +264,8 @@ func (s *stages) decodeSegment(c ciphertext) error {
 	plain, buf, err := s.open(c)
 	if err != nil {
 		if lost(err) || errors.Is(err, pack.ErrCoding) {
-			return s.run.loseAll(c.seg.needs, err)
+			s.retry(c.seg.needs, err)
+			return nil
 		}
 		return err
 	}
@@ -336,9 +342,7 @@ func (s *stages) check(seg *segment, plain []byte) ([]need, error) {
 		if !lost(bad) {
 			return nil, bad
 		}
-		if err := s.run.lose(&n, bad); err != nil {
-			return nil, err
-		}
+		s.retry([]need{n}, bad)
 	}
 	return good, nil
 }

@@ -3,6 +3,7 @@ package restore
 import (
 	"cmp"
 	"errors"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,16 +21,22 @@ type report struct {
 	root bool
 
 	files, dirs, others, bytes, errs, damaged, verified atomic.Uint64
+	skipped, skippedBytes, gone                         atomic.Uint64
 
 	plannedFiles, plannedBytes atomic.Uint64
 
 	mu      sync.Mutex // also calls the events one at a time
 	omitted map[string]*Omission
 	failed  map[string]struct{} // paths with errors, so that verification leaves them out
+	kept    map[uint64]struct{} // hashes of paths that were left as they were, for the same reason
+	seed    maphash.Seed
 }
 
 func newReport(ev Events) *report {
-	r := &report{ev: ev, p: ev.Progress, root: jail.IsRoot(), omitted: map[string]*Omission{}, failed: map[string]struct{}{}}
+	r := &report{
+		ev: ev, p: ev.Progress, root: jail.IsRoot(), omitted: map[string]*Omission{}, failed: map[string]struct{}{},
+		kept: map[uint64]struct{}{}, seed: maphash.MakeSeed(),
+	}
 	if r.p == nil {
 		r.p = new(Progress)
 	}
@@ -37,7 +44,12 @@ func newReport(ev Events) *report {
 }
 
 // fail reports that an entry is not restored, or not in full.
-func (r *report) fail(path string, err error) {
+func (r *report) fail(path string, err error) { r.note(path, err, true) }
+
+// part reports that something in a folder is not restored.
+func (r *report) part(path string, err error) { r.note(path, err, false) }
+
+func (r *report) note(path string, err error, unverified bool) {
 	if lost(err) {
 		r.damaged.Add(1)
 	} else {
@@ -46,7 +58,9 @@ func (r *report) fail(path string, err error) {
 	r.p.Errors.Add(1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.failed[path] = struct{}{}
+	if unverified {
+		r.failed[path] = struct{}{}
+	}
 	if r.ev.Error != nil {
 		r.ev.Error(path, err)
 	}
@@ -56,9 +70,16 @@ func (r *report) fail(path string, err error) {
 func (r *report) hasFailed(path string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, ok := r.failed[path]
-	return ok
+	_, failed := r.failed[path]
+	_, kept := r.kept[maphash.String(r.seed, path)]
+	return failed || kept
 }
+
+// What is omitted as a whole.
+const (
+	sockets = "sockets"
+	devices = "device nodes"
+)
 
 // omit counts something that can not be restored here. err is nil for what never is.
 func (r *report) omit(what string, err error, path func() string) {
@@ -67,7 +88,7 @@ func (r *report) omit(what string, err error, path func() string) {
 	defer r.mu.Unlock()
 	o := r.omitted[what]
 	if o == nil {
-		o = &Omission{What: what, Path: path(), Err: err, Fault: r.root && err != nil}
+		o = &Omission{What: what, Whole: what == sockets || what == devices, Path: path(), Err: err, Fault: r.root && err != nil}
 		r.omitted[what] = o
 	}
 	o.Count++
@@ -77,8 +98,50 @@ func (r *report) omit(what string, err error, path func() string) {
 	}
 }
 
+// file reports a file that is complete.
+func (r *report) file(f *file) {
+	switch {
+	case f.plan == keep:
+		r.keep(f.size, f.path)
+		r.mu.Lock()
+		r.kept[maphash.String(r.seed, f.path())] = struct{}{}
+		r.mu.Unlock()
+	case f.plan == reuse && !f.changed:
+		r.keep(f.size, f.path)
+	case f.replaces:
+		r.complete(Updated, tree.File, f.size, f.path)
+	default:
+		r.complete(Restored, tree.File, f.size, f.path)
+	}
+}
+
+// folder reports a folder that is complete.
+func (r *report) folder(f *folder) { r.complete(Restored, tree.Folder, 0, f.path) }
+
+// keep reports an entry that was left as it was.
+func (r *report) keep(size int64, path func() string) {
+	r.skipped.Add(1)
+	r.skippedBytes.Add(uint64(size))
+	r.p.FilesDone.Add(1)
+	r.p.BytesDone.Add(uint64(size))
+	r.p.FilesSkipped.Add(1)
+	r.p.BytesSkipped.Add(uint64(size))
+	r.item(Unchanged, tree.File, size, path)
+}
+
+// deleted reports an entry that was deleted.
+func (r *report) deleted(path func() string) {
+	r.gone.Add(1)
+	r.p.Deleted.Add(1)
+	r.item(Deleted, 0, 0, path)
+}
+
 // done reports an entry that is restored in full.
 func (r *report) done(t tree.Type, size int64, path func() string) {
+	r.complete(Restored, t, size, path)
+}
+
+func (r *report) complete(a Action, t tree.Type, size int64, path func() string) {
 	switch t {
 	case tree.Folder:
 		r.dirs.Add(1)
@@ -92,10 +155,14 @@ func (r *report) done(t tree.Type, size int64, path func() string) {
 		r.others.Add(1)
 		r.p.FilesDone.Add(1)
 	}
+	r.item(a, t, size, path)
+}
+
+func (r *report) item(a Action, t tree.Type, size int64, path func() string) {
 	if r.ev.Item == nil {
 		return
 	}
-	item := Item{Path: path(), Type: t, Size: size}
+	item := Item{Action: a, Path: path(), Type: t, Size: size}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ev.Item(item)
@@ -136,6 +203,7 @@ func (r *report) result() *Result {
 	res := &Result{
 		Files: r.files.Load(), Dirs: r.dirs.Load(), Others: r.others.Load(), Bytes: r.bytes.Load(),
 		Errors: r.errs.Load(), Damaged: r.damaged.Load(), Verified: r.verified.Load(),
+		Skipped: r.skipped.Load(), SkippedBytes: r.skippedBytes.Load(), Deleted: r.gone.Load(),
 	}
 	for _, o := range r.omitted {
 		res.Omitted = append(res.Omitted, *o)

@@ -13,8 +13,20 @@ type Options struct {
 	Target string // the folder to restore into; made if it does not exist
 	// Path is the entry of the snapshot to restore: of a folder its content goes directly into Target,
 	// anything else under its own name. Empty means everything, under its full paths.
-	Path string
-	// DryRun reads the tree and looks up all blobs, but neither fetches nor writes anything.
+	Path      string
+	Overwrite Overwrite
+	Patterns
+	// Delete deletes what the snapshot does not have from folders that are restored, and folders that are where
+	// it has something else. What the patterns leave out stays. Folders above the paths that were backed up, and
+	// such of which the snapshot does not have everything, lose nothing.
+	Delete bool
+	// Sparse makes holes of all long runs of zeros. Otherwise what had space on disk gets it.
+	Sparse bool
+	// OwnersByName sets owners by their names, where somebody has the name here, and not by number.
+	OwnersByName bool
+	// XAttrInclude and XAttrExclude select extended attributes by patterns for their full names, as path.Match has them.
+	XAttrInclude, XAttrExclude []string
+	// DryRun reads the tree, compares what is in the target and looks up all blobs, but neither fetches nor writes anything.
 	DryRun bool
 	Verify bool // read the files again when all are written, and compare them with the snapshot
 	Sync   bool // return only when everything is durable
@@ -28,7 +40,7 @@ type Events struct {
 	Progress *Progress
 	// Error is called for every entry that is not restored, or not in full.
 	Error func(path string, err error)
-	// Item is called for every entry that is restored in full.
+	// Item is called for every entry that is complete or was deleted.
 	Item func(Item)
 }
 
@@ -38,22 +50,42 @@ type Progress struct {
 	ScanDone               atomic.Bool
 	FilesDone, BytesDone   atomic.Uint64 // files of all types, without folders; bytes of the snapshot's files
 	DirsDone               atomic.Uint64
+	FilesSkipped           atomic.Uint64 // of FilesDone: left as they were
+	BytesSkipped           atomic.Uint64
+	Deleted                atomic.Uint64
 	Skipped                atomic.Uint64 // what can not be restored here, see Omission
 	Errors                 atomic.Uint64
 	Current                atomic.Pointer[string] // a path that is being written
 }
 
-// Item is an entry that was restored.
+// Action says what was done about an entry, or would be.
+type Action uint8
+
+// The actions.
+const (
+	Restored  Action = iota // it is new
+	Updated                 // it was there and was different
+	Unchanged               // its content was there already, or it was to be kept
+	Deleted                 // it is not in the snapshot
+)
+
+func (a Action) String() string { return [...]string{"restored", "updated", "unchanged", "deleted"}[a] }
+
+// Item is an entry that is complete.
 type Item struct {
-	Path string // in the snapshot, or below Options.Path
-	Type tree.Type
-	Size int64 // of a file
+	Action Action
+	Path   string    // in the snapshot, or below Options.Path
+	Type   tree.Type // 0 for what was deleted
+	Size   int64     // of a file
 }
 
 // Result is what a restore did.
 type Result struct {
-	Files, Dirs, Others uint64 // restored; every hard link counts as a file
+	Files, Dirs, Others uint64 // restored or updated; every hard link counts as a file
 	Bytes               uint64 // of the files, holes included
+	Skipped             uint64 // files and others that were left as they were
+	SkippedBytes        uint64
+	Deleted             uint64 // entries
 	Errors              uint64 // entries that are not restored, or not in full, but for the damaged ones
 	Damaged             uint64 // entries lost, in full or in part, to damage of the repository
 	Verified            uint64 // files that were read again and are right
@@ -63,6 +95,7 @@ type Result struct {
 // Omission is a kind of thing that the user may not restore, or that the target can not hold.
 type Omission struct {
 	What  string // for people: "owner", "device nodes", …
+	Whole bool   // the entries themselves are not there; otherwise something of them
 	Count uint64
 	Path  string // of the first
 	Err   error  // of the first; nil if such a thing is never restored

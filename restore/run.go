@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,6 +28,10 @@ type run struct {
 	madeTarget bool
 	folders    folders
 	files      openFiles
+
+	selection   *selection
+	xattrs      xattrFilter
+	folderError error // that ends the run; of the walker
 
 	fetched, decoded *budget.Budget
 	reach            reach
@@ -53,21 +59,41 @@ func newRun(r *repo.Repository, o Options, ev Events) *run {
 
 func (run *run) result() *Result { return run.rep.result() }
 
-func (run *run) restore(ctx context.Context, snap *repo.Snapshot) error {
-	if run.o.Target == "" && !run.o.DryRun {
+// prepare checks the options.
+func (run *run) prepare() (err error) {
+	if run.o.Target == "" {
 		return errors.New("restore: no target folder given")
+	}
+	if err := run.o.Check(); err != nil {
+		return err
+	}
+	if run.selection, err = newSelection(&run.o.Patterns); err != nil {
+		return err
+	}
+	run.xattrs, err = newXAttrFilter(&run.o)
+	return err
+}
+
+func (run *run) restore(ctx context.Context, snap *repo.Snapshot) error {
+	if err := run.prepare(); err != nil {
+		return err
 	}
 	node, err := run.r.Find(ctx, snap, run.o.Path)
 	if err != nil {
 		return err
 	}
-	if node.Name == "" {
+	if node.Name == "" && run.selection == nil {
 		run.rep.expect(&snap.Summary)
 	}
 	if err := run.openTarget(); err != nil {
 		return err
 	}
 	defer run.closeTarget()
+	run.target.covered = !node.MTime.IsZero() && node.Error == "" ||
+		node.Name == "" && slices.Contains(snap.PathStrings(), "/")
+	if run.o.Delete && run.selection == nil && run.target.dir != nil && run.target.dir.IsTop() {
+		return errTop
+	}
 
 	if err := run.transferAll(ctx, node); err != nil {
 		run.files.discardAll(run)
@@ -93,12 +119,20 @@ func (run *run) restore(ctx context.Context, snap *repo.Snapshot) error {
 }
 
 func (run *run) openTarget() error {
-	run.target = new(folder)
+	run.target = &folder{made: true, place: run.selection.root()}
 	run.target.pending.Store(1) // the walker
+	var dir *jail.Dir
+	var made bool
+	var err error
 	if run.o.DryRun {
-		return nil
+		dir, err = jail.View(run.o.Target)
+		if errors.Is(err, syscall.ENOENT) {
+			run.target.missing = true
+			return nil
+		}
+	} else {
+		dir, made, err = jail.Open(run.o.Target)
 	}
-	dir, made, err := jail.Open(run.o.Target)
 	if err != nil {
 		return fmt.Errorf("restore: target: %w", err)
 	}
@@ -129,6 +163,9 @@ func (run *run) transferAll(ctx context.Context, node *tree.Node) error {
 	g.Go(func() error {
 		defer close(batches)
 		w := &walker{run: run, out: batches, b: newBatch(ix), limit: firstEntries, inodes: map[inodeKey]*inode{}}
+		if run.o.OwnersByName {
+			w.owners = newOwners()
+		}
 		return w.walk(ctx, node)
 	})
 	g.Go(func() error {
@@ -144,20 +181,26 @@ func (run *run) transferAll(ctx context.Context, node *tree.Node) error {
 
 // execute does everything in a batch.
 func (run *run) execute(ctx context.Context, b *batch) error {
+	if err := run.compare(ctx, b); err != nil {
+		return err
+	}
 	if err := run.each(ctx, len(b.empty), func(i int) error { return run.writeEmpty(b.empty[i]) }); err != nil {
+		return err
+	}
+	if err := run.fillSpans(ctx, b); err != nil {
 		return err
 	}
 	if err := run.transfer(ctx, b); err != nil {
 		return err
 	}
-	if err := run.each(ctx, len(b.others), func(i int) error { return run.makeOther(b.others[i]) }); err != nil {
+	if err := run.each(ctx, len(b.others), func(i int) error { return run.placeOther(b.others[i]) }); err != nil {
 		return err
 	}
-	return run.each(ctx, len(b.links), func(i int) error { return run.makeLink(b.links[i]) })
+	return run.each(ctx, len(b.links), func(i int) error { return run.placeLink(b.links[i]) })
 }
 
 func (run *run) writeEmpty(f *file) error {
-	if !run.o.DryRun {
+	if !run.o.DryRun && !f.failed() {
 		if err := run.fileError(f, run.writeWhole(f, 0, nil)); err != nil {
 			return err
 		}
@@ -168,12 +211,17 @@ func (run *run) writeEmpty(f *file) error {
 // each calls do for 0 to n-1, several at a time, and stops at the first error.
 func (run *run) each(ctx context.Context, n int, do func(int) error) error {
 	const piece = 32 // neighbours are mostly in one folder: leave them to one goroutine
+	return run.spread(ctx, n, run.writers, piece, do)
+}
+
+// spread calls do for 0 to n-1 from some workers, each of which takes a piece at a time.
+func (run *run) spread(ctx context.Context, n, workers, piece int, do func(int) error) error {
 	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
-	for range min(run.writers, (n+piece-1)/piece) {
+	for range min(workers, (n+piece-1)/piece) {
 		g.Go(func() error {
 			for {
-				end := int(next.Add(piece))
+				end := int(next.Add(int64(piece)))
 				for i := end - piece; i < min(end, n); i++ {
 					if ctx.Err() != nil {
 						return context.Cause(ctx)

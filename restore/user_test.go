@@ -1,55 +1,20 @@
 package restore_test
 
 import (
-	"bytes"
-	"errors"
-	"io"
+	"fmt"
+	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/restore"
 	"github.com/kura-backup/kura/tree"
 )
 
-// asUser runs the calling test again in a process of an ordinary user, and reports whether this is that
-// process.
-func asUser(t *testing.T) bool {
-	t.Helper()
-	if uid != 0 {
-		return true
-	}
-	home := t.TempDir()
-	for _, d := range []string{home, filepath.Dir(home)} {
-		must(t, os.Chmod(d, 0o755))
-	}
-	exe := filepath.Join(home, "test")
-	from, err := os.Open("/proc/self/exe")
-	must(t, err)
-	defer from.Close()
-	to, err := os.OpenFile(exe, os.O_WRONLY|os.O_CREATE, 0o755)
-	must(t, err)
-	_, err = io.Copy(to, from)
-	must(t, errors.Join(err, to.Close()))
-	tmp := filepath.Join(home, "tmp")
-	must(t, os.Mkdir(tmp, 0o777))
-	must(t, os.Chmod(tmp, 0o777))
-	cmd := exec.Command(exe, "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Dir = tmp
-	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	out, err := cmd.CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
-		t.Errorf("as an ordinary user: %v\n%s", err, out)
-	}
-	return false
-}
-
 func TestRun_OrdinaryUser_CountsWhatOnlyRootMay(t *testing.T) {
-	if !asUser(t) {
+	if !testsys.AsUser(t) {
 		return
 	}
 	r, _ := testrepo.New(t)
@@ -103,7 +68,7 @@ func TestRun_OrdinaryUser_CountsWhatOnlyRootMay(t *testing.T) {
 }
 
 func TestRun_OrdinaryUserHardLinksOutOfAClosedFolder_AreMade(t *testing.T) {
-	if !asUser(t) {
+	if !testsys.AsUser(t) {
 		return
 	}
 	r, _ := testrepo.New(t)
@@ -121,5 +86,65 @@ func TestRun_OrdinaryUserHardLinksOutOfAClosedFolder_AreMade(t *testing.T) {
 	}
 	if mode := stat(t, filepath.Join(target, "closed")).Mode & 0o7777; mode != 0 {
 		t.Errorf("mode %#o", mode)
+	}
+}
+
+// TestRun_OrdinaryUserManyForeignEntries_OneLineForEachKind restores what a system's backup is full of: what the user may
+// not have is counted by kind, and no entry is an error.
+func TestRun_OrdinaryUserManyForeignEntries_OneLineForEachKind(t *testing.T) {
+	if !testsys.AsUser(t) {
+		return
+	}
+	const n = 2000 // of each of five
+	r, _ := testrepo.New(t)
+	foreign := func(n *tree.Node) { n.UID, n.GID = 0, 0 }
+	attr := func(name string, value []byte) func(*tree.Node) {
+		return func(n *tree.Node) { n.XAttrs = []tree.XAttr{{Name: name, Value: value}} }
+	}
+	linked := func(n *tree.Node) { n.Device, n.Inode, n.Links = 1<<32|3, 99, 2 }
+	var entries []entry
+	for i := range n {
+		name := func(kind string) string { return fmt.Sprintf("%s%04d", kind, i) }
+		entries = append(
+			entries,
+			textFile(name("file"), "x").with(foreign).with(func(n *tree.Node) { n.Mode, n.Flags = 0o4755, testsys.FlagImmutable|testsys.FlagNoDump }),
+			textFile(name("capable"), "x").with(attr("security.capability", testsys.Capability(1<<13))),
+			dir(name("folder")).with(foreign).with(attr("trusted.t", []byte("x"))),
+			entry{Node: newNode(name("device"), tree.CharDevice, 0o666)}.with(func(n *tree.Node) { n.Device = 1<<32 | 3 }),
+			entry{Node: newNode(name("socket"), tree.Socket, 0o666)},
+		)
+	}
+	entries = append(entries, entry{Node: newNode("same 1", tree.CharDevice, 0o666)}.with(linked), entry{Node: newNode("same 2", tree.CharDevice, 0o666)}.with(linked))
+	target := filepath.Join(t.TempDir(), "target")
+	out := run(t, r, commit(t, r, entries...), restore.Options{Target: target})
+	if out.err != nil || out.Errors != 0 || out.Damaged != 0 || len(out.errors) != 0 {
+		t.Fatalf("error %v, result %+v, %d errors", out.err, out.Result, len(out.errors))
+	}
+	want := map[string]uint64{
+		"owner": 2 * n, "setuid and setgid bits of files of other owners": n, "capabilities": n, "trusted.* attributes": n,
+		"device nodes": n + 2, "sockets": n,
+	}
+	if err := testsys.ChangeFlags(target, testsys.FlagNoDump, 0); err == nil {
+		want["immutable flags"] = n
+	}
+	got := map[string]uint64{}
+	for _, o := range out.Omitted {
+		if o.What != "inode flags" { // of no file system here
+			got[o.What] = o.Count
+		}
+		if o.Fault || o.Path == "" || (o.Err == nil) != (o.What == "sockets") {
+			t.Errorf("%+v", o)
+		}
+	}
+	if want["immutable flags"] == 0 {
+		delete(got, "immutable flags")
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("omitted %v\nwant    %v", got, want)
+	}
+	if _, ok := want["immutable flags"]; ok { // one flag that is refused does not cost the others
+		if flags, err := testsys.Flags(filepath.Join(target, "file0000")); err != nil || flags&testsys.FlagNoDump == 0 {
+			t.Errorf("flags %#x, %v", flags, err)
+		}
 	}
 }

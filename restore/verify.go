@@ -38,12 +38,15 @@ func (run *run) verifyFolder(g *errgroup.Group, ctx context.Context, f *folder, 
 	var subs []sub
 	for n, err := range tree.ReadDir(ctx, page, run.r.LoadTree) {
 		if lost(err) {
-			break // reported before
+			continue // reported before
 		}
 		if err != nil {
 			return err
 		}
 		if n.Type == tree.Folder {
+			if !f.place.selects(n.Name) && !f.place.reaches(n.Name) {
+				continue
+			}
 			subs = append(subs, sub{name: strings.Clone(n.Name), page: n.Subtree})
 			continue
 		}
@@ -53,7 +56,7 @@ func (run *run) verifyFolder(g *errgroup.Group, ctx context.Context, f *folder, 
 	}
 	for i := range subs {
 		s := &subs[i]
-		err := run.verifyFolder(g, ctx, &folder{parent: f, name: s.name}, s.page, depth+1)
+		err := run.verifyFolder(g, ctx, &folder{parent: f, name: s.name, place: f.place.child(s.name)}, s.page, depth+1)
 		if err != nil {
 			return err
 		}
@@ -62,7 +65,7 @@ func (run *run) verifyFolder(g *errgroup.Group, ctx context.Context, f *folder, 
 }
 
 func (run *run) verifyEntry(g *errgroup.Group, ctx context.Context, f *folder, n *tree.Node) error {
-	if n.Type != tree.File || n.Error != "" || run.rep.hasFailed(f.join(n.Name)) {
+	if n.Type != tree.File || !f.place.selects(n.Name) || n.Error != "" || run.rep.hasFailed(f.join(n.Name)) {
 		return nil
 	}
 	path := func() string { return f.join(n.Name) }

@@ -21,17 +21,39 @@ type walker struct {
 
 	mounts uint64 // file systems met so far
 	inodes map[inodeKey]*inode
+	owners *owners // nil if owners go by their numbers
+	held   int     // memory of the folders that are still to be walked into
 }
 
-// inodeKey tells which files were one: inode numbers are only unique within a file system.
-type inodeKey struct{ mount, inode uint64 }
+// inodeKey tells which entries were one: inode numbers are only unique within a file system.
+type inodeKey struct {
+	mount, inode uint64
+	kind         tree.Type
+}
 
 // sub is a folder to walk into.
 type sub struct {
-	name  string
-	meta  meta
-	page  object.BlobID
-	mount bool
+	name     string
+	meta     meta
+	page     object.BlobID
+	mount    bool
+	selected bool
+	partial  bool // the backup could not read all of it
+}
+
+// The memory for folders that are still to be walked into, together: where there are more of them, or many in each
+// other, pages are read again for the next ones.
+const (
+	maxHeld = 32 << 20
+	minSubs = 16 // of a folder, even if that is more
+)
+
+func (s *sub) memory() int {
+	n := 256 + len(s.name)
+	for i := range s.meta.xattrs {
+		n += 128 + len(s.meta.xattrs[i].Name) + len(s.meta.xattrs[i].Value)
+	}
+	return n
 }
 
 // walk plans what is at run.o.Path. node is what was found there.
@@ -39,7 +61,7 @@ func (w *walker) walk(ctx context.Context, node *tree.Node) error {
 	target := w.run.target
 	if node.Type == tree.Folder {
 		if node.Name != "" && target.meta == nil && w.run.madeTarget {
-			m := metaOf(node)
+			m := w.metaOf(node, target.path)
 			target.meta = &m
 		}
 		if node.Error != "" {
@@ -48,8 +70,10 @@ func (w *walker) walk(ctx context.Context, node *tree.Node) error {
 		if err := w.folder(ctx, target, node.Subtree, 0, 1); err != nil {
 			return err
 		}
-	} else if err := w.entry(ctx, target, node, 0); err != nil {
-		return err
+	} else if target.place.selects(node.Name) {
+		if err := w.entry(ctx, target, node, 0); err != nil {
+			return err
+		}
 	}
 	for _, ino := range w.inodes { // whose other names are not among what is restored
 		if err := w.run.releaseInode(ino); err != nil {
@@ -64,7 +88,7 @@ func (w *walker) walk(ctx context.Context, node *tree.Node) error {
 }
 
 // folder plans everything in a folder: first its entries, then the folders in it, so that only these
-// are kept and not the pages of all folders above.
+// are kept and not the pages of all folders above. Where they are too many they are taken in turns.
 func (w *walker) folder(ctx context.Context, f *folder, page object.BlobID, mount uint64, depth int) error {
 	if page.IsZero() { // it could not be read when it was backed up
 		return nil
@@ -72,42 +96,117 @@ func (w *walker) folder(ctx context.Context, f *folder, page object.BlobID, moun
 	if depth > maxNesting {
 		return w.run.entryError(f.path, fmt.Errorf("%w: more than %d folders in each other", tree.ErrTooDeep, maxNesting))
 	}
-	var subs []sub
+	subs, last, err := w.entries(ctx, f, page, mount)
+	for err == nil {
+		for i := range subs {
+			if err := w.sub(ctx, f, &subs[i], mount, depth+1); err != nil {
+				return err
+			}
+			w.held -= subs[i].memory()
+			subs[i] = sub{}
+		}
+		if last == "" {
+			break
+		}
+		subs, last, err = w.moreSubs(ctx, f, page, last)
+	}
+	if err != nil {
+		return err
+	}
+	return w.run.findSurplus(f)
+}
+
+// gather keeps folders to be walked into, as many as there is room for.
+type gather struct {
+	subs []sub
+	room int
+	full bool
+}
+
+// gather begins to keep folders: half of what is left is for those in this folder.
+func (w *walker) gather() *gather { return &gather{room: (maxHeld - w.held) / 2} }
+
+func (w *walker) add(g *gather, f *folder, n *tree.Node) {
+	selected := f.place.selects(n.Name)
+	if g.full || !selected && !f.place.reaches(n.Name) {
+		return
+	}
+	name := strings.Clone(n.Name)
+	s := sub{
+		name: name, meta: w.metaOf(n, func() string { return f.join(name) }), page: n.Subtree, mount: n.Mount,
+		selected: selected, partial: n.Error != "",
+	}
+	w.held += s.memory()
+	g.room -= s.memory()
+	g.subs = append(g.subs, s)
+	g.full = g.room < 0 && len(g.subs) >= minSubs
+}
+
+// rest returns the folders, and the name of the last if more follow.
+func (g *gather) rest() (subs []sub, last string) {
+	if g.full {
+		last = g.subs[len(g.subs)-1].name
+	}
+	return g.subs, last
+}
+
+// entries plans what is in a folder and is not one, and returns the folders.
+func (w *walker) entries(ctx context.Context, f *folder, page object.BlobID, mount uint64) (subs []sub, last string, err error) {
+	g := w.gather()
 	for n, err := range tree.ReadDir(ctx, page, w.run.r.LoadTree) {
 		if err != nil {
 			if !lost(err) {
-				return err
+				return nil, "", err
 			}
-			w.run.rep.fail(f.path(), fmt.Errorf("entries of this folder are lost: %w", err))
-			break
+			f.incomplete.Store(true)
+			w.run.rep.part(f.path(), fmt.Errorf("entries of this folder are lost: %w", err))
+			continue
 		}
+		w.run.noteName(f, n.Name)
 		if n.Type == tree.Folder {
-			if n.Error != "" {
-				w.run.rep.fail(f.join(n.Name), unreadable(n))
+			if n.Error != "" && f.place.selects(n.Name) {
+				w.run.rep.part(f.join(n.Name), unreadable(n))
 			}
-			subs = append(subs, sub{name: strings.Clone(n.Name), meta: metaOf(n), page: n.Subtree, mount: n.Mount})
+			w.add(g, f, n)
+			continue
+		}
+		if !f.place.selects(n.Name) || !w.run.make(f) {
 			continue
 		}
 		if err := w.entry(ctx, f, n, mount); err != nil {
-			return err
+			return nil, "", err
 		}
 	}
-	for i := range subs {
-		if err := w.sub(ctx, f, &subs[i], mount, depth+1); err != nil {
-			return err
+	subs, last = g.rest()
+	return subs, last, nil
+}
+
+// moreSubs returns the folders behind the last ones.
+func (w *walker) moreSubs(ctx context.Context, f *folder, page object.BlobID, after string) (subs []sub, last string, err error) {
+	g := w.gather()
+	for n, err := range tree.ReadDirAfter(ctx, page, after, w.run.r.LoadTree) {
+		switch {
+		case lost(err): // reported before
+		case err != nil:
+			return nil, "", err
+		case n.Type == tree.Folder:
+			w.add(g, f, n)
 		}
-		subs[i] = sub{}
+		if g.full {
+			break
+		}
 	}
-	return nil
+	subs, last = g.rest()
+	return subs, last, nil
 }
 
 func (w *walker) sub(ctx context.Context, parent *folder, s *sub, mount uint64, depth int) error {
 	m := s.meta
-	f, err := w.run.makeFolder(parent, s.name, &m)
-	if err != nil {
-		return w.run.entryError(func() string { return parent.join(s.name) }, fmt.Errorf("this folder and all in it: %w", err))
+	f := w.run.newFolder(parent, s.name, &m)
+	f.covered = !m.mtime.IsZero() && !s.partial
+	if s.selected && !w.run.make(f) {
+		return w.run.abandon(f)
 	}
-	parent.pending.Add(1)
 	if s.mount {
 		w.mounts++
 		mount = w.mounts
@@ -115,7 +214,7 @@ func (w *walker) sub(ctx context.Context, parent *folder, s *sub, mount uint64, 
 	if err := w.folder(ctx, f, s.page, mount, depth); err != nil {
 		return err
 	}
-	return w.run.done(f)
+	return w.run.abandon(f)
 }
 
 // entry plans anything but a folder.
@@ -129,18 +228,19 @@ func (w *walker) entry(ctx context.Context, f *folder, n *tree.Node, mount uint6
 		}
 	}
 	if n.Type == tree.Socket {
-		w.run.rep.omit("sockets", nil, func() string { return f.join(name) })
+		w.run.rep.omit(sockets, nil, func() string { return f.join(name) })
 		return nil
 	}
 	w.b.entries++
+	for i := range n.XAttrs {
+		w.b.memory += int64(len(n.XAttrs[i].Name) + len(n.XAttrs[i].Value))
+	}
 	f.pending.Add(1)
 	var err error
 	if n.Type == tree.File {
 		err = w.file(ctx, f, name, n, mount)
 	} else {
-		w.b.others = append(w.b.others, &other{
-			dir: f, name: name, kind: n.Type, meta: metaOf(n), target: strings.Clone(n.Target), device: n.Device,
-		})
+		err = w.other(f, name, n, mount)
 	}
 	if err != nil {
 		return err
@@ -154,29 +254,43 @@ func unreadable(n *tree.Node) error {
 }
 
 func (w *walker) file(ctx context.Context, dir *folder, name string, n *tree.Node, mount uint64) error {
-	key := inodeKey{mount, n.Inode}
-	if n.Links > 1 {
-		if ino := w.inodes[key]; ino != nil {
-			ino.refs.Add(1)
-			w.b.links = append(w.b.links, &link{dir: dir, name: name, inode: ino})
-			if ino.left--; ino.left == 0 {
-				delete(w.inodes, key)
-				return w.run.releaseInode(ino)
-			}
-			return nil
-		}
+	key := inodeKey{mount, n.Inode, n.Type}
+	if n.Links > 1 && w.inodes[key] != nil {
+		return w.link(dir, name, key)
 	}
-	f := &file{dir: dir, name: name, size: n.Size, meta: metaOf(n), whole: len(n.Pages) == 0 && len(n.Content.IDs) <= 1}
+	f := &file{dir: dir, name: name, size: n.Size, whole: len(n.Pages) == 0 && len(n.Content.IDs) <= 1}
+	f.meta = w.metaOf(n, f.path)
 	f.pending.Store(1)
 	if n.Links > 1 {
-		f.inode = &inode{file: f, left: n.Links - 1}
-		f.inode.refs.Store(2)
-		w.inodes[key] = f.inode
-		dir.pending.Add(1) // until the last of its names is made
+		f.inode = w.newInode(f, key, n.Links)
 	}
-	if len(n.Pages) == 0 && len(n.Content.IDs) == 0 {
+	var c *check
+	if dir.existed {
+		c = &check{file: f, first: true}
+	} else if len(n.Pages) == 0 && len(n.Content.IDs) == 0 {
+		f.zeros = w.run.zeros(f, n)
 		w.b.empty = append(w.b.empty, f)
 		return nil
+	}
+	return w.content(ctx, f, n, c)
+}
+
+// zeros returns the spans of a whole file that take space on disk.
+func (run *run) zeros(f *file, n *tree.Node) (spans []span) {
+	var at int64
+	for e := range n.Content.Extents() {
+		if s := (span{file: f, at: at, length: e.Length, hole: e.Kind == tree.Hole}); e.Kind != tree.Data && run.allocates(&s) {
+			spans = append(spans, s)
+		}
+		at += e.Length
+	}
+	return spans
+}
+
+// content plans the data of a file, for c if the file may be in the target already.
+func (w *walker) content(ctx context.Context, f *file, n *tree.Node, c *check) error {
+	if f.whole {
+		f.zeros = w.run.zeros(f, n)
 	}
 	var at int64
 	for e, err := range tree.ReadContent(ctx, n, w.run.r.LoadTree) {
@@ -187,18 +301,55 @@ func (w *walker) file(ctx context.Context, dir *folder, name string, n *tree.Nod
 			w.run.fail(f, err)
 			break
 		}
-		if e.Kind == tree.Data {
-			f.pending.Add(1)
-			if err := w.b.add(need{file: f, at: at, id: e.ID, length: uint32(e.Length)}); err != nil {
-				return err
+		if err := w.extent(f, c, e, at); err != nil {
+			return err
+		}
+		at += e.Length
+		if w.b.full(w.limit) && at < n.Size && (c != nil || e.Kind == tree.Data) {
+			if c != nil {
+				w.b.checks = append(w.b.checks, c)
+				c = &check{file: f}
 			}
 			if err := w.sendIfFull(ctx); err != nil {
 				return err
 			}
 		}
-		at += e.Length
+	}
+	if c != nil {
+		c.last = true
+		w.b.checks = append(w.b.checks, c)
+		if c.isEmpty() {
+			return nil // it is released with the others that have no data
+		}
 	}
 	return w.run.release(f)
+}
+
+func (w *walker) extent(f *file, c *check, e tree.Extent, at int64) error {
+	if e.Kind != tree.Data {
+		s := span{file: f, at: at, length: e.Length, hole: e.Kind == tree.Hole}
+		switch {
+		case c != nil:
+			c.spans = append(c.spans, s)
+		case f.whole || !w.run.allocates(&s):
+			return nil
+		default:
+			w.b.spans = append(w.b.spans, s)
+		}
+		w.b.count(0)
+		if !f.whole {
+			f.pending.Add(1)
+		}
+		return nil
+	}
+	f.pending.Add(1)
+	w.b.count(e.Length)
+	n := need{file: f, at: at, id: e.ID, length: uint32(e.Length)}
+	if c != nil {
+		c.needs = append(c.needs, n)
+		return nil
+	}
+	return w.b.add(n)
 }
 
 func (w *walker) sendIfFull(ctx context.Context) error {

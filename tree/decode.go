@@ -66,6 +66,8 @@ func (c *cursor) node(n *Node) {
 			n.Error = c.text()
 		case keyMount:
 			n.Mount = c.uint(1, 1) == 1
+		case keyATime:
+			n.ATime = c.time()
 		default:
 			return false
 		}

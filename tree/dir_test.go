@@ -321,6 +321,98 @@ func TestReadDir_DamagedFolder_NamesThePage(t *testing.T) {
 	}
 }
 
+// A page that is lost costs its own names, and those of pages below it, and no others.
+func TestReadDir_LostPages_CostOnlyTheirNames(t *testing.T) {
+	m := newMemory()
+	var nodes []tree.Node
+	for i := range 6000 {
+		nodes = append(nodes, file(fmt.Sprintf("%05d", i)))
+	}
+	root, err := tree.WriteDir(ctx, nodes, m.save)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := 0
+	for id, page := range maps.Clone(m.blobs) {
+		if id == root {
+			continue
+		}
+		p, err := tree.DecodePage([]byte(page))
+		if err != nil || p.Kind != tree.Leaf {
+			continue
+		}
+		for _, broken := range []string{"", page[:len(page)/2], strings.Repeat("\xff", len(page))} {
+			if m.blobs[id] = broken; broken == "" {
+				delete(m.blobs, id)
+			}
+			var got []string
+			errs := 0
+			for n, err := range tree.ReadDir(ctx, root, m.load) {
+				if err != nil {
+					errs++
+					continue
+				}
+				got = append(got, n.Name)
+			}
+			var want []string // and perhaps those before the break
+			for _, n := range nodes {
+				if n.Name < p.Nodes[0].Name || n.Name > p.Nodes[len(p.Nodes)-1].Name || slices.Contains(got, n.Name) {
+					want = append(want, n.Name)
+				}
+			}
+			if errs != 1 || !slices.Equal(got, want) || len(got) == len(nodes) {
+				t.Fatalf("%d errors, %d of %d names, want %d", errs, len(got), len(nodes), len(want))
+			}
+			lost++
+		}
+		m.blobs[id] = page
+		if lost > 30 {
+			break
+		}
+	}
+	if lost == 0 {
+		t.Fatal("the folder has one page only")
+	}
+	t.Logf("%d lost pages", lost)
+}
+
+func TestReadDirAfter_AnyName_BeginsBehindItWithoutTheOtherPages(t *testing.T) {
+	m := newMemory()
+	var nodes []tree.Node
+	for i := range 6000 {
+		nodes = append(nodes, file(fmt.Sprintf("%05d", i)))
+	}
+	root, err := tree.WriteDir(ctx, nodes, m.save)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, after := range []string{"", "0", "00000", "02999", "02999x", "05998", "05999", "x"} {
+		var got, want []string
+		loads := 0
+		load := func(ctx context.Context, id object.BlobID) ([]byte, error) {
+			loads++
+			return m.load(ctx, id)
+		}
+		for n, err := range tree.ReadDirAfter(ctx, root, after, load) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, n.Name)
+		}
+		for _, n := range nodes {
+			if n.Name > after {
+				want = append(want, n.Name)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("after %q: %d names, want %d", after, len(got), len(want))
+		}
+		if after >= "05998" && loads > 6 {
+			t.Errorf("after %q: %d pages were loaded", after, loads)
+		}
+	}
+}
+
 func TestReadDir_StoppedOrCancelled(t *testing.T) {
 	m := newMemory()
 	var nodes []tree.Node

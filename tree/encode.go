@@ -32,6 +32,7 @@ const (
 	keySubtree = 20
 	keyError   = 21
 	keyMount   = 22
+	keyATime   = 23
 )
 
 // The keys of an extended attribute's map, and of a content's.
@@ -175,6 +176,7 @@ func appendNode(dst []byte, n *Node) ([]byte, error) {
 	if n.Mount {
 		t.uint(keyMount, 1)
 	}
+	t.time(keyATime, n.ATime)
 	return t.dst, nil
 }
 

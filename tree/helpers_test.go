@@ -58,6 +58,7 @@ type (
 		Subtree []byte      `cbor:"20,keyasint,omitempty"`
 		Error   string      `cbor:"21,keyasint,omitempty"`
 		Mount   uint8       `cbor:"22,keyasint,omitempty"`
+		ATime   *refTime    `cbor:"23,keyasint,omitempty"`
 	}
 	refChild struct {
 		_     struct{} `cbor:",toarray"`
@@ -110,6 +111,7 @@ func toRefNode(n *tree.Node) refNode {
 		Size: n.Size, MTime: toRefTime(n.MTime), CTime: toRefTime(n.CTime), BTime: toRefTime(n.BTime),
 		Inode: n.Inode, Links: n.Links, Target: []byte(n.Target), Device: n.Device, Flags: n.Flags,
 		Content: toRefContent(n.Content), Pages: joined(n.Pages), Subtree: idBytes(n.Subtree), Error: n.Error,
+		ATime: toRefTime(n.ATime),
 	}
 	for _, x := range n.XAttrs {
 		r.XAttrs = append(r.XAttrs, refXAttr{[]byte(x.Name), x.Value, idBytes(x.Blob)})
@@ -242,7 +244,7 @@ func drawNode(t *rapid.T, name string) tree.Node {
 		Name: name, Type: tree.Type(rapid.IntRange(1, 7).Draw(t, "type")), Mount: rapid.Bool().Draw(t, "mount"),
 		Mode: rapid.Uint32Range(0, 0o7777).Draw(t, "mode"), UID: rapid.Uint32().Draw(t, "uid"), GID: rapid.Uint32().Draw(t, "gid"),
 		User: rapid.StringN(0, 10, -1).Draw(t, "user"), Group: rapid.StringN(0, 10, -1).Draw(t, "group"),
-		MTime: drawTime(t), CTime: drawTime(t), BTime: drawTime(t),
+		MTime: drawTime(t), CTime: drawTime(t), BTime: drawTime(t), ATime: drawTime(t),
 		Inode: rapid.Uint64().Draw(t, "inode"), Links: rapid.Uint64().Draw(t, "links"), Flags: rapid.Uint32().Draw(t, "flags"),
 	}
 	if rapid.IntRange(0, 5).Draw(t, "failed") == 0 {

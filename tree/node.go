@@ -89,6 +89,7 @@ type Node struct {
 	Group string
 
 	MTime, CTime, BTime Time
+	ATime               Time // kept only where it was asked for
 
 	Inode  uint64
 	Links  uint64 // more than 1 for hard links
@@ -136,7 +137,7 @@ func (n *Node) validate() error {
 	case n.Type != CharDevice && n.Type != BlockDevice && n.Device != 0:
 		return invalid("%v with a device number", n.Type)
 	}
-	for _, t := range [...]Time{n.MTime, n.CTime, n.BTime} {
+	for _, t := range [...]Time{n.MTime, n.CTime, n.BTime, n.ATime} {
 		if t.Nsec > 999_999_999 || t.Epoch && (t.Sec != 0 || t.Nsec != 0) {
 			return invalid("time %+v", t)
 		}

@@ -65,7 +65,7 @@ func TestPage_UnknownKeys_PositiveIgnoredNegativeRefused(t *testing.T) {
 	for name, page := range map[string]m{
 		"page":      {1: []m{plain}, 9: odd},
 		"page 0":    {0: 1, 1: []m{plain}},
-		"node":      {1: []m{with(plain, 23, odd)}},
+		"node":      {1: []m{with(plain, 24, odd)}},
 		"node big":  {1: []m{with(plain, 1<<40, odd)}},
 		"xattr":     {1: []m{with(plain, 16, []m{{1: []byte("user.x"), 9: odd}})}},
 		"content":   {1: []m{with(with(plain, 8, 1), 18, m{2: []int{1}, 3: []byte{1}, 4: odd})}},
@@ -347,6 +347,7 @@ func goldenPages() []goldenPage {
 			tree.Node{Name: "g", Type: tree.Socket, Mode: 0o777},
 			tree.Node{Name: "h", Type: tree.Folder, Error: "permission denied"},
 		)},
+		{"time of access", leaf(tree.Node{Name: "a", Type: tree.File, ATime: tree.MakeTime(1_700_000_000, 7)})},
 		{"xattrs small and large", leaf(tree.Node{Name: "x", Type: tree.FIFO, XAttrs: []tree.XAttr{
 			{Name: "security.capability", Value: []byte{1, 0, 0, 2, 0, 0x20, 0, 0}},
 			{Name: "user.empty"},

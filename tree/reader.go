@@ -12,15 +12,20 @@ import (
 // one is asked for.
 type LoadFunc func(ctx context.Context, id object.BlobID) ([]byte, error)
 
-// ReadDir returns the nodes of a folder, given the id of its first page, in order of their names. The last
-// pair has an error if something is wrong: that of load, or a [PageError]; the nodes before it
-// are valid. A node belongs to the caller; its strings keep the page they came in alive.
+// ReadDir returns the nodes of a folder, given the id of its first page, in order of their names. A pair with an
+// error stands for a page that can not be read: the error is that of load, or a [PageError], and what would have
+// followed on that page, and on those below it, is missing. Who goes on gets the nodes of the other pages.
+// A node belongs to the caller; its strings keep the page they came in alive.
 func ReadDir(ctx context.Context, id object.BlobID, load LoadFunc) iter.Seq2[*Node, error] {
+	return ReadDirAfter(ctx, id, "", load)
+}
+
+// ReadDirAfter is [ReadDir] from the first name that is greater than the given one. Pages without such names are not
+// loaded.
+func ReadDirAfter(ctx context.Context, id object.BlobID, after string, load LoadFunc) iter.Seq2[*Node, error] {
 	return func(yield func(*Node, error) bool) {
-		r := dirReader{ctx: ctx, load: load, yield: yield}
-		if err := r.page(id, 1, ""); err != nil && !r.stopped {
-			yield(nil, err)
-		}
+		r := dirReader{ctx: ctx, load: load, yield: yield, after: after}
+		r.page(id, 1, "")
 	}
 }
 
@@ -28,18 +33,39 @@ type dirReader struct {
 	ctx     context.Context // of the one call that the reader lives in
 	load    LoadFunc
 	yield   func(*Node, error) bool
+	after   string // names up to this one are not wanted
 	last    string // name
 	stopped bool   // by the caller
 }
 
 // page reads a page and those below it. Unless it is the first one, its first name must be as said.
-func (r *dirReader) page(id object.BlobID, depth int, first string) error {
+func (r *dirReader) page(id object.BlobID, depth int, first string) {
+	children, err := r.single(id, depth, first)
+	if r.stopped {
+		return
+	}
+	if err != nil {
+		r.stopped = !r.yield(nil, err)
+		return
+	}
+	for i, ch := range children {
+		if i+1 < len(children) && children[i+1].First <= r.after {
+			continue
+		}
+		if r.page(ch.Page, depth+1, ch.First); r.stopped {
+			return
+		}
+	}
+}
+
+// single reads one page, and returns those right below it.
+func (r *dirReader) single(id object.BlobID, depth int, first string) ([]Child, error) {
 	if depth > MaxDepth {
-		return &PageError{id, ErrTooDeep}
+		return nil, &PageError{id, ErrTooDeep}
 	}
 	data, err := loadPage(r.ctx, id, r.load)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var wrong error
 	var children []Child
@@ -64,6 +90,10 @@ func (r *dirReader) page(id object.BlobID, depth int, first string) error {
 				return false
 			}
 			r.last = n.Name
+			if n.Name <= r.after {
+				*n = Node{}
+				return true
+			}
 			own := *n
 			*n = Node{}
 			r.stopped = !r.yield(&own, nil)
@@ -83,17 +113,9 @@ func (r *dirReader) page(id object.BlobID, depth int, first string) error {
 		err = invalid("empty leaf below an inner page")
 	}
 	if err != nil {
-		return &PageError{id, err}
+		return nil, &PageError{id, err}
 	}
-	for _, ch := range children {
-		if r.stopped {
-			return nil
-		}
-		if err := r.page(ch.Page, depth+1, ch.First); err != nil {
-			return err
-		}
-	}
-	return nil
+	return children, nil
 }
 
 func loadPage(ctx context.Context, id object.BlobID, load LoadFunc) ([]byte, error) {

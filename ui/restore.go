@@ -1,7 +1,9 @@
 package ui
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -15,13 +17,16 @@ type restoreStatus struct {
 	TotalFiles     uint64  `json:"total_files,omitempty"`
 	FilesRestored  uint64  `json:"files_restored,omitempty"`
 	TotalBytes     uint64  `json:"total_bytes,omitempty"`
+	FilesSkipped   uint64  `json:"files_skipped,omitempty"`
+	FilesDeleted   uint64  `json:"files_deleted,omitempty"`
 	BytesRestored  uint64  `json:"bytes_restored,omitempty"`
+	BytesSkipped   uint64  `json:"bytes_skipped,omitempty"`
 	ErrorCount     uint64  `json:"error_count,omitempty"`
 }
 
 type restoreItem struct {
 	MessageType string `json:"message_type"` // "verbose_status"
-	Action      string `json:"action"`       // "restored"
+	Action      string `json:"action"`       // "restored", "updated", "unchanged" or "deleted"
 	Item        string `json:"item"`
 	ItemRaw     []byte `json:"item_raw,omitempty"`
 	Size        int64  `json:"size"`
@@ -34,10 +39,13 @@ type restoreSummary struct {
 	SnapshotID     string            `json:"snapshot_id"`
 	TotalFiles     uint64            `json:"total_files"`
 	FilesRestored  uint64            `json:"files_restored"`
+	FilesSkipped   uint64            `json:"files_skipped,omitempty"`
+	FilesDeleted   uint64            `json:"files_deleted,omitempty"`
 	DirsRestored   uint64            `json:"dirs_restored"`
 	OthersRestored uint64            `json:"others_restored"`
 	TotalBytes     uint64            `json:"total_bytes"`
 	BytesRestored  uint64            `json:"bytes_restored"`
+	BytesSkipped   uint64            `json:"bytes_skipped,omitempty"`
 	FilesVerified  uint64            `json:"files_verified,omitempty"`
 	Errors         uint64            `json:"errors"`
 	Damaged        uint64            `json:"damaged"`
@@ -58,6 +66,7 @@ func RestoreStatus(p *restore.Progress) func() Status {
 			Noun: "file", Done: p.FilesDone.Load(), Total: p.FilesTotal.Load(),
 			Bytes: p.BytesDone.Load(), BytesTotal: p.BytesTotal.Load(),
 			Complete: p.ScanDone.Load(), Errors: p.Errors.Load(),
+			Skipped: p.FilesSkipped.Load(), BytesSkipped: p.BytesSkipped.Load(), Deleted: p.Deleted.Load(),
 		}
 		if c := p.Current.Load(); c != nil {
 			s.Current = *c
@@ -70,7 +79,8 @@ func RestoreStatus(p *restore.Progress) func() Status {
 func RestoreMessage(s Status, t Timing) any {
 	return restoreStatus{
 		MessageType: "status", SecondsElapsed: seconds(t.Elapsed), PercentDone: max(0, s.percent()),
-		TotalFiles: s.Total, FilesRestored: s.Done, TotalBytes: s.BytesTotal, BytesRestored: s.Bytes, ErrorCount: s.Errors,
+		TotalFiles: s.Total, FilesRestored: s.Done - s.Skipped, FilesSkipped: s.Skipped, FilesDeleted: s.Deleted,
+		TotalBytes: s.BytesTotal, BytesRestored: s.Bytes - s.BytesSkipped, BytesSkipped: s.BytesSkipped, ErrorCount: s.Errors,
 	}
 }
 
@@ -79,11 +89,11 @@ func (t *Terminal) RestoreItem(i restore.Item) {
 	switch {
 	case t.Verbose < 2:
 	case t.JSON:
-		m := restoreItem{MessageType: "verbose_status", Action: "restored", Size: i.Size}
+		m := restoreItem{MessageType: "verbose_status", Action: i.Action.String(), Size: i.Size}
 		m.Item, m.ItemRaw = jsonText(i.Path)
 		t.Message(m)
 	default:
-		t.Print("restored  " + t.Printable(i.Path))
+		t.Print(fmt.Sprintf("%-9s %s", i.Action, t.Printable(i.Path)))
 	}
 }
 
@@ -105,6 +115,7 @@ func (t *Terminal) Restored(r RestoreResult) {
 			MessageType: "summary", DryRun: r.DryRun, SecondsElapsed: seconds(r.Elapsed), SnapshotID: r.SnapshotID,
 			TotalFiles: r.Progress.FilesTotal.Load(), FilesRestored: r.Files, DirsRestored: r.Dirs, OthersRestored: r.Others,
 			TotalBytes: r.Progress.BytesTotal.Load(), BytesRestored: r.Bytes, FilesVerified: r.Verified,
+			FilesSkipped: r.Skipped, BytesSkipped: r.SkippedBytes, FilesDeleted: r.Deleted,
 			Errors: r.Errors, Damaged: r.Damaged,
 		}
 		for _, o := range r.Omitted {
@@ -137,19 +148,41 @@ func (t *Terminal) Restored(r RestoreResult) {
 		line += fmt.Sprintf(" (%s/s)", Bytes(uint64(float64(r.Bytes)/s)))
 	}
 	t.Print(line)
+	t.leftAlone(r)
 	if r.Verify && !r.DryRun {
 		t.Print(fmt.Sprintf("read %s again: they are as they were backed up", Count(r.Verified, "file")))
 	}
 }
 
+// leftAlone says what a restore into an existing folder did not write, and what it deleted.
+func (t *Terminal) leftAlone(r RestoreResult) {
+	if r.Skipped > 0 {
+		t.Print(fmt.Sprintf("left %s as they were, %s", entries(r.Skipped), Bytes(r.SkippedBytes)))
+	}
+	if r.Deleted > 0 {
+		did := "deleted"
+		if r.DryRun {
+			did = "would delete"
+		}
+		t.Print(fmt.Sprintf("%s %s", did, entries(r.Deleted)))
+	}
+}
+
 func (t *Terminal) omitted(o restore.Omission) {
-	line := fmt.Sprintf("could not restore %s of %s, the first of them %s", o.What, entries(o.Count), Printable(o.Path))
+	line := fmt.Sprintf("could not restore %s of %s", o.What, entries(o.Count))
+	if o.Whole {
+		line = fmt.Sprintf("could not restore %s (%d)", o.What, o.Count)
+	}
+	line += ", the first of them " + Printable(o.Path)
 	if o.Err != nil {
 		line += ": " + PrintableMessage(o.Err.Error())
 	}
-	if o.Fault {
+	switch {
+	case o.Fault:
 		t.Error("kura: error: " + line)
-	} else {
+	case errors.Is(o.Err, fs.ErrPermission):
+		t.Info("warning: " + line + "; run as root for that")
+	default:
 		t.Info("warning: " + line)
 	}
 }

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/restore"
@@ -14,9 +17,87 @@ import (
 
 type restoreOptions struct {
 	filterOptions
-	target string
-	dryRun bool
-	verify bool
+	restoreChoice
+	target    string
+	overwrite string
+	delete    bool
+	sparse    bool
+	byName    bool
+	dryRun    bool
+	verify    bool
+	fsync     bool
+}
+
+// restoreChoice says what of a snapshot is restored.
+type restoreChoice struct {
+	restore.Patterns
+	includeFiles, iincludeFiles, excludeFiles, iexcludeFiles []string
+	xattrInclude, xattrExclude                               []string
+}
+
+func (o *restoreChoice) addChoice(f *pflag.FlagSet) {
+	f.StringArrayVarP(&o.Include, "include", "i", nil, "restore only what matches this `pattern` (can be given several times)")
+	f.StringArrayVar(&o.IInclude, "iinclude", nil, "the same, but upper and lower case are equal in the `pattern`")
+	f.StringArrayVar(&o.includeFiles, "include-file", nil, "restore only what matches a pattern in this `file`, one a line (can be given several times)")
+	f.StringArrayVar(&o.iincludeFiles, "iinclude-file", nil, "the same, but upper and lower case are equal in the patterns of the `file`")
+	f.StringArrayVarP(&o.Exclude, "exclude", "e", nil, "leave out what matches this `pattern` (can be given several times)")
+	f.StringArrayVar(&o.IExclude, "iexclude", nil, "the same, but upper and lower case are equal in the `pattern`")
+	f.StringArrayVar(&o.excludeFiles, "exclude-file", nil, "leave out what matches a pattern in this `file`, one a line (can be given several times)")
+	f.StringArrayVar(&o.iexcludeFiles, "iexclude-file", nil, "the same, but upper and lower case are equal in the patterns of the `file`")
+	f.StringArrayVar(&o.xattrInclude, "include-xattr", nil, "restore only extended attributes with names like this `pattern`, as user.* (can be given several times)")
+	f.StringArrayVar(&o.xattrExclude, "exclude-xattr", nil, "leave out extended attributes with names like this `pattern` (can be given several times)")
+}
+
+// patterns returns those of the flags and of the files that they name.
+func (o *restoreChoice) patterns(a *app) (p restore.Patterns, err error) {
+	p = o.Patterns
+	for _, l := range []struct {
+		flag  string
+		files []string
+		to    *[]string
+	}{
+		{"--include-file", o.includeFiles, &p.Include},
+		{"--iinclude-file", o.iincludeFiles, &p.IInclude},
+		{"--exclude-file", o.excludeFiles, &p.Exclude},
+		{"--iexclude-file", o.iexcludeFiles, &p.IExclude},
+	} {
+		*l.to = slices.Clone(*l.to)
+		for _, name := range l.files {
+			more, err := a.readPatterns(l.flag, name)
+			if err != nil {
+				return p, err
+			}
+			if len(more) == 0 {
+				return p, usage(fmt.Sprintf("%s: there is no pattern in %s", l.flag, name))
+			}
+			*l.to = append(*l.to, more...)
+		}
+	}
+	return p, nil
+}
+
+// options makes the library's options of the flags.
+func (o *restoreOptions) options(a *app) (out restore.Options, err error) {
+	if o.target == "" {
+		return out, usage("restore to where?", "name a folder with --target; --target / restores files to where they were")
+	}
+	out = restore.Options{
+		Delete: o.delete, Sparse: o.sparse, OwnersByName: o.byName, DryRun: o.dryRun, Verify: o.verify, Sync: o.fsync,
+		XAttrInclude: o.xattrInclude, XAttrExclude: o.xattrExclude,
+	}
+	if out.Target, err = filepath.Abs(o.target); err != nil {
+		return out, err
+	}
+	if out.Overwrite, err = restore.ParseOverwrite(o.overwrite); err != nil {
+		return out, usage(fmt.Sprintf("--overwrite %q is none of always, if-changed, if-newer, never", o.overwrite))
+	}
+	if out.Patterns, err = o.patterns(a); err != nil {
+		return out, err
+	}
+	if err := out.Check(); err != nil {
+		return out, asUsage(plain{err})
+	}
+	return out, nil
 }
 
 func (a *app) restoreCommand() *cobra.Command {
@@ -32,13 +113,27 @@ lies in that folder is restored directly into DIR; a PATH that is a file becomes
 ID is the beginning of a snapshot's id, latest, or latest~N for the Nth before the latest; --host, --tag,
 --path and --at say latest of which. With --at and no ID, latest is meant.
 
-Existing files and links of the same names are replaced; others in the folder stay as they are. A link
-that stands where the snapshot has a folder above what was backed up is kept, and what is below it not
+Of files that are in DIR already only what differs is fetched and written. --overwrite says what becomes of
+them: "always" compares their content; "if-changed" takes a file of the same size and time for unchanged;
+"if-newer" keeps a file unless the one in the snapshot is newer; "never" keeps it. Run the command again
+after it was cut off: files that it left half written, which have mode 1600, are completed whatever
+--overwrite says.
+
+--delete also deletes what is in a restored folder and not in the snapshot. Folders above what was backed
+up lose nothing, nor does a folder of which entries are missing in the backup. --dry-run -vv says what
+would go.
+
+Patterns are like those of backup, for the paths in the snapshot or below PATH; --include takes along the
+folders above what matches. Includes and excludes can not be mixed.
+
+A link that stands where the snapshot has a folder above what was backed up is kept, and what is below it not
 restored. What only root can restore, such as owners, is summed up in a warning. What else can not be
 restored is reported, and the rest is restored all the same: exit code 1, or 4 if the repository is
 damaged there.`,
 		Example: `  kura restore latest --target /mnt/restore
   kura restore latest:/home/me/Documents --target ~/Documents
+  kura restore latest:/srv --target /srv --delete --dry-run -vv
+  kura restore latest --target / --include /etc/nginx
   kura restore --at "2026-03-01 18:00" --host www --target /tmp/www --verify`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
@@ -56,20 +151,24 @@ damaged there.`,
 	o.addFlags(cmd.Flags())
 	o.addAt(cmd.Flags())
 	cmd.Flags().StringVarP(&o.target, "target", "t", "", "`folder` to restore into")
-	cmd.Flags().BoolVarP(&o.dryRun, "dry-run", "n", false, "write nothing, but look whether everything needed is in the repository")
+	cmd.Flags().BoolVarP(&o.dryRun, "dry-run", "n", false, "write nothing, but say what would be done, and look whether everything needed is in the repository")
 	cmd.Flags().BoolVar(&o.verify, "verify", false, "read the restored files again and compare them with the snapshot")
+	f := cmd.Flags()
+	o.addChoice(f)
+	f.StringVar(&o.overwrite, "overwrite", "always", "which existing files to overwrite: `always`, if-changed, if-newer or never")
+	f.BoolVar(&o.delete, "delete", false, "delete what is in restored folders but not in the snapshot")
+	f.BoolVar(&o.sparse, "sparse", false, "make holes of all long runs of zeros, not only of what were holes")
+	f.BoolVar(&o.byName, "ownership-by-name", false, "set owners by the names of users and groups, not by their numbers")
+	f.BoolVar(&o.fsync, "fsync", false, "end only when everything is safe from a power failure")
 	return cmd
 }
 
 func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) error {
-	if o.target == "" {
-		return usage("restore to where?", "name a folder with --target; --target / restores files to where they were")
-	}
-	f, err := o.filter()
+	opts, err := o.options(a)
 	if err != nil {
 		return err
 	}
-	target, err := filepath.Abs(o.target)
+	f, err := o.filter()
 	if err != nil {
 		return err
 	}
@@ -83,19 +182,21 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) err
 		progress := new(restore.Progress)
 		stop := a.showProgress(ctx, ui.RestoreStatus(progress), ui.RestoreMessage)
 		defer stop()
-		result, err := restore.Run(ctx, r.Repository, snap, restore.Options{
-			Target: target, Path: path, DryRun: o.dryRun, Verify: o.verify,
-		}, restore.Events{
+		opts.Path = path
+		result, err := restore.Run(ctx, r.Repository, snap, opts, restore.Events{
 			Progress: progress,
 			Error:    func(path string, err error) { a.term.ItemError("restore", path, plain{err}) },
 			Item:     a.term.RestoreItem,
 		})
 		stop()
+		if errors.Is(err, restore.ErrOptions) {
+			return asUsage(plain{err})
+		}
 		if err != nil {
 			return explainFind(err)
 		}
 		a.term.Restored(ui.RestoreResult{
-			Result: result, SnapshotID: snap.ID.String(), Target: target, DryRun: o.dryRun, Verify: o.verify,
+			Result: result, SnapshotID: snap.ID.String(), Target: opts.Target, DryRun: o.dryRun, Verify: o.verify,
 			Elapsed: clock.Since(start), Progress: progress,
 		})
 		return restoreError(result)

@@ -90,9 +90,13 @@ func attrs(list func([]byte) (int, error), get func(string, []byte) (int, error)
 	return slices.CompactFunc(out, func(a, b Attr) bool { return a.Name == b.Name }), failed
 }
 
-// settable are the inode flags that can be set. The others say how a file system has stored the
-// file (with extents, an index, inline), which says nothing about another copy.
-const settable = 0x3C0FF | // secure deletion … append only, no dump, no atime; data journal … top of hierarchies
+// kept are the inode flags that users set, and those that say what the file system does with a file for its
+// user: encrypt it, sign it, ignore case in its names. The others say how it has stored the file (with extents, an
+// index, inline), which says nothing about another copy.
+const kept = 0x3C0FF | // secure deletion … append only, no dump, no atime; data journal … top of hierarchies
+	0x400 | // not to be compressed
+	0x800 | // encrypted
+	0x00100000 | // fs-verity
 	0x00800000 | // no copy on write
 	0x02000000 | // direct access
 	0x20000000 | // inherit project
@@ -120,5 +124,5 @@ func flagsOf(fd int) uint32 {
 	if err != nil {
 		return 0
 	}
-	return flags & settable
+	return flags & kept
 }

@@ -119,6 +119,11 @@ func (f File) ReadAt(p []byte, off int64) (done int, err error) {
 	return done, nil
 }
 
+// ReadUpTo reads from the start of the file, up to so many bytes.
+func (f File) ReadUpTo(limit int) ([]byte, error) {
+	return io.ReadAll(io.NewSectionReader(f, 0, int64(limit)))
+}
+
 // Rewind goes back to the start of the file.
 func (f File) Rewind() error {
 	if _, err := unix.Seek(f.fd, 0, unix.SEEK_SET); err != nil {

@@ -21,7 +21,7 @@ type Stat struct {
 	Dev    uint64 // device of the file system
 	Device uint64 // of a device node, as in tree.Node
 
-	MTime, CTime, BTime tree.Time
+	MTime, CTime, BTime, ATime tree.Time
 }
 
 // SameContent reports whether nothing points to a change of a file between two looks at it.
@@ -74,6 +74,7 @@ func statx(at int, name string, flags int, st *Stat) error {
 		Size: int64(x.Size), Blocks: x.Blocks, Inode: x.Ino, Links: uint64(x.Nlink),
 		Dev:   unix.Mkdev(x.Dev_major, x.Dev_minor),
 		MTime: fileTime(x.Mtime.Sec, x.Mtime.Nsec), CTime: fileTime(x.Ctime.Sec, x.Ctime.Nsec),
+		ATime: fileTime(x.Atime.Sec, x.Atime.Nsec),
 	}
 	if t == tree.CharDevice || t == tree.BlockDevice {
 		st.Device = uint64(x.Rdev_major)<<32 | uint64(x.Rdev_minor)

@@ -7,7 +7,10 @@ import (
 )
 
 // Dir is an open folder. Its methods may be called concurrently, but for Close.
-type Dir struct{ Handle }
+type Dir struct {
+	Handle
+	view bool // nothing is changed through it
+}
 
 // Mkdir makes a folder, private to the user. A folder that exists already is kept, and anything else
 // that has the name is removed.
@@ -32,14 +35,14 @@ func (d *Dir) Mkdir(name string) (existed bool, err error) {
 		}
 		err = mkdir()
 	}
-	return false, wrap("mkdir", err)
+	return false, d.explain(name, wrap("mkdir", err))
 }
 
 // OpenDir opens a folder. One that its owner may not read or enter is made accessible for the owner.
 func (d *Dir) OpenDir(name string) (*Dir, error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY
 	fd, err := openat(d.fd, name, flags, 0)
-	if errors.Is(err, unix.EACCES) {
+	if errors.Is(err, unix.EACCES) && !d.view {
 		if uerr := d.unlock(name); uerr != nil {
 			return nil, err
 		}
@@ -48,7 +51,7 @@ func (d *Dir) OpenDir(name string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{Handle{fd: fd}}, nil
+	return &Dir{Handle: Handle{fd: fd}, view: d.view}, nil
 }
 
 // unlock gives the owner of a folder all rights to it.
@@ -68,12 +71,12 @@ func (d *Dir) unlock(name string) error {
 	return h.Chmod(info.Mode | 0o700)
 }
 
-// Create creates a file for writing that only the user can open. What has the name is removed first;
+// Create creates a file for writing that only the user can open, marked as [Unfinished]. What has the name is removed first;
 // if that is a folder the error is ErrFolder.
 func (d *Dir) Create(name string) (*File, error) {
 	var fd int
 	err := d.place(name, func() (err error) {
-		fd, err = openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+		fd, err = openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, Unfinished)
 		return err
 	})
 	if err != nil {
@@ -91,6 +94,11 @@ func (d *Dir) Reopen(name string, id Identity) (*File, error) {
 // OpenFile opens a regular file for reading.
 func (d *Dir) OpenFile(name string) (*File, error) {
 	return d.openFile(name, Identity{}, unix.O_RDONLY)
+}
+
+// OpenSame opens a regular file for reading that must be the one of the given identity.
+func (d *Dir) OpenSame(name string, id Identity) (*File, error) {
+	return d.openFile(name, id, unix.O_RDONLY)
 }
 
 func (d *Dir) openFile(name string, want Identity, flags int) (*File, error) {
@@ -176,7 +184,7 @@ func (d *Dir) place(name string, create func() error) error {
 	}
 	err := create()
 	if !errors.Is(err, unix.EEXIST) {
-		return err
+		return d.explain(name, err)
 	}
 	if err := d.Remove(name); err != nil {
 		return err
@@ -196,7 +204,7 @@ func (d *Dir) Remove(name string) error {
 	case unix.EISDIR:
 		return ErrFolder
 	}
-	return wrap("unlink", err)
+	return d.explain(name, wrap("unlink", err))
 }
 
 // RemoveOwn removes an entry if it still is the one that was created as id.

@@ -85,7 +85,16 @@ func (h *Handle) DropACLs() {
 
 // SetModTime sets the time of the last modification and leaves that of the last access alone.
 func (h *Handle) SetModTime(sec int64, nsec uint32) error {
-	times := [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: sec, Nsec: int64(nsec)}}
+	return h.setTimes(unix.Timespec{Nsec: unix.UTIME_OMIT}, unix.Timespec{Sec: sec, Nsec: int64(nsec)})
+}
+
+// SetAccessTime sets the time of the last access and leaves that of the last modification alone.
+func (h *Handle) SetAccessTime(sec int64, nsec uint32) error {
+	return h.setTimes(unix.Timespec{Sec: sec, Nsec: int64(nsec)}, unix.Timespec{Nsec: unix.UTIME_OMIT})
+}
+
+func (h *Handle) setTimes(access, mod unix.Timespec) error {
+	times := [2]unix.Timespec{access, mod}
 	return wrap("utimensat", retry(func() error {
 		if h.path {
 			return unix.UtimesNanoAt(h.fd, "", times[:], unix.AT_EMPTY_PATH)
@@ -96,38 +105,5 @@ func (h *Handle) SetModTime(sec int64, nsec uint32) error {
 			return errno
 		}
 		return nil
-	}))
-}
-
-// Inode flags, as FS_IOC_SETFLAGS takes them.
-const (
-	flagCompress   = 0x4
-	flagImmutable  = 0x10
-	flagAppend     = 0x20
-	flagNoCompress = 0x400
-	flagNoCOW      = 0x800000
-
-	// FlagsForContent are those that say how what is written later is stored.
-	FlagsForContent = flagCompress | flagNoCompress | flagNoCOW
-	// FlagsThatLock are those after which an entry can no longer be changed or linked.
-	FlagsThatLock = flagImmutable | flagAppend
-	// FlagsSettable are all that a user can set. The others tell how the file system stores the file.
-	FlagsSettable = FlagsForContent | FlagsThatLock |
-		0x1 | 0x2 | 0x8 | 0x40 | 0x80 | // secure deletion, undeletable, synchronous, no dump, no access times
-		0x4000 | 0x8000 | 0x10000 | 0x20000 | // journalled data, no tails, synchronous folder, top folder
-		0x20000000 // project inherited
-)
-
-// AddFlags sets inode flags. The entry must not be pinned only.
-func (h *Handle) AddFlags(flags uint32) error {
-	if flags &= FlagsSettable; flags == 0 {
-		return nil
-	}
-	return wrap("setflags", retry(func() error {
-		now, err := unix.IoctlGetUint32(h.fd, unix.FS_IOC_GETFLAGS)
-		if err != nil || now|flags == now {
-			return err
-		}
-		return unix.IoctlSetPointerInt(h.fd, unix.FS_IOC_SETFLAGS, int(now|flags))
 	}))
 }

@@ -29,21 +29,26 @@ func Open(path string) (dir *Dir, created bool, err error) {
 		}
 		created = true
 	}
+	dir, err = open(path)
+	return dir, created, err
+}
+
+func open(path string) (*Dir, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	defer root.Close()
 	f, err := root.Open(".")
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	defer f.Close()
 	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, false, &fs.PathError{Op: "dup", Path: path, Err: err}
+		return nil, &fs.PathError{Op: "dup", Path: path, Err: err}
 	}
-	return &Dir{Handle{fd: fd}}, created, nil
+	return &Dir{Handle: Handle{fd: fd}}, nil
 }
 
 // check refuses what is not a single component.
@@ -95,6 +100,9 @@ type Info struct {
 	UID, GID uint32
 	Mode     uint32 // the 12 permission bits
 	Size     int64
+	Links    uint64
+	Sec      int64 // of the last modification
+	Nsec     uint32
 }
 
 // IsDir reports whether it is a folder.
@@ -107,6 +115,7 @@ func infoOf(st *unix.Stat_t) Info {
 	return Info{
 		Identity: Identity{dev: uint64(st.Dev), ino: st.Ino, kind: st.Mode & unix.S_IFMT},
 		UID:      st.Uid, GID: st.Gid, Mode: st.Mode & 0o7777, Size: st.Size,
+		Links: uint64(st.Nlink), Sec: st.Mtim.Sec, Nsec: uint32(st.Mtim.Nsec),
 	}
 }
 

@@ -1,0 +1,91 @@
+package testsys
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Mount mounts a new file system of the given kind (tmpfs, ext4, xfs, btrfs) and size and returns where. It needs
+// [AsMounter], and skips the test, saying why, where the kernel or its tools lack something.
+func Mount(t testing.TB, kind string, size int64) string {
+	t.Helper()
+	at := t.TempDir()
+	source, options := "none", fmt.Sprintf("size=%d", size)
+	if kind != "tmpfs" {
+		image := filepath.Join(t.TempDir(), "image")
+		must(t, os.WriteFile(image, nil, 0o600))
+		must(t, os.Truncate(image, size))
+		mkfs, err := exec.LookPath("mkfs." + kind)
+		if err != nil {
+			t.Skip(err)
+		}
+		if out, err := exec.Command(mkfs, "-q", image).CombinedOutput(); err != nil {
+			t.Skipf("%s: %v: %s", mkfs, err, out)
+		}
+		if source, err = loop(t, image); err != nil {
+			t.Skipf("no loop devices here: %v", err)
+		}
+		options = ""
+	}
+	if err := unix.Mount(source, at, kind, 0, options); err != nil {
+		t.Skipf("mount %s: %v", kind, err)
+	}
+	t.Cleanup(func() { must(t, unix.Unmount(at, unix.MNT_DETACH)) })
+	return at
+}
+
+// loop returns a loop device that goes when nothing uses it any more.
+func loop(t testing.TB, image string) (string, error) {
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer control.Close()
+	backing, err := os.OpenFile(image, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer backing.Close()
+	for range 20 { // others may be faster
+		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return "", fmt.Errorf("get a free loop device: %w", err)
+		}
+		name := fmt.Sprintf("/dev/loop%d", n)
+		dev, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			return "", err
+		}
+		t.Cleanup(func() { _ = dev.Close() }) // after the mount, which then holds it alone
+		config := unix.LoopConfig{Fd: uint32(backing.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+		err = unix.IoctlLoopConfigure(int(dev.Fd()), &config)
+		if err == nil {
+			return name, nil
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			return "", fmt.Errorf("set up %s: %w", name, err)
+		}
+	}
+	return "", unix.EBUSY
+}
+
+// MemoryDir returns a folder that is quickly filled with many entries, and removed with the test.
+func MemoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "kura-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}

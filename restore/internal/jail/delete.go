@@ -1,0 +1,234 @@
+package jail
+
+import (
+	"errors"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrMounted is returned where a file system is mounted in a folder that is to be deleted.
+var ErrMounted = errors.New("restore: a file system is mounted here, which is not deleted")
+
+// Choice decides what stays of the entries of a folder that is deleted.
+type Choice interface {
+	Keep(name string) bool
+	Below(name string) Choice // for the entries of a folder that does not stay
+}
+
+// Deletion deletes an entry with all in it.
+type Deletion struct {
+	// Choice is for the entries of the folder, where the entry is one; nil keeps nothing.
+	Choice Choice
+	// Done is called for what was deleted, Failed for what could not be; with the names from the entry down. The
+	// slice is used again.
+	Done   func(names []string)
+	Failed func(names []string, err error)
+}
+
+// Delete deletes an entry and, if it is a folder, what is in it, without following links and without leaving the
+// file system. Through a [View] it only says what it would delete. It reports whether all is gone.
+//
+// One folder is open at a time, however deep they are. The way back up is "..", and only as long as that is the
+// folder that the way down came from: one that is moved elsewhere meanwhile ends the deletion.
+func (d *Dir) Delete(name string, o Deletion) (gone bool) {
+	r := remover{Deletion: o, top: d, cur: d}
+	defer r.close()
+	gone = r.entry(name, o.Choice)
+	for len(r.stack) > 0 {
+		f := &r.stack[len(r.stack)-1]
+		if len(f.todo) == 0 {
+			var ok bool
+			if gone, ok = r.leave(); !ok {
+				return false
+			}
+			continue
+		}
+		next := f.todo[len(f.todo)-1]
+		f.todo = f.todo[:len(f.todo)-1]
+		if f.choice != nil && f.choice.Keep(next) {
+			f.kept = true
+			continue
+		}
+		var below Choice
+		if f.choice != nil {
+			below = f.choice.Below(next)
+		}
+		if depth := len(r.stack); !r.entry(next, below) && len(r.stack) == depth {
+			f.kept = true
+		}
+	}
+	return gone
+}
+
+// remover is one call of Delete. cur is the folder that is open, the last of the stack.
+type remover struct {
+	Deletion
+	top, cur *Dir
+	stack    []level
+	names    []string
+}
+
+// level is a folder that is being emptied.
+type level struct {
+	parent Identity
+	todo   []string
+	choice Choice
+	kept   bool // something in it stays
+}
+
+func (r *remover) close() {
+	if r.cur != r.top {
+		_ = r.cur.Close()
+	}
+}
+
+func (r *remover) fail(err error) bool {
+	r.Failed(r.names, err)
+	r.names = r.names[:len(r.names)-1]
+	return false
+}
+
+func (r *remover) done() bool {
+	r.Done(r.names)
+	r.names = r.names[:len(r.names)-1]
+	return true
+}
+
+// entry deletes an entry of the open folder, or enters it if it is a folder; then it returns false.
+func (r *remover) entry(name string, choice Choice) bool {
+	r.names = append(r.names, name)
+	info, err := r.cur.Lstat(name)
+	if err != nil {
+		return r.fail(err)
+	}
+	if info.IsDir() {
+		if err := r.enter(name, choice); err != nil {
+			return r.fail(err)
+		}
+		return false
+	}
+	if !r.top.view {
+		if err := r.cur.Remove(name); err != nil {
+			return r.fail(err)
+		}
+	}
+	return r.done()
+}
+
+func (r *remover) enter(name string, choice Choice) error {
+	here, err := r.cur.Stat()
+	if err != nil {
+		return err
+	}
+	sub, err := r.cur.openSame(name, &here)
+	if err != nil {
+		return err
+	}
+	info, err := sub.Stat()
+	if err == nil && info.Mode&0o700 != 0o700 && !r.top.view {
+		_ = sub.Chmod(info.Mode | 0o700) // if that is refused, so is the deletion
+	}
+	var names []string
+	if err == nil {
+		names, err = sub.Names()
+	}
+	if err != nil {
+		return errors.Join(err, sub.Close())
+	}
+	slices.Sort(names)
+	slices.Reverse(names) // they are taken from the end
+	r.close()
+	r.cur = sub
+	r.stack = append(r.stack, level{parent: here.Identity, todo: names, choice: choice})
+	return nil
+}
+
+// leave goes back up and deletes the folder that was left, if it is empty. ok is false where the way up is not the one
+// down.
+func (r *remover) leave() (gone, ok bool) {
+	last := r.stack[len(r.stack)-1]
+	r.stack = r.stack[:len(r.stack)-1]
+	up, err := r.up(last.parent)
+	if err != nil {
+		return r.fail(err), false
+	}
+	r.close()
+	r.cur = up
+	name := r.names[len(r.names)-1]
+	switch {
+	case last.kept:
+		r.names = r.names[:len(r.names)-1]
+	case r.top.view:
+		gone = r.done()
+	default:
+		err := retry(func() error { return unix.Unlinkat(up.fd, name, unix.AT_REMOVEDIR) })
+		if err != nil {
+			gone = r.fail(wrap("rmdir", err))
+		} else {
+			gone = r.done()
+		}
+	}
+	if !gone && len(r.stack) > 0 {
+		r.stack[len(r.stack)-1].kept = true
+	}
+	return gone, true
+}
+
+// up opens the folder above the open one, which must be the expected one.
+func (r *remover) up(want Identity) (*Dir, error) {
+	if len(r.stack) == 0 {
+		return r.top, nil
+	}
+	var fd int
+	err := retry(func() (err error) {
+		fd, err = unix.Openat(r.cur.fd, "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return nil, wrap("open", err)
+	}
+	up := &Dir{Handle: Handle{fd: fd}, view: r.top.view}
+	info, err := up.Stat()
+	if err == nil && info.Identity != want {
+		err = ErrReplaced
+	}
+	if err != nil {
+		return nil, errors.Join(err, up.Close())
+	}
+	return up, nil
+}
+
+// openSame opens a folder of the same mount.
+func (d *Dir) openSame(name string, here *Info) (*Dir, error) {
+	if err := check(name); err != nil {
+		return nil, err
+	}
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH,
+	}
+	var fd int
+	err := retry(func() (err error) {
+		fd, err = unix.Openat2(d.fd, name, &how)
+		return err
+	})
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	if err == unix.EXDEV {
+		return nil, ErrMounted
+	}
+	sub, err := d.OpenDir(name) // also where the kernel is too old for openat2, or hides it
+	if err != nil {
+		return nil, err
+	}
+	info, err := sub.Stat()
+	if err == nil && info.dev != here.dev {
+		err = ErrMounted
+	}
+	if err != nil {
+		return nil, errors.Join(err, sub.Close())
+	}
+	return sub, nil
+}
