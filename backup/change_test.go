@@ -81,7 +81,7 @@ func TestUnchanged_EachSign_IsEnoughToReadAgain(t *testing.T) {
 	was := tree.Node{Type: tree.File, Size: 5, Inode: 7, MTime: tree.MakeTime(10, 1), CTime: tree.MakeTime(20, 1)}
 	now := files.Stat{Type: tree.File, Size: 5, Inode: 7, MTime: tree.MakeTime(10, 1), CTime: tree.MakeTime(20, 1)}
 	w := &walk{starts: [2]int64{start, start}}
-	if !w.unchanged(0, &was, &now) {
+	if !w.sameContent(0, &was, &now) {
 		t.Fatal("nothing changed")
 	}
 	for name, change := range map[string]func(n *tree.Node, st *files.Stat){
@@ -102,7 +102,7 @@ func TestUnchanged_EachSign_IsEnoughToReadAgain(t *testing.T) {
 	} {
 		n, st := was, now
 		change(&n, &st)
-		if w.unchanged(0, &n, &st) {
+		if w.sameContent(0, &n, &st) {
 			t.Errorf("%s: taken for unchanged", name)
 		}
 	}

@@ -14,6 +14,12 @@
 // that is still being worked on. Folders are closed from the bottom up. No more than a bounded
 // number of folders is open at once, however deep the tree is.
 //
+// # What is left out
+//
+// What the options say of a folder is its scope: patterns and markers decide by names, before an entry is looked at; its
+// size, its file system and the ignore files by what stat says. A given path below another one is backed up whatever
+// is found on the way to it: folders in between that are left out themselves have nothing in them but that way.
+//
 // # The parent
 //
 // What the parent snapshot has at the same path is looked up page by page beside the walk. A file of

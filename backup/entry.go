@@ -58,40 +58,46 @@ func (w *worker) batch(ctx context.Context, f *folder, from, to int) error {
 // look finds out what an entry is, and opens a task if it is a folder.
 func (w *worker) look(f *folder, i int, st *files.Stat) (entryState, error) {
 	e := &f.entries[i]
-	var above *plan
-	if f.plan != nil && !f.plan.children[i].given {
-		above = f.plan.children[i]
-	}
-	if err := f.dir.Stat(e.name, above != nil, st); err != nil {
+	plan := f.plan.find(e.name)
+	above := !f.inside && !plan.given
+	if err := f.dir.Stat(e.name, above, st); err != nil {
 		w.report.error(f.pathOf(e.name), vanished(err))
 		return settled, nil
 	}
-	if st.Type != tree.Folder {
-		if above != nil {
-			w.report.error(f.pathOf(e.name), fmt.Errorf("a %v, not a folder", st.Type))
+	if st.Type == tree.Folder {
+		if plan == nil && f.leavesOut(e.name, st) {
 			return settled, nil
 		}
-		return toDo, nil
+		w.children = append(w.children, w.openFolder(f, i, st))
+		return elsewhere, nil
 	}
-	w.children = append(w.children, w.openFolder(f, i, above, st))
-	return elsewhere, nil
+	switch {
+	case plan == nil:
+		if f.leavesOut(e.name, st) {
+			return settled, nil
+		}
+	case !plan.given:
+		// It is no way to the given paths below it, even if it is a symlink: it is backed up as what it is.
+		w.report.error(f.pathOf(e.name), fmt.Errorf("a %v, not a folder", st.Type))
+		if !f.inside || f.only || f.leavesOutName(e.name) || f.leavesOut(e.name, st) {
+			return settled, nil
+		}
+	}
+	return toDo, nil
 }
 
-func (w *worker) openFolder(f *folder, i int, above *plan, st *files.Stat) *folder {
+func (w *worker) openFolder(f *folder, i int, st *files.Stat) *folder {
 	e := &f.entries[i]
-	node := &tree.Node{Name: e.name, Mount: f.crosses(st)}
-	c := &folder{up: f, at: i, plan: above, node: node, dev: st.Dev}
+	node := &tree.Node{Name: e.name, Mount: f.isMount(st)}
+	c := &folder{up: f, at: i, node: node, onDev: st.Dev, scope: f.scope.child(e.name, st)}
 	w.describe(node, st)
-	if above != nil {
+	if c.inside {
+		c.dir = f.dir.Child(e.name)
+	} else {
 		// Times and inodes there are none of the source's business: they would make every run differ.
-		node.MTime, node.CTime, node.BTime, node.Inode = tree.Time{}, tree.Time{}, tree.Time{}, 0
+		node.MTime, node.CTime, node.BTime, node.ATime, node.Inode = tree.Time{}, tree.Time{}, tree.Time{}, tree.Time{}, 0
 		c.path = f.pathOf(e.name)
 		c.dir = w.pool.Root(c.path)
-	} else {
-		c.dir = f.dir.Child(e.name)
-	}
-	if f.match != nil {
-		c.match = f.match.Child(e.name)
 	}
 	for k, old := range e.old {
 		if old != nil && old.Type == tree.Folder {
@@ -102,8 +108,8 @@ func (w *worker) openFolder(f *folder, i int, above *plan, st *files.Stat) *fold
 	return c
 }
 
-// crosses reports whether an entry is on another file system than its folder.
-func (f *folder) crosses(st *files.Stat) bool { return f.dev != 0 && f.dev != st.Dev }
+// isMount reports whether an entry is on another file system than its folder.
+func (f *folder) isMount(st *files.Stat) bool { return f.onDev != 0 && f.onDev != st.Dev }
 
 // finishBatch does what is left to do of a batch.
 func (w *worker) finishBatch(ctx context.Context, f *folder, from int, stats []files.Stat, state []entryState) error {
@@ -159,66 +165,11 @@ func (w *worker) entry(ctx context.Context, f *folder, i int, st *files.Stat) (d
 			return true, nil
 		}
 		if st.Type == tree.Folder {
-			w.queue.push(w.openFolder(f, i, nil, st))
+			w.queue.push(w.openFolder(f, i, st))
 			return false, nil
 		}
 	}
 	w.report.error(f.pathOf(e.name), ErrChanged)
-	return true, nil
-}
-
-// reuse takes over what a parent has of an entry if it did not change since.
-func (w *worker) reuse(ctx context.Context, f *folder, e *entry, st *files.Stat) (bool, error) {
-	for k, old := range e.old {
-		if old == nil || !w.unchanged(k, old, st) {
-			continue
-		}
-		known, err := w.relyNode(ctx, f, old)
-		if err != nil {
-			return false, err
-		}
-		if !known {
-			continue
-		}
-		e.node, e.same = old, k == 0
-		var fresh tree.Node
-		w.describeIn(f, &fresh, st)
-		if !sameOwner(old, &fresh) {
-			// Nothing that the ctime would show; a user may have got another name.
-			n := *old
-			n.Mode, n.UID, n.GID, n.User, n.Group = fresh.Mode, fresh.UID, fresh.GID, fresh.User, fresh.Group
-			n.BTime, n.Links = fresh.BTime, fresh.Links
-			e.node, e.same = &n, false
-		}
-		w.settle(f, e.node, Unmodified, 0)
-		return true, nil
-	}
-	return false, nil
-}
-
-// unchanged reports whether an entry is certainly as the k-th parent has it.
-func (w *walk) unchanged(k int, old *tree.Node, st *files.Stat) bool {
-	return old.Type == st.Type && old.Error == "" && old.Inode == st.Inode &&
-		old.MTime == st.MTime && old.CTime == st.CTime && old.Device == st.Device &&
-		(old.Type != tree.File || old.Size == st.Size) && !tooFresh(old.CTime, w.starts[k])
-}
-
-// relyNode reports whether the repository still has everything that a parent's node refers to.
-func (w *worker) relyNode(ctx context.Context, f *folder, n *tree.Node) (bool, error) {
-	if !w.relyAttributes(n) || !w.relyAll(n.Content.IDs) || !w.relyAll(n.Pages) {
-		return false, nil
-	}
-	if len(n.Pages) == 0 {
-		return true, nil
-	}
-	for e, err := range tree.ReadContent(ctx, n, w.repo.LoadTree) {
-		if err != nil {
-			return false, w.parentLost(f, err)
-		}
-		if e.Kind == tree.Data && !w.session.Rely(e.ID) {
-			return false, nil
-		}
-	}
 	return true, nil
 }
 
@@ -276,6 +227,9 @@ func (w *walk) describe(n *tree.Node, st *files.Stat) {
 	n.Type, n.Mode, n.UID, n.GID = st.Type, st.Mode, st.UID, st.GID
 	n.User, n.Group = w.owners.User(st.UID), w.owners.Group(st.GID)
 	n.MTime, n.CTime, n.BTime = st.MTime, st.CTime, st.BTime
+	if w.rules.withAtime {
+		n.ATime = st.ATime
+	}
 	n.Inode, n.Device = st.Inode, st.Device
 	if st.Type == tree.File {
 		n.Size = st.Size
@@ -289,7 +243,7 @@ func (w *walk) describe(n *tree.Node, st *files.Stat) {
 // there by itself means nothing among those around it, so it is no hard link of any of them.
 func (w *walk) describeIn(f *folder, n *tree.Node, st *files.Stat) {
 	w.describe(n, st)
-	if f.crosses(st) {
+	if f.isMount(st) {
 		n.Links = 0
 	}
 }
@@ -358,7 +312,7 @@ func errorText(err error) string {
 
 func sameOwner(a, b *tree.Node) bool {
 	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.User == b.User && a.Group == b.Group &&
-		a.BTime == b.BTime && a.Links == b.Links && a.Mount == b.Mount
+		a.BTime == b.BTime && a.ATime == b.ATime && a.Links == b.Links && a.Mount == b.Mount
 }
 
 // equalNodes reports whether two nodes encode to the same bytes.

@@ -11,7 +11,6 @@ import (
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/source/files"
-	"github.com/kura-backup/kura/source/pattern"
 	"github.com/kura-backup/kura/tree"
 )
 
@@ -27,13 +26,12 @@ type folder struct {
 	up   *folder // nil for the root
 	at   int     // among the entries of up
 	path string  // of the root and of folders above the given paths
-	plan *plan   // of a folder above the given paths
 	dir  *files.Dir
-	dev  uint64
-	node *tree.Node
+	scope
+	onDev uint64 // 0 until it is known
+	node  *tree.Node
 	// old are the nodes that the parents have of it, nil for none.
-	old   [2]*tree.Node
-	match *pattern.Dir // nil if nothing is excluded
+	old [2]*tree.Node
 
 	// Only the worker that has the task touches these; there is at most one.
 	listed  bool
@@ -112,42 +110,45 @@ func (w *worker) list(ctx context.Context, f *folder) error {
 			f.same = false
 		}
 	}
-	var names []files.Entry
-	if f.plan != nil {
-		for _, c := range f.plan.children {
-			names = append(names, files.Entry{Name: c.name})
-		}
-		f.attributes(ctx, w, true)
-	} else {
-		var st files.Stat
-		err := f.dir.StatSelf(&st)
-		if err == nil {
-			names, err = f.dir.List()
-			f.dev = st.Dev
-			w.describe(f.node, &st)
-			f.attributes(ctx, w, f.up == nil)
-		}
-		if err != nil {
-			err = vanished(err)
-			f.gone = errors.Is(err, ErrVanished) && len(names) == 0 && f.up != nil
-			w.report.error(f.ownPath(), err)
-			f.node.Error = errorText(err)
-		}
-		if w.hooks.listed != nil {
-			w.hooks.listed(f.ownPath())
-		}
+	names, err := w.names(ctx, f)
+	if err != nil {
+		err = vanished(err)
+		f.gone = errors.Is(err, ErrVanished) && len(names) == 0 && f.up != nil
+		w.report.error(f.ownPath(), err)
+		f.node.Error = errorText(err)
+	}
+	if f.inside && w.hooks.listed != nil {
+		w.hooks.listed(f.ownPath())
 	}
 	entries := make([]entry, 0, len(names))
 	for _, n := range names {
-		if f.plan == nil && f.match != nil && f.match.Match(n.Name) {
-			continue
-		}
 		entries = append(entries, entry{name: n.Name, oldAt: -1})
 	}
 	f.mu.Lock()
 	f.entries = entries
 	f.mu.Unlock()
 	return nil
+}
+
+// names returns the entries that may be meant, and finds out what else there is to know of the folder.
+func (w *worker) names(ctx context.Context, f *folder) (names []files.Entry, err error) {
+	if f.inside && !f.only {
+		var st files.Stat
+		if err := f.dir.StatSelf(&st); err != nil {
+			return nil, err
+		}
+		f.onDev = st.Dev
+		w.describe(f.node, &st)
+	}
+	names, err = f.scope.list(ctx, f.dir, func(name string, err error) { w.report.error(f.pathOf(name), err) })
+	switch {
+	case !f.inside:
+		f.attributes(ctx, w, true)
+	case f.only && f.plan == nil: // what is mounted here is not touched
+	default:
+		f.attributes(ctx, w, f.up == nil)
+	}
+	return names, err
 }
 
 // take hands out the next batch and puts the task back if there are more.
@@ -372,7 +373,7 @@ func (w *worker) finish(f *folder, id object.BlobID) (*folder, error) {
 		node.Subtree = id
 		same = f.old[0] != nil && equalNodes(node, f.old[0])
 	}
-	if f.plan == nil && node != nil {
+	if f.inside && node != nil {
 		w.settle(f.up, node, actionOf(f.old, same), 0)
 	}
 	f.up.mu.Lock()

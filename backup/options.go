@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/retain"
 	"github.com/kura-backup/kura/tree"
 )
 
@@ -14,22 +15,44 @@ type Options struct {
 	// Paths are files and folders, absolute or relative to the working directory. Symlinks among
 	// them are backed up as links. Not used with Stdin.
 	Paths []string
-	// Excludes are patterns as package pattern describes them.
-	Excludes []string
+	// Excludes and IExcludes are patterns as package pattern describes them, the latter of those that make no
+	// difference between upper and lower case.
+	Excludes, IExcludes []string
+	// IgnoreFiles are the names of files that say, as package ignore describes, what is left out of the folders that
+	// they are in. Of several in a folder the later names' come last. Those above the given paths are not read.
+	IgnoreFiles []string
+	// IfPresent are the markers of folders that are left out, but for the folder itself and its markers.
+	IfPresent []Marker
+	// LargerThan leaves out files of more bytes; 0: none.
+	LargerThan int64
+	// OneFileSystem leaves out what is on another file system than the given path that it is below; the folders where
+	// file systems are mounted stay, without what is in them.
+	OneFileSystem bool
 
 	Tags    []string
 	Host    string    // empty: this machine's name
 	Time    time.Time // what the snapshot says of itself; zero: the start of the run
 	Program string    // name and version, for the snapshot
 
-	// Parent is the snapshot that says what did not change. Nil: the newest one of the same host and
-	// paths.
-	Parent *repo.Snapshot
+	// Parent is the snapshot that says what did not change. Nil: the newest one that has the host, paths or tags in
+	// common that ParentBy says, but none that is newer than Time. ParentBy nil: host and paths.
+	Parent   *repo.Snapshot
+	ParentBy *retain.GroupBy
 	// Force reads all files, with no parent.
 	Force bool
 
+	// SkipIfUnchanged makes no snapshot if it would say of the files what the parent says.
+	SkipIfUnchanged bool
+	// IgnoreCtime and IgnoreInode let a file count as unchanged though its ctime, or inode and ctime, have changed.
+	// Its metadata is read all the same.
+	IgnoreCtime, IgnoreInode bool
+	// WithAtime records the times of access.
+	WithAtime bool
+
 	DryRun      bool // do everything but write
 	Compression repo.Compression
+	Parity      int // as in repo.SessionOptions
+	PackSize    int // as in repo.SessionOptions
 
 	// ReadConcurrency is how many files and folders are read at once; 0: one for each CPU, at
 	// least two.
@@ -111,7 +134,8 @@ type Item struct {
 
 // Result is what a run did.
 type Result struct {
-	Snapshot   *repo.Snapshot // nil after a dry run
+	Snapshot   *repo.Snapshot // nil after a dry run, and if it was skipped
+	Unchanged  bool           // no snapshot was made because it would say what the parent says
 	Parent     *repo.Snapshot // nil if there was none
 	Summary    repo.Summary
 	Start, End time.Time

@@ -12,12 +12,12 @@ import (
 	"github.com/kura-backup/kura/tree"
 )
 
-// parents are the snapshots that say what did not change: the newest one of the same host and paths,
-// and if that one is partial, the newest complete one.
+// parents are the snapshots that say what did not change: the newest one of the same group, by default that of
+// the host and paths, and if that one is partial, the newest complete one.
 type parents [2]*repo.Snapshot
 
-// findParents looks for parents from the newest snapshot on. A key that can not read snapshots has none.
-func findParents(ctx context.Context, r *repo.Repository, host string, paths []string) (parents, error) {
+// findParents looks for parents from the newest snapshot on, among those that fit. A key that can not read snapshots has none.
+func findParents(ctx context.Context, r *repo.Repository, fits func(*repo.Snapshot) bool) (parents, error) {
 	entries := make([]*log.Snapshot, 0, len(r.State().Snapshots))
 	for _, e := range r.State().Snapshots {
 		if e.Live() {
@@ -43,7 +43,7 @@ func findParents(ctx context.Context, r *repo.Repository, host string, paths []s
 		if err != nil {
 			return parents{}, err
 		}
-		if s.Host != host || s.Source != sourceFiles || !slices.Equal(s.PathStrings(), paths) {
+		if !fits(s) {
 			continue
 		}
 		if !s.Complete() {

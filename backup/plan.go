@@ -10,7 +10,7 @@ import (
 // plan is the part of the file tree that leads to the given paths.
 type plan struct {
 	name     string
-	given    bool // back up all of it
+	given    bool // back up all of it; the paths below it are given all the same
 	children []*plan
 	byName   map[string]*plan
 }
@@ -32,18 +32,17 @@ func cleanPaths(paths []string) ([]string, error) {
 	return slices.Compact(out), nil
 }
 
-// newPlan makes a plan of absolute, clean paths. What is inside of another path needs no place of its
-// own.
+// newPlan makes a plan of absolute, clean paths.
 func newPlan(paths []string) *plan {
 	root := new(plan)
 	for _, p := range paths {
 		at := root
 		for name := range strings.SplitSeq(p, "/") {
-			if name != "" && !at.given {
+			if name != "" {
 				at = at.child(name)
 			}
 		}
-		at.given, at.children = true, nil
+		at.given = true
 	}
 	root.sort()
 	return root
@@ -60,6 +59,14 @@ func (p *plan) child(name string) *plan {
 		p.byName[name] = c
 	}
 	return c
+}
+
+// find returns the plan of an entry, or nil. p may be nil.
+func (p *plan) find(name string) *plan {
+	if p == nil {
+		return nil
+	}
+	return p.byName[name]
 }
 
 func (p *plan) sort() {

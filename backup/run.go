@@ -12,8 +12,8 @@ import (
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/retain"
 	"github.com/kura-backup/kura/source/files"
-	"github.com/kura-backup/kura/source/pattern"
 )
 
 // maxTries is how often a run starts again because others collected what it relied on.
@@ -34,17 +34,17 @@ func Run(ctx context.Context, r *repo.Repository, o Options, ev Events) (*Result
 }
 
 func run(ctx context.Context, r *repo.Repository, o Options, ev Events, h hooks) (*Result, error) {
-	excludes, err := pattern.Parse(o.Excludes)
+	sel, err := newSelection(&o)
 	if err != nil {
-		return nil, fmt.Errorf("backup: exclude: %w", err)
+		return nil, err
 	}
 	if o.Host == "" {
 		if o.Host, err = os.Hostname(); err != nil {
 			return nil, fmt.Errorf("backup: %w", err)
 		}
 	}
-	a := &attempt{repo: r, opts: &o, events: ev, hooks: h, excludes: excludes, start: clock.Now()}
-	if o.Time.IsZero() {
+	a := &attempt{repo: r, opts: &o, events: ev, hooks: h, selection: sel, start: clock.Now()}
+	if a.timeGiven = !o.Time.IsZero(); !a.timeGiven {
 		a.opts.Time = a.start
 	}
 	try := a.files
@@ -71,13 +71,15 @@ func run(ctx context.Context, r *repo.Repository, o Options, ev Events, h hooks)
 
 // attempt is a run, and in it the attempt that is under way.
 type attempt struct {
-	repo     *repo.Repository
-	opts     *Options
-	events   Events
-	hooks    hooks
-	excludes *pattern.List
-	paths    []string // sorted
-	start    time.Time
+	repo      *repo.Repository
+	opts      *Options
+	events    Events
+	hooks     hooks
+	selection *selection
+	paths     []string // sorted
+	start     time.Time
+
+	timeGiven bool // the snapshot's time is not that of the run
 
 	id        object.SessionID   // of the run: that of its first session
 	committed []object.SessionID // partial snapshots that the run has committed
@@ -92,6 +94,7 @@ func (a *attempt) once(ctx context.Context, try func(context.Context) (object.Bl
 	a.report = newReporter(a.events)
 	a.session, err = a.repo.NewSession(ctx, repo.SessionOptions{
 		Compression: a.opts.Compression, Host: a.opts.Host, DryRun: a.opts.DryRun,
+		Parity: a.opts.Parity, PackSize: a.opts.PackSize,
 	})
 	if err != nil {
 		return nil, err
@@ -104,8 +107,8 @@ func (a *attempt) once(ctx context.Context, try func(context.Context) (object.Bl
 		a.session.Abort()
 		return nil, err
 	}
-	res := &Result{Parent: a.parent, Start: a.start}
-	if a.opts.DryRun {
+	res := &Result{Parent: a.parent, Start: a.start, Unchanged: a.opts.SkipIfUnchanged && a.isAsParent(root)}
+	if a.opts.DryRun || res.Unchanged {
 		err = a.session.Flush()
 	} else {
 		res.Snapshot, err = a.commit(a.session, root, false)
@@ -121,6 +124,17 @@ func (a *attempt) once(ctx context.Context, try func(context.Context) (object.Bl
 	return res, nil
 }
 
+// isAsParent reports whether the parent says all that a snapshot of this run would say of the files. It does not if
+// the run has stored anything: the parent may miss what was lost in the repository, and a partial snapshot of the run
+// has to be superseded.
+func (a *attempt) isAsParent(root object.BlobID) bool {
+	if a.parent == nil || !a.parent.Complete() || len(a.committed) > 0 || a.session.Stats().Added > 0 {
+		return false
+	}
+	id, err := a.parent.RootID()
+	return err == nil && id == root
+}
+
 // files backs up the given paths and returns the root's page.
 func (a *attempt) files(ctx context.Context) (object.BlobID, error) {
 	readable, err := a.readable()
@@ -132,8 +146,9 @@ func (a *attempt) files(ctx context.Context) (object.BlobID, error) {
 		return object.BlobID{}, err
 	}
 	a.parent = ps[0]
-	w := newWalk(a.repo, a.session, a.report, a.excludes, ps, newPlan(readable))
+	w := newWalk(a.repo, a.session, a.report, a.selection, ps, newPlan(readable))
 	w.hooks = a.hooks
+	w.rules = rules{a.opts.IgnoreCtime, a.opts.IgnoreInode, a.opts.WithAtime}
 	var helpers []func(context.Context) error
 	if !a.opts.DryRun {
 		life := ctx // sessions live on when the helpers have ended
@@ -156,7 +171,7 @@ func (a *attempt) readable() ([]string, error) {
 	var out []string
 	var failed error
 	for _, p := range a.paths {
-		if p != "/" && a.excludes.MatchPath(p) {
+		if a.selection.excludesPath(p) {
 			continue
 		}
 		var st files.Stat
@@ -165,7 +180,9 @@ func (a *attempt) readable() ([]string, error) {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", p, err))
 			continue
 		}
-		out = append(out, p)
+		if !a.selection.tooLarge(&st) {
+			out = append(out, p)
+		}
 	}
 	switch {
 	case len(out) > 0:
@@ -188,8 +205,21 @@ func (a *attempt) parents(ctx context.Context) (parents, error) {
 		}
 		return parents{a.opts.Parent}, nil
 	}
-	return findParents(ctx, a.repo, a.opts.Host, a.paths)
+	return findParents(ctx, a.repo, a.sameGroup)
 }
+
+// sameGroup reports whether a snapshot is one that could be the parent.
+func (a *attempt) sameGroup(s *repo.Snapshot) bool {
+	by := retain.DefaultGroupBy
+	if a.opts.ParentBy != nil {
+		by = *a.opts.ParentBy
+	}
+	return s.Source == sourceFiles && (!a.timeGiven || !s.When().After(a.opts.Time)) &&
+		(!by.Host || s.Host == a.opts.Host) && (!by.Paths || slices.Equal(s.PathStrings(), a.paths)) &&
+		(!by.Tags || slices.Equal(sortedSet(s.Tags), sortedSet(a.opts.Tags)))
+}
+
+func sortedSet(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
 
 // commit commits what session s has stored as a snapshot with the given root.
 func (a *attempt) commit(s *repo.Session, root object.BlobID, partial bool) (*repo.Snapshot, error) {
@@ -214,14 +244,17 @@ func (a *attempt) manifest() *repo.Manifest {
 		Time: a.opts.Time.UnixNano(), Host: a.opts.Host, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
 		Program: a.opts.Program, Start: a.start.UnixNano(), End: clock.Now().UnixNano(), Source: sourceFiles,
 	}
+	if a.timeGiven {
+		m.TimeGiven = 1
+	}
 	if u, err := user.Current(); err == nil {
 		m.User = u.Username
 	}
 	for _, p := range a.paths {
 		m.Paths = append(m.Paths, []byte(p))
 	}
-	m.Tags = slices.Compact(slices.Sorted(slices.Values(a.opts.Tags)))
-	for _, x := range a.opts.Excludes {
+	m.Tags = sortedSet(a.opts.Tags)
+	for _, x := range slices.Concat(a.opts.Excludes, a.opts.IExcludes) {
 		if x != "" {
 			m.Excludes = append(m.Excludes, x)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/kura-backup/kura/source/files"
-	"github.com/kura-backup/kura/source/pattern"
 	"github.com/kura-backup/kura/tree"
 )
 
@@ -19,79 +18,56 @@ func (w *walk) scan(ctx context.Context) error {
 	s := &scanner{walk: w, pool: files.NewPool()}
 	defer s.pool.Close()
 	root := s.pool.Root("/")
-	var match *pattern.Dir
-	if !w.excludes.Empty() {
-		match = w.excludes.Root()
+	c := w.selection.root(w.root.plan)
+	c.dev = w.root.dev
+	if c.inside {
+		root = root.Child(".")
 	}
-	var err error
-	if w.root.plan == nil {
-		err = s.folder(ctx, root.Child("."), match)
-	} else {
-		err = s.above(ctx, root, "", w.root.plan, match)
-	}
-	if err != nil {
+	if err := s.folder(ctx, root, "", c); err != nil {
 		return err
 	}
 	w.report.progress.ScanDone.Store(true)
 	return nil
 }
 
-// above goes down to the given paths.
-func (s *scanner) above(ctx context.Context, d *files.Dir, path string, p *plan, match *pattern.Dir) error {
-	for _, c := range p.children {
-		var err error
-		if c.given {
-			err = s.entry(ctx, d, c.name, 0, match)
-		} else {
-			below := path + "/" + c.name
-			err = s.above(ctx, s.pool.Root(below), below, c, childOf(match, c.name))
-		}
-		if err != nil {
+// folder counts what is in a folder. Its path matters above the given paths only.
+func (s *scanner) folder(ctx context.Context, d *files.Dir, path string, c scope) error {
+	defer d.Close()
+	entries, _ := c.list(ctx, d, func(string, error) {})
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (s *scanner) folder(ctx context.Context, d *files.Dir, match *pattern.Dir) error {
-	defer d.Close()
-	entries, _ := d.List()
-	for _, e := range entries {
-		if match != nil && match.Match(e.Name) {
+		plan := c.plan.find(e.Name)
+		st := files.Stat{Type: e.Type}
+		if e.Type == 0 || e.Type == tree.File || c.sel.oneFS || plan != nil {
+			if err := d.Stat(e.Name, !c.inside && !plan.given, &st); err != nil {
+				continue
+			}
+		}
+		if plan == nil && c.leavesOut(e.Name, &st) {
 			continue
 		}
-		if err := s.entry(ctx, d, e.Name, e.Type, match); err != nil {
+		if st.Type != tree.Folder {
+			s.count(&st)
+			continue
+		}
+		child, below := c.child(e.Name, &st), path+"/"+e.Name
+		dir := d.Child(e.Name)
+		if !child.inside {
+			dir = s.pool.Root(below)
+		}
+		if err := s.folder(ctx, dir, below, child); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *scanner) entry(ctx context.Context, d *files.Dir, name string, t tree.Type, match *pattern.Dir) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	var st files.Stat
-	if t == 0 || t == tree.File {
-		if err := d.Stat(name, false, &st); err != nil {
-			return nil
-		}
-		t = st.Type
-	}
+func (s *scanner) count(st *files.Stat) {
 	p := s.walk.report.progress
-	switch t {
-	case tree.Folder:
-		return s.folder(ctx, d.Child(name), childOf(match, name))
-	case tree.File:
+	p.FilesTotal.Add(1)
+	if st.Type == tree.File {
 		p.BytesTotal.Add(uint64(st.Size))
 	}
-	p.FilesTotal.Add(1)
-	return nil
-}
-
-func childOf(d *pattern.Dir, name string) *pattern.Dir {
-	if d == nil {
-		return nil
-	}
-	return d.Child(name)
 }

@@ -12,20 +12,20 @@ import (
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/source/files"
-	"github.com/kura-backup/kura/source/pattern"
 	"github.com/kura-backup/kura/tree"
 )
 
 // walk is one attempt to back up the given paths. It is safe for concurrent use.
 type walk struct {
-	repo     *repo.Repository
-	report   *reporter
-	hooks    hooks
-	excludes *pattern.List
-	owners   files.Owners
-	pool     *files.Pool
-	queue    *queue
-	writers  sync.Pool // of *tree.DirWriter
+	repo      *repo.Repository
+	report    *reporter
+	hooks     hooks
+	selection *selection
+	rules     rules
+	owners    files.Owners
+	pool      *files.Pool
+	queue     *queue
+	writers   sync.Pool // of *tree.DirWriter
 
 	parents parents
 	starts  [2]int64 // of the parents' runs
@@ -40,6 +40,13 @@ type walk struct {
 	done   bool // the root's page is written; guarded by the gate
 }
 
+// rules are what the options say about changes.
+type rules struct {
+	ignoreCtime bool
+	ignoreInode bool // and the ctime
+	withAtime   bool // record the time of access
+}
+
 // hooks are called by tests at places where something may happen meanwhile. Nil ones are not called.
 type hooks struct {
 	opened  func(path string) error // behind the opening of a file; the error is that of its reading
@@ -48,24 +55,19 @@ type hooks struct {
 	partial <-chan struct{}         // asks for a partial snapshot
 }
 
-func newWalk(r *repo.Repository, s *repo.Session, report *reporter, excludes *pattern.List, ps parents, p *plan) *walk {
+func newWalk(r *repo.Repository, s *repo.Session, report *reporter, sel *selection, ps parents, p *plan) *walk {
 	w := &walk{
-		repo: r, report: report, excludes: excludes, pool: files.NewPool(), queue: newQueue(),
+		repo: r, report: report, selection: sel, pool: files.NewPool(), queue: newQueue(),
 		parents: ps, session: s,
 	}
 	w.writers.New = func() any { return tree.NewDirWriter(w.savePage) }
-	root := &folder{node: &tree.Node{Type: tree.Folder}, path: "/", dir: w.pool.Root("/")}
+	root := &folder{node: &tree.Node{Type: tree.Folder}, path: "/", dir: w.pool.Root("/"), scope: sel.root(p)}
 	if p.given {
 		root.dir = root.dir.Child(".") // that one can be listed
-	} else {
-		root.plan = p
 	}
 	var st files.Stat
 	if err := root.dir.StatSelf(&st); err == nil {
-		root.dev = st.Dev
-	}
-	if !excludes.Empty() {
-		root.match = excludes.Root()
+		root.onDev, root.dev = st.Dev, st.Dev
 	}
 	for i, parent := range ps {
 		if parent == nil {

@@ -139,7 +139,10 @@ func (t *Terminal) BackedUp(r *backup.Result, dryRun bool) {
 		line += fmt.Sprintf(" (%s/s)", Bytes(uint64(float64(r.Summary.Bytes)/s)))
 	}
 	t.Print(line)
-	if r.Snapshot != nil {
+	switch {
+	case r.Snapshot != nil:
 		t.Print("snapshot " + r.Snapshot.ID.Short() + " saved")
+	case r.Unchanged:
+		t.Print("nothing has changed since the parent: no snapshot was made")
 	}
 }

@@ -34,6 +34,7 @@ type Node struct {
 	Permissions string      `json:"permissions,omitempty"`
 	MTime       *time.Time  `json:"mtime,omitempty"`
 	CTime       *time.Time  `json:"ctime,omitempty"`
+	ATime       *time.Time  `json:"atime,omitempty"`
 	Inode       uint64      `json:"inode,omitempty"`
 	Links       uint64      `json:"links,omitempty"`
 	LinkTarget  string      `json:"linktarget,omitempty"`
@@ -46,7 +47,7 @@ func MakeNode(path string, n *tree.Node) Node {
 	mode := fileMode(n)
 	out := Node{
 		Type: typeWord(n.Type), UID: n.UID, GID: n.GID, User: n.User, Group: n.Group,
-		Mode: mode, Permissions: mode.String(), MTime: jsonTime(n.MTime), CTime: jsonTime(n.CTime),
+		Mode: mode, Permissions: mode.String(), MTime: jsonTime(n.MTime), CTime: jsonTime(n.CTime), ATime: jsonTime(n.ATime),
 		Inode: n.Inode, Error: n.Error,
 	}
 	out.Name, _ = jsonText(n.Name)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -13,27 +12,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kura-backup/kura/backup"
-	"github.com/kura-backup/kura/internal/zst"
 	"github.com/kura-backup/kura/repo"
-	"github.com/kura-backup/kura/source/pattern"
 	"github.com/kura-backup/kura/ui"
 )
 
-type backupOptions struct {
-	tags             []string
-	host             string
-	time             string
-	excludes         []string
-	excludeFiles     []string
-	stdin            bool
-	stdinFilename    string
-	stdinFromCommand bool
-	dryRun           bool
-	compression      string
-}
-
 func (a *app) backupCommand() *cobra.Command {
 	var o backupOptions
+	var ofFiles []string
 	cmd := &cobra.Command{
 		Use:   "backup [flags] PATH...",
 		Short: "back up files and folders into a new snapshot",
@@ -45,7 +30,8 @@ repository on a local disk and kura's own cache are left out of the backup by th
 
 A pattern of --exclude that begins with a slash is a full path, others match at any depth; * and ? stay
 within a name, ** stands for any number of folders, and ! in front takes back what earlier patterns left
-out. What lies in a folder that is left out is left out, too.
+out. What lies in a folder that is left out is left out, too. Patterns and --exclude-larger-than hold for the
+given paths themselves; mount points, markers and ignore files do not.
 
 With --stdin what comes on standard input becomes the only file of the snapshot. With
 --stdin-from-command the arguments are a command whose output does; when it fails or prints nothing,
@@ -57,113 +43,15 @@ kept and the next run goes on from there.
 At a terminal and without any repository, kura offers to make one in the user's data folder.`,
 		Example: `  kura backup ~ --exclude .cache --exclude '*.tmp'
   kura backup /etc /srv --tag nightly
+  kura backup / --one-file-system --exclude-caches --exclude-larger-than 4g
+  find /data -newer /last-week -print0 | kura backup --files-from-raw -
   mysqldump --all-databases | kura backup --stdin --stdin-filename all.sql
   kura backup --stdin-filename all.sql --stdin-from-command -- mysqldump --all-databases`,
-		Args: func(cmd *cobra.Command, args []string) error { return o.checkArgs(cmd, args) },
+		Args: func(cmd *cobra.Command, args []string) error { return o.checkArgs(cmd, args, ofFiles) },
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runBackup(cmd.Context(), o, args) },
 	}
-	f := cmd.Flags()
-	f.StringArrayVar(&o.tags, "tag", nil, "`tag` of the snapshot, or a list a,b (can be given several times)")
-	f.StringVarP(&o.host, "host", "H", "", "`name` of the host (default: that of this machine)")
-	f.StringVar(&o.time, "time", "", "`time` of the snapshot (default: now)")
-	f.StringArrayVarP(&o.excludes, "exclude", "e", nil, "leave out what matches this `pattern` (can be given several times)")
-	f.StringArrayVar(&o.excludeFiles, "exclude-file", nil, "leave out what matches a pattern in this `file`, one a line (can be given several times)")
-	f.BoolVar(&o.stdin, "stdin", false, "back up standard input")
-	f.StringVar(&o.stdinFilename, "stdin-filename", "", "`name` of the file that standard input, or the command's output, becomes (default: stdin)")
-	f.BoolVar(&o.stdinFromCommand, "stdin-from-command", false, "back up the output of the command that the arguments are")
-	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "store nothing, but say what would be stored")
-	f.StringVar(&o.compression, "compression", "auto", "how much to compress: `auto`, off, fastest, better or max")
+	ofFiles = o.addFlags(cmd)
 	return cmd
-}
-
-func (o *backupOptions) checkArgs(cmd *cobra.Command, args []string) error {
-	stream := o.stdin || o.stdinFromCommand
-	switch {
-	case o.stdin && o.stdinFromCommand:
-		return wrongArgs(cmd, "both --stdin and --stdin-from-command were given")
-	case o.stdin && len(args) > 0:
-		return wrongArgs(cmd, fmt.Sprintf("with --stdin there can be no paths: %q", args[0]))
-	case o.stdinFromCommand && len(args) == 0:
-		return usage("the output of which command?", "kura backup --stdin-from-command -- COMMAND ARGUMENT…")
-	case !stream && len(args) == 0:
-		return wrongArgs(cmd, "back up what? name files or folders")
-	case !stream && o.stdinFilename != "":
-		return wrongArgs(cmd, "--stdin-filename is for --stdin and --stdin-from-command")
-	case stream && len(o.excludes)+len(o.excludeFiles) > 0:
-		return wrongArgs(cmd, "there is nothing to exclude from a stream")
-	}
-	for _, p := range args {
-		if p == "" {
-			return wrongArgs(cmd, "one of the paths is empty")
-		}
-	}
-	return nil
-}
-
-// compressions are the words for --compression.
-var compressions = map[string]repo.Compression{
-	"auto":    {Level: zst.Default},
-	"off":     {Off: true},
-	"fastest": {Level: zst.Fastest},
-	"better":  {Level: zst.Better},
-	"max":     {Level: zst.Best},
-}
-
-// options makes the library's options of the flags.
-func (o *backupOptions) options(a *app, args []string) (out backup.Options, err error) {
-	out = backup.Options{Paths: args, Host: o.host, Program: program(), DryRun: o.dryRun}
-	if out.Tags, err = splitTags(o.tags); err != nil {
-		return out, err
-	}
-	if o.time != "" {
-		if out.Time, err = parseTime("--time", o.time, false); err != nil {
-			return out, err
-		}
-	}
-	var ok bool
-	if out.Compression, ok = compressions[o.compression]; !ok {
-		return out, usage(fmt.Sprintf("--compression %q is none of auto, off, fastest, better, max", o.compression))
-	}
-	out.Excludes = append(out.Excludes, o.excludes...)
-	for _, name := range o.excludeFiles {
-		patterns, err := readPatterns(name)
-		if err != nil {
-			return out, err
-		}
-		out.Excludes = append(out.Excludes, patterns...)
-	}
-	if _, err := pattern.Parse(out.Excludes); err != nil {
-		return out, usage("--exclude: " + err.Error())
-	}
-	switch {
-	case o.stdin:
-		out.Stdin = &backup.Stdin{Reader: a.stdin, Filename: o.stdinFilename}
-	case o.stdinFromCommand:
-		out.Paths, out.Stdin = nil, &backup.Stdin{Command: args, Filename: o.stdinFilename}
-	}
-	// Walking the tree twice is worth it only for somebody who looks at the progress.
-	out.Scan = !a.term.Quiet && (a.term.Interactive() || a.term.JSON) && out.Stdin == nil
-	return out, nil
-}
-
-// readPatterns reads a file of patterns, one a line, between empty lines and comments.
-func readPatterns(name string) (patterns []string, err error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("exclude file: %w", err)
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		line := strings.TrimSpace(lines.Text())
-		if line != "" && !strings.HasPrefix(line, "#") {
-			patterns = append(patterns, line)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("exclude file %s: %w", name, err)
-	}
-	return patterns, nil
 }
 
 // ownFolders are patterns for what must not be backed up because the backup itself changes it: the
@@ -205,6 +93,9 @@ func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) err
 		return err
 	}
 	return a.withPlace(ctx, p, func(r *session) error {
+		if opts.Parent, err = o.findParent(ctx, r, &opts); err != nil {
+			return err
+		}
 		if opts.Stdin == nil {
 			own, err := a.ownFolders(p, hex.EncodeToString(idOf(r)))
 			if err != nil {
@@ -227,6 +118,41 @@ func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) err
 		a.term.BackedUp(result, o.dryRun)
 		return backupError(result)
 	})
+}
+
+// findParent returns the snapshot that --parent names. For latest the group counts, as it does without the flag.
+func (o *backupOptions) findParent(ctx context.Context, r *session, opts *backup.Options) (*repo.Snapshot, error) {
+	if o.parent == "" || o.force {
+		return nil, nil
+	}
+	f := repo.SnapshotFilter{At: opts.Time}
+	host, err := os.Hostname()
+	if opts.Host != "" {
+		host, err = opts.Host, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if opts.ParentBy.Host {
+		f.Hosts = []string{host}
+	}
+	if opts.ParentBy.Paths {
+		for _, p := range opts.Paths {
+			abs, err := filepath.Abs(p)
+			if err != nil {
+				return nil, err
+			}
+			f.Paths = append(f.Paths, abs)
+		}
+	}
+	if opts.ParentBy.Tags {
+		f.Tags = opts.Tags
+	}
+	s, path, err := findSnapshot(ctx, r, o.parent, f)
+	if err == nil && path != "" {
+		err = usage(fmt.Sprintf("--parent %s: the parent is a snapshot, without a path in it", o.parent))
+	}
+	return s, err
 }
 
 func explainBackup(err error) error {

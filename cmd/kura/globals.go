@@ -3,12 +3,17 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/backends/limit"
 )
 
 // globalOptions are the flags of all commands.
@@ -21,6 +26,10 @@ type globalOptions struct {
 	cacheDir        string
 	noCache         bool
 	noLock          bool
+	limitUpload     int // KiB a second
+	limitDownload   int
+	packSize        string
+	parity          string
 	quiet           bool
 	verbose         int
 	json            bool
@@ -35,6 +44,8 @@ const (
 	envPasswordCommand = "KURA_PASSWORD_COMMAND"
 	envKeyFile         = "KURA_KEY_FILE"
 	envCacheDir        = "KURA_CACHE_DIR"
+	envPackSize        = "KURA_PACK_SIZE"
+	envParity          = "KURA_PARITY"
 )
 
 func (o *globalOptions) addFlags(f *pflag.FlagSet) {
@@ -46,6 +57,10 @@ func (o *globalOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.cacheDir, "cache-dir", "", "`folder` for caches (default: $"+envCacheDir+", or kura in the user's cache folder)")
 	f.BoolVar(&o.noCache, "no-cache", false, "use a throw-away cache: slower, and a rolled back repository is not noticed")
 	f.BoolVar(&o.noLock, "no-lock", false, "does nothing: kura has no locks")
+	f.IntVar(&o.limitUpload, "limit-upload", 0, "write to the repository no faster than this `rate`, in KiB/s (default: no limit)")
+	f.IntVar(&o.limitDownload, "limit-download", 0, "read from the repository no faster than this `rate`, in KiB/s (default: no limit)")
+	f.StringVar(&o.packSize, "pack-size", "", "`size` of new packs in MiB, 4 to 120 (default: $"+envPackSize+", or 16)")
+	f.StringVar(&o.parity, "parity", "", "`percent` of new packs that mends their damage, 0 to 50 (default: $"+envParity+", or 3)")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors and what was asked for")
 	f.CountVarP(&o.verbose, "verbose", "v", "print more; twice: even more")
 	f.BoolVar(&o.json, "json", false, "print JSON, for programs")
@@ -84,6 +99,47 @@ func (o *globalOptions) cache() (string, error) {
 		return "", withHint(fmt.Errorf("no folder for caches: %w", err), "name one with --cache-dir or $"+envCacheDir+", or use --no-cache")
 	}
 	return filepath.Join(dir, "kura"), nil
+}
+
+// rates are those that a store is slowed down to.
+func (o *globalOptions) rates() (limit.Rates, error) {
+	for _, l := range []struct {
+		flag string
+		rate int
+	}{{"--limit-upload", o.limitUpload}, {"--limit-download", o.limitDownload}} {
+		if l.rate < 0 || l.rate > math.MaxInt64>>10 {
+			return limit.Rates{}, usage(fmt.Sprintf("%s %d is not a number of KiB/s, nor 0 for no limit", l.flag, l.rate))
+		}
+	}
+	return limit.Rates{Upload: int64(o.limitUpload) << 10, Download: int64(o.limitDownload) << 10}, nil
+}
+
+// limited slows a store down to the rates.
+func limited(s backends.Store, r limit.Rates) backends.Store {
+	if r == (limit.Rates{}) {
+		return s
+	}
+	return limit.New(s, r)
+}
+
+// packing returns how new packs are made, as repo.SessionOptions has it.
+func (o *globalOptions) packing() (parity, packSize int, err error) {
+	if text := given(o.packSize, envPackSize); text != "" {
+		mib, err := strconv.Atoi(text)
+		if err != nil || mib < 4 || mib > 120 {
+			return 0, 0, usage(fmt.Sprintf("--pack-size %q is not a size in MiB from 4 to 120", text))
+		}
+		packSize = mib << 20
+	}
+	if text := given(o.parity, envParity); text != "" {
+		if parity, err = strconv.Atoi(text); err != nil || parity < 0 || parity > 50 {
+			return 0, 0, usage(fmt.Sprintf("--parity %q is not a number of percent from 0 to 50", text))
+		}
+		if parity == 0 {
+			parity = -1
+		}
+	}
+	return parity, packSize, nil
 }
 
 // readLine returns the only line of a small file, or pipe, that holds one thing, such as a password.

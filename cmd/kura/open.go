@@ -112,10 +112,15 @@ func (a *app) open(ctx context.Context, p *place) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	rates, err := a.globals.rates()
+	if err != nil {
+		return nil, err
+	}
 	store, err := p.Open(ctx)
 	if err != nil {
 		return nil, explainOpen(p, err)
 	}
+	store = limited(store, rates)
 	for try := 1; ; try++ {
 		credential, typed, err := a.credential(ctx, p)
 		if err != nil {
@@ -123,6 +128,9 @@ func (a *app) open(ctx context.Context, p *place) (*session, error) {
 		}
 		r, err := repo.Open(ctx, store, repo.OpenOptions{Credential: credential, CacheDir: cache})
 		if err == nil {
+			if cerr := r.CacheError(); cerr != nil {
+				a.term.Info(fmt.Sprintf("the cache can not be written, which costs time: %v", cerr))
+			}
 			return &session{Repository: r, place: p, store: store}, nil
 		}
 		if typed && errors.Is(err, repo.ErrWrongKey) && !isDamage(err) && try < passwordTries {
@@ -159,7 +167,8 @@ func explainOpen(p *place, err error) error {
 		return err
 	case isDamage(err):
 		return withHint(err, "without this object nothing can be read: put it back from another copy of the repository, if there is one",
-			"change nothing else in the repository until then")
+			"change nothing else in the repository until then",
+			"kura check --no-key verifies what else there is")
 	case errors.Is(err, repo.ErrNoRepository), errors.Is(err, backends.ErrNoStore):
 		return withHint(fmt.Errorf("there is no repository at %v%w", p, hidden{err}),
 			"is the disk mounted, and the name right",

@@ -11,7 +11,8 @@
 //     descend into a folder that matches, that works for entries of a folder only if the folder
 //     itself does not match: with "/tmp/*" and "!/tmp/keep", but not with "/tmp".
 //
-// The later pattern decides. A slash at the end of a pattern means nothing.
+// The later pattern decides. A slash at the end of a pattern means nothing. Patterns of [ParseFold] make no
+// difference between upper and lower case.
 //
 // Matching is made for walks: a [Dir] remembers for its folder what matters for the entries
 // below, so that the price of an entry does not grow with its depth.

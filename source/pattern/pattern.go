@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // ErrBad is wrapped when a pattern can not be used.
@@ -14,6 +16,7 @@ var ErrBad = errors.New("bad pattern")
 type List struct {
 	patterns []pattern
 	takeBack bool // one of them starts with !
+	fold     bool // the patterns are in lower case, and names are put into it
 }
 
 type pattern struct {
@@ -51,6 +54,45 @@ func Parse(patterns []string) (*List, error) {
 		l.takeBack = l.takeBack || p.takeBack
 	}
 	return l, nil
+}
+
+// ParseFold reads patterns that make no difference between upper and lower case.
+func ParseFold(patterns []string) (*List, error) {
+	folded := make([]string, len(patterns))
+	for i, s := range patterns {
+		folded[i] = lower(s)
+	}
+	l, err := Parse(folded)
+	if err == nil {
+		l.fold = true
+	}
+	return l, err
+}
+
+// lower puts a name into lower case. Bytes that are not UTF-8 stay as they are, so that names which differ
+// in them alone stay different.
+func lower(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf || 'A' <= r && r <= 'Z' }) < 0 {
+		return s
+	}
+	var out strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && n == 1 {
+			out.WriteByte(s[0])
+		} else {
+			out.WriteRune(unicode.ToLower(r))
+		}
+		s = s[n:]
+	}
+	return out.String()
+}
+
+func (l *List) name(name string) string {
+	if l.fold {
+		return lower(name)
+	}
+	return name
 }
 
 func parse(s string) (pattern, error) {
@@ -112,6 +154,7 @@ func (l *List) Root() *Dir { return &Dir{list: l} }
 
 // Child returns a folder in d.
 func (d *Dir) Child(name string) *Dir {
+	name = d.list.name(name)
 	c := &Dir{list: d.list, parent: d, name: name}
 	if d.list.takeBack { // otherwise a folder that any pattern matches is not descended into
 		c.below = make([]bool, len(d.list.patterns))
@@ -126,6 +169,7 @@ func (d *Dir) isBelow(i int) bool { return d.below != nil && d.below[i] }
 
 // Match reports whether the entry of the given name in d is meant.
 func (d *Dir) Match(name string) bool {
+	name = d.list.name(name)
 	matched := false
 	for i := range d.list.patterns {
 		p := &d.list.patterns[i]
@@ -137,6 +181,41 @@ func (d *Dir) Match(name string) bool {
 		}
 	}
 	return matched
+}
+
+// Reaches reports whether an entry below the folder of the given name in d might be meant, for walks that look for
+// what is meant. It may say so where nothing is.
+func (d *Dir) Reaches(name string) bool {
+	name = d.list.name(name)
+	for i := range d.list.patterns {
+		if p := &d.list.patterns[i]; !p.takeBack && (d.isBelow(i) || p.reaches(d, name)) {
+			return true
+		}
+	}
+	return false
+}
+
+// reaches reports whether p may match below an entry in d, or at it.
+func (p *pattern) reaches(d *Dir, name string) bool {
+	if !p.absolute {
+		return true
+	}
+	depth := 0
+	for up := d; up.parent != nil; up = up.parent {
+		depth++
+	}
+	fixed := 0 // parts before a **
+	for fixed < len(p.parts) && p.parts[fixed].kind != anyElements {
+		fixed++
+	}
+	for at := d; ; at, name = at.parent, at.name {
+		if depth < fixed && !p.parts[depth].match(name) {
+			return false
+		}
+		if depth--; depth < 0 {
+			return true
+		}
+	}
 }
 
 // MatchPath reports whether an absolute, clean path is meant that was not come to by a walk from the root.

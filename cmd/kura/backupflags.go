@@ -1,0 +1,257 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/kura-backup/kura/backup"
+	"github.com/kura-backup/kura/internal/zst"
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/retain"
+	"github.com/kura-backup/kura/source/pattern"
+)
+
+// envReadConcurrency is for --read-concurrency.
+const envReadConcurrency = "KURA_READ_CONCURRENCY"
+
+type backupOptions struct {
+	filesFrom, filesFromVerbatim, filesFromRaw []string
+
+	excludes, iexcludes, excludeFiles, iexcludeFiles []string
+	excludeCaches                                    bool
+	ifPresent                                        []string
+	largerThan                                       string
+	ignoreFiles                                      []string
+	oneFileSystem                                    bool
+
+	parent                    string
+	groupBy                   string
+	force, skipIfUnchanged    bool
+	ignoreCtime, ignoreInode  bool
+	host                      string
+	tags                      []string
+	time                      string
+	withAtime, dryRun, noScan bool
+	readConcurrency           string
+	compression               string
+
+	stdin            bool
+	stdinFilename    string
+	stdinFromCommand bool
+}
+
+// addFlags adds the flags in groups, and returns the names of those that are about files.
+func (o *backupOptions) addFlags(cmd *cobra.Command) (ofFiles []string) {
+	var groups []flagGroup
+	f := newGroup(&groups, "What to back up (all can be given several times)")
+	f.StringArrayVar(&o.filesFrom, "files-from", nil, "back up the paths that match the patterns in this `file`, one a line; - is standard input")
+	f.StringArrayVar(&o.filesFromVerbatim, "files-from-verbatim", nil, "back up the paths in this `file`, one a line, taken as they are")
+	f.StringArrayVar(&o.filesFromRaw, "files-from-raw", nil, "back up the paths in this `file`, with a zero byte behind each")
+
+	f = newGroup(&groups, "What to leave out (patterns, files and names can be given several times)")
+	f.StringArrayVarP(&o.excludes, "exclude", "e", nil, "leave out what matches this `pattern`")
+	f.StringArrayVar(&o.iexcludes, "iexclude", nil, "the same, with no difference between upper and lower case in the `pattern`")
+	f.StringArrayVar(&o.excludeFiles, "exclude-file", nil, "leave out what matches a pattern in this `file`, one a line; $NAME is a variable, $$ a dollar sign")
+	f.StringArrayVar(&o.iexcludeFiles, "iexclude-file", nil, "the same, with no difference between upper and lower case in the `file`")
+	f.BoolVar(&o.excludeCaches, "exclude-caches", false, "leave out what is in folders with a CACHEDIR.TAG file as bford.info/cachedir specifies it")
+	f.StringArrayVar(&o.ifPresent, "exclude-if-present", nil, "leave out what is in folders with a file `name[:header]` that begins with the header, but for that file")
+	f.StringVar(&o.largerThan, "exclude-larger-than", "", "leave out files larger than this `size`, with k, m, g or t for KiB to TiB")
+	f.StringArrayVar(&o.ignoreFiles, "ignore-file-name", nil, "leave out what files of this `name` in the folders say, as git does with .gitignore")
+	f.BoolVarP(&o.oneFileSystem, "one-file-system", "x", false, "leave out other file systems than those of the paths, but for the folders where they are mounted")
+	ofFiles = append(names(groups), "parent", "group-by", "force", "skip-if-unchanged", "ignore-ctime", "ignore-inode", "with-atime", "read-concurrency", "no-scan")
+
+	f = newGroup(&groups, "What counts as changed")
+	f.StringVar(&o.parent, "parent", "", "compare with this `snapshot` (default: the newest of the group that is not newer than --time)")
+	f.StringVarP(&o.groupBy, "group-by", "g", retain.DefaultGroupBy.String(), "what the `group` has in common: host, paths, tags, or nothing")
+	f.BoolVarP(&o.force, "force", "f", false, "read all files, whatever the parent is")
+	f.BoolVar(&o.ignoreCtime, "ignore-ctime", false, "do not read files of which only the ctime has changed")
+	f.BoolVar(&o.ignoreInode, "ignore-inode", false, "do not read files of which only the inode and ctime have changed")
+	f.BoolVar(&o.skipIfUnchanged, "skip-if-unchanged", false, "make no snapshot if it would be as the parent")
+
+	f = newGroup(&groups, "The snapshot")
+	f.StringArrayVar(&o.tags, "tag", nil, "`tag` of the snapshot, or a list a,b")
+	f.StringVarP(&o.host, "host", "H", "", "`name` of the host (default: that of this machine)")
+	f.StringVar(&o.time, "time", "", "`time` of the snapshot (default: now)")
+	f.BoolVar(&o.withAtime, "with-atime", false, "record the times of access")
+	f.StringVar(&o.compression, "compression", "auto", "how much to compress: `auto`, off, fastest, better or max")
+
+	f = newGroup(&groups, "Streams")
+	f.BoolVar(&o.stdin, "stdin", false, "back up standard input")
+	f.StringVar(&o.stdinFilename, "stdin-filename", "", "`name` of the file that standard input, or the command's output, becomes (default: stdin)")
+	f.BoolVar(&o.stdinFromCommand, "stdin-from-command", false, "back up the output of the command that the arguments are")
+
+	f = newGroup(&groups, "The run")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "store nothing, but say what would be stored")
+	f.BoolVar(&o.noScan, "no-scan", false, "do not count beforehand what there is to do, for the progress")
+	f.StringVar(&o.readConcurrency, "read-concurrency", "", "read `n` files at once (default: $"+envReadConcurrency+", or one for each CPU)")
+	addGroups(cmd, groups)
+	return ofFiles
+}
+
+// names returns those of all flags of the groups.
+func names(groups []flagGroup) (out []string) {
+	for _, g := range groups {
+		g.flags.VisitAll(func(f *pflag.Flag) { out = append(out, f.Name) })
+	}
+	return out
+}
+
+// checkArgs refuses what does not go together.
+func (o *backupOptions) checkArgs(cmd *cobra.Command, args []string, ofFiles []string) error {
+	stream := o.stdin || o.stdinFromCommand
+	lists := len(o.filesFrom) + len(o.filesFromVerbatim) + len(o.filesFromRaw)
+	switch {
+	case o.stdin && o.stdinFromCommand:
+		return wrongArgs(cmd, "both --stdin and --stdin-from-command were given")
+	case o.stdin && len(args) > 0:
+		return wrongArgs(cmd, fmt.Sprintf("with --stdin there can be no paths: %q", args[0]))
+	case o.stdinFromCommand && len(args) == 0:
+		return usage("the output of which command?", "kura backup --stdin-from-command -- COMMAND ARGUMENT…")
+	case !stream && len(args)+lists == 0:
+		return wrongArgs(cmd, "back up what? name files or folders")
+	case !stream && o.stdinFilename != "":
+		return wrongArgs(cmd, "--stdin-filename is for --stdin and --stdin-from-command")
+	}
+	if i := slices.IndexFunc(ofFiles, cmd.Flags().Changed); stream && i >= 0 {
+		return wrongArgs(cmd, "--"+ofFiles[i]+" is about files, not about a stream")
+	}
+	if slices.Contains(args, "") {
+		return wrongArgs(cmd, "one of the paths is empty")
+	}
+	return nil
+}
+
+// compressions are the words for --compression.
+var compressions = map[string]repo.Compression{
+	"auto":    {Level: zst.Default},
+	"off":     {Off: true},
+	"fastest": {Level: zst.Fastest},
+	"better":  {Level: zst.Better},
+	"max":     {Level: zst.Best},
+}
+
+// options makes the library's options of the flags, but for the parent.
+func (o *backupOptions) options(a *app, args []string) (out backup.Options, err error) {
+	out = backup.Options{
+		Host: o.host, Program: program(), DryRun: o.dryRun, WithAtime: o.withAtime, Force: o.force,
+		SkipIfUnchanged: o.skipIfUnchanged, IgnoreCtime: o.ignoreCtime, IgnoreInode: o.ignoreInode,
+	}
+	if out.Tags, err = splitTags(o.tags); err != nil {
+		return out, err
+	}
+	if o.time != "" {
+		if out.Time, err = parseTime("--time", o.time, false); err != nil {
+			return out, err
+		}
+	}
+	var ok bool
+	if out.Compression, ok = compressions[o.compression]; !ok {
+		return out, usage(fmt.Sprintf("--compression %q is none of auto, off, fastest, better, max", o.compression))
+	}
+	if out.Parity, out.PackSize, err = a.globals.packing(); err != nil {
+		return out, err
+	}
+	by, err := retain.ParseGroupBy(o.groupBy)
+	if err != nil {
+		return out, usage(fmt.Sprintf("--group-by %q is not a list of host, paths, tags", o.groupBy))
+	}
+	out.ParentBy = &by
+	if n := given(o.readConcurrency, envReadConcurrency); n != "" {
+		if out.ReadConcurrency, err = strconv.Atoi(n); err != nil || out.ReadConcurrency < 1 || out.ReadConcurrency > 1000 {
+			return out, usage(fmt.Sprintf("--read-concurrency %q is not a number of files from 1 to 1000", n))
+		}
+	}
+	if err := o.leaveOut(a, &out); err != nil {
+		return out, err
+	}
+	switch {
+	case o.stdin:
+		out.Stdin = &backup.Stdin{Reader: a.stdin, Filename: o.stdinFilename}
+	case o.stdinFromCommand:
+		out.Stdin = &backup.Stdin{Command: args, Filename: o.stdinFilename}
+	default:
+		out.Paths, err = o.paths(a, args)
+	}
+	// Walking the tree twice is worth it only for somebody who looks at the progress.
+	out.Scan = !o.noScan && !a.term.Quiet && (a.term.Interactive() || a.term.JSON) && out.Stdin == nil
+	return out, err
+}
+
+// paths returns the paths of the arguments and of all lists.
+func (o *backupOptions) paths(a *app, args []string) ([]string, error) {
+	paths := slices.Clone(args)
+	for _, l := range []struct {
+		files []string
+		read  func(string) ([]string, error)
+	}{{o.filesFrom, a.globPaths}, {o.filesFromVerbatim, a.listedPaths}, {o.filesFromRaw, a.rawPaths}} {
+		for _, file := range l.files {
+			more, err := l.read(file)
+			if err != nil {
+				return nil, err
+			}
+			paths = append(paths, more...)
+		}
+	}
+	return paths, nil
+}
+
+// leaveOut sets what is left out.
+func (o *backupOptions) leaveOut(a *app, out *backup.Options) (err error) {
+	for _, e := range []struct {
+		flag     string
+		patterns []string
+		files    []string
+		parse    func([]string) (*pattern.List, error)
+		to       *[]string
+	}{
+		{"--exclude", o.excludes, o.excludeFiles, pattern.Parse, &out.Excludes},
+		{"--iexclude", o.iexcludes, o.iexcludeFiles, pattern.ParseFold, &out.IExcludes},
+	} {
+		*e.to = slices.Clone(e.patterns)
+		for _, file := range e.files {
+			more, err := a.readPatterns(e.flag+"-file", file)
+			if err != nil {
+				return err
+			}
+			*e.to = append(*e.to, more...)
+		}
+		if _, err := e.parse(*e.to); err != nil {
+			return usage(e.flag + ": " + err.Error())
+		}
+	}
+	if o.excludeCaches {
+		out.IfPresent = append(out.IfPresent, backup.CacheMarker)
+	}
+	for _, m := range o.ifPresent {
+		name, header, _ := strings.Cut(m, ":")
+		if !isName(name) {
+			return usage(fmt.Sprintf("--exclude-if-present %q: %q is not a file's name", m, name))
+		}
+		out.IfPresent = append(out.IfPresent, backup.Marker{Name: name, Header: header})
+	}
+	for _, name := range o.ignoreFiles {
+		if !isName(name) {
+			return usage(fmt.Sprintf("--ignore-file-name: %q is not a file's name", name))
+		}
+	}
+	out.IgnoreFiles, out.OneFileSystem = o.ignoreFiles, o.oneFileSystem
+	if o.largerThan != "" {
+		if out.LargerThan, err = parseSize("--exclude-larger-than", o.largerThan); err != nil {
+			return err
+		}
+		if out.LargerThan == 0 {
+			return usage("--exclude-larger-than 0 would leave out all files")
+		}
+	}
+	return nil
+}
+
+func isName(s string) bool {
+	return s != "" && s != "." && s != ".." && !strings.ContainsRune(s, os.PathSeparator)
+}
