@@ -51,8 +51,7 @@ type Options struct {
 
 	DryRun      bool // do everything but write
 	Compression repo.Compression
-	Parity      int // as in repo.SessionOptions
-	PackSize    int // as in repo.SessionOptions
+	Packing     repo.Packing
 
 	// ReadConcurrency is how many files and folders are read at once; 0: one for each CPU, at
 	// least two.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kura-backup/kura/backends/fault"
+	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/retain"
 	"github.com/kura-backup/kura/tree"
 )
@@ -218,7 +219,7 @@ func TestRun_ReadConcurrency_AnyNumberGivesTheSameTree(t *testing.T) {
 	makeTree(t, root, manyFiles(300))
 	var roots []string
 	for _, n := range []int{1, 2, 50} {
-		res := mustRun(t, r, Options{Paths: []string{root}, Force: true, ReadConcurrency: n, PackSize: 5 << 20, Parity: -1})
+		res := mustRun(t, r, Options{Paths: []string{root}, Force: true, ReadConcurrency: n, Packing: repo.Packing{Size: 5 << 20, Parity: -1}})
 		id, err := res.Snapshot.RootID()
 		must(t, err)
 		roots = append(roots, id.String())

@@ -94,7 +94,7 @@ func (a *attempt) once(ctx context.Context, try func(context.Context) (object.Bl
 	a.report = newReporter(a.events)
 	a.session, err = a.repo.NewSession(ctx, repo.SessionOptions{
 		Compression: a.opts.Compression, Host: a.opts.Host, DryRun: a.opts.DryRun,
-		Parity: a.opts.Parity, PackSize: a.opts.PackSize,
+		Packing: a.opts.Packing,
 	})
 	if err != nil {
 		return nil, err

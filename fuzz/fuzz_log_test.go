@@ -19,7 +19,8 @@ func FuzzLogEntry(f *testing.F) {
 		Index:    []log.PackRef{{Ref: object.Ref{Class: object.Index}, Size: 1}},
 	}
 	collect := &log.Entry{Kind: log.KindCollect, Drop: []object.Ref{{Class: object.TreePack}}, Gone: make([]object.SessionID, 2)}
-	for _, e := range []*log.Entry{snapshot, collect, {Kind: log.KindForget, Snapshots: make([]object.SessionID, 1)}, {Kind: log.KindInit}} {
+	tag := &log.Entry{Kind: log.KindTag, Snapshots: make([]object.SessionID, 2), TagsOf: []uint32{0, 0}, Tags: []log.SealedTags{log.SealedTags(snapshot.Manifest)}}
+	for _, e := range []*log.Entry{snapshot, collect, {Kind: log.KindForget, Snapshots: make([]object.SessionID, 1)}, {Kind: log.KindInit}, tag, {Kind: log.KindPin, Snapshots: make([]object.SessionID, 2), Pinned: true}} {
 		payload, err := log.EncodeEntry(7, object.Hash{1}, e)
 		if err != nil {
 			f.Fatal(err)
@@ -48,6 +49,15 @@ func FuzzLogEntry(f *testing.F) {
 
 // FuzzLogState decodes the payload of checkpoints.
 func FuzzLogState(f *testing.F) {
+	st := &log.State{N: 3, Snapshots: map[object.SessionID]*log.Snapshot{
+		{1}: {ID: object.SessionID{1}, N: 2, Pinned: true, Tags: &log.SealedTags{Ciphertext: []byte("t")}},
+		{2}: {ID: object.SessionID{2}, N: 3, Partial: true, Forgotten: 3},
+	}}
+	payload, err := log.EncodeState(st)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(payload)
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		st, err := log.DecodeState(payload)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -82,18 +83,34 @@ func (c *cache) seen() (log.Mark, error) {
 	if err != nil {
 		return log.Mark{}, fmt.Errorf("repo: cache: %w", err)
 	}
-	var m log.Mark
+	return parseSeen(string(b)), nil
+}
+
+// parseSeen is the inverse of formatSeen. Text that was torn by a power failure, or in which a bit has
+// flipped, is as good as none: it must not look like a repository that was rolled back.
+func parseSeen(text string) (m log.Mark) {
 	var hash string
-	if n, err := fmt.Sscanf(string(b), "%d %64s\n", &m.N, &hash); err != nil || n != 2 {
-		return log.Mark{}, nil // torn by a power failure: as if it had been removed
+	var sum uint32
+	if _, err := fmt.Sscanf(text, "%d %64s %8x\n", &m.N, &hash, &sum); err != nil {
+		return log.Mark{}
 	}
 	raw, err := hex.DecodeString(hash)
 	if err != nil || len(raw) != len(m.Hash) {
-		return log.Mark{}, nil
+		return log.Mark{}
 	}
 	m.Hash = object.Hash(raw)
-	return m, nil
+	if text != formatSeen(m) {
+		return log.Mark{}
+	}
+	return m
 }
+
+func formatSeen(m log.Mark) string {
+	mark := fmt.Sprintf("%d %v", m.N, m.Hash)
+	return fmt.Sprintf("%s %08x\n", mark, crc32.Checksum([]byte(mark), castagnoli))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // setSeen notes a mark, unless a later one is noted. Of several processes that do so at once the last one
 // wins, also with an older mark: less is noticed then, nothing wrongly.
@@ -114,7 +131,7 @@ func (c *cache) setSeen(m log.Mark) error {
 	if err != nil {
 		return fmt.Errorf("repo: cache: %w", err)
 	}
-	_, werr := fmt.Fprintf(f, "%d %v\n", m.N, m.Hash)
+	_, werr := f.WriteString(formatSeen(m))
 	if err := errors.Join(werr, f.Close()); err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}

@@ -23,6 +23,9 @@ type SnapshotFilter struct {
 
 // Match reports whether the filter selects s.
 func (f *SnapshotFilter) Match(s *Snapshot) bool {
+	if s.Err != nil { // it has neither host nor paths: a filter for any of these does not select it
+		return len(f.Hosts)+len(f.Tags)+len(f.Paths) == 0 && f.At.IsZero()
+	}
 	if len(f.Hosts) > 0 && !slices.Contains(f.Hosts, s.Host) {
 		return false
 	}
@@ -47,7 +50,8 @@ func (f *SnapshotFilter) Match(s *Snapshot) bool {
 //	ID          a whole id or a beginning of it that fits one snapshot, of at least 4 digits
 //	…:PATH      a path in it
 //
-// For an id the filter does not count. The error wraps ErrNotFound where none fits.
+// For an id the filter does not count, and the snapshot may be one that can not be opened, with its Err
+// set. The error wraps ErrNotFound where none fits.
 func (r *Repository) FindSnapshot(ctx context.Context, name string, f SnapshotFilter) (_ *Snapshot, path string, err error) {
 	name, path, _ = strings.Cut(name, ":")
 	if back, ok := latest(name); ok {
@@ -116,7 +120,7 @@ func (r *Repository) byPrefix(prefix string) (*Snapshot, error) {
 	found, live, _ := r.matching(prefix)
 	switch {
 	case len(live) == 1:
-		return r.OpenSnapshot(live[0])
+		return r.openAny(live[0])
 	case len(live) > 1:
 		return nil, fmt.Errorf("snapshot id %q fits %d snapshots: give more digits: %w", prefix, len(live), ErrNotFound)
 	case len(found) > 0:
@@ -134,7 +138,7 @@ func (r *Repository) FindForgotten(ctx context.Context, prefix string) (*Snapsho
 	_, live, forgotten := r.matching(prefix)
 	switch {
 	case len(forgotten) == 1:
-		return r.OpenSnapshot(forgotten[0])
+		return r.openAny(forgotten[0])
 	case len(forgotten) > 1:
 		return nil, fmt.Errorf("snapshot id %q fits %d forgotten snapshots: give more digits: %w", prefix, len(forgotten), ErrNotFound)
 	case len(live) > 0:

@@ -76,13 +76,17 @@ type Snapshot struct {
 	Manifest               // but for the tags: they are those that the snapshot has now
 	Entry    *log.Snapshot // its place in the log's state
 	Doubtful bool          // whether its time can not be right; set by FindDoubtful
+
+	// Err is set where the snapshot can not be opened: a DamageError, which mostly wraps an UnreadableError.
+	// Then no more is known of it than Entry says, whose clock stands for its time.
+	Err error
 }
 
 // When is the snapshot's time.
 func (s *Snapshot) When() time.Time { return time.Unix(0, s.Time) }
 
-// Complete reports whether the run that made the snapshot reached its end.
-func (s *Snapshot) Complete() bool { return !s.Entry.Partial }
+// Complete reports whether the run that made the snapshot reached its end, and it can be read.
+func (s *Snapshot) Complete() bool { return !s.Entry.Partial && s.Err == nil }
 
 // sealManifest encrypts m to whoever may read metadata.
 func sealManifest(secret *seal.Secret, m *Manifest) (log.SealedManifest, error) {
@@ -116,6 +120,9 @@ func openManifest(keys *seal.Keyring, sm *log.SealedManifest) (*Manifest, error)
 
 // openMeta is the inverse of sealMeta, but for the compression.
 func openMeta(keys *seal.Keyring, sm *log.SealedManifest) ([]byte, error) {
+	if sm.Origin.Kind != seal.Meta {
+		return nil, fmt.Errorf("it is sealed as %v", sm.Origin.Kind) // which a maintainer could not open
+	}
 	key, err := keys.OpenOrigin(&sm.Origin)
 	if err != nil {
 		return nil, err
@@ -132,6 +139,9 @@ func DecodeManifest(stored []byte) (*Manifest, error) {
 	}
 	m := new(Manifest)
 	if err := wire.Unmarshal(plain, m); err != nil {
+		return nil, err
+	}
+	if _, err := m.RootID(); err != nil {
 		return nil, err
 	}
 	return m, nil

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,7 +49,7 @@ func (r *Repository) amend(ctx context.Context, e log.Entry, ids []object.Sessio
 }
 
 // SetTags gives live snapshots the tags that change makes of the ones they have. Tags are put in order,
-// and each counts once. What others change meanwhile is not lost: change is asked again. It returns the
+// and each counts once; what can not be read gets none. What others change meanwhile is not lost: change is asked again. It returns the
 // snapshots whose tags are others now.
 func (r *Repository) SetTags(ctx context.Context, ids []object.SessionID, change func(old []string) []string) (done []object.SessionID, err error) {
 	sid := newSessionID()
@@ -65,6 +66,9 @@ func (r *Repository) SetTags(ctx context.Context, ids []object.SessionID, change
 				continue
 			}
 			snap, err := r.OpenSnapshot(s)
+			if errors.As(err, new(*UnreadableError)) {
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}

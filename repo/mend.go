@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/index/local"
@@ -97,6 +98,13 @@ func (r *Repository) loadMended(ctx context.Context, ref object.Ref, size int64,
 	if errors.Is(err, backends.ErrRange) { // it is shorter
 		obj, err = r.FetchRange(ctx, ref, 0, -1, buf)
 	}
+	unread := err
+	if errors.Is(err, syscall.EIO) { // some of it can be read
+		obj, err = r.ReadHoles(ctx, ref.Name())
+		if err == nil && obj == nil {
+			err = unread
+		}
+	}
 	if err != nil {
 		return nil, false, err
 	}
@@ -104,7 +112,11 @@ func (r *Repository) loadMended(ctx context.Context, ref object.Ref, size int64,
 		return obj, false, nil
 	}
 	whole, _, err := parity.Mend(obj, int(size), func(candidate []byte) bool { return object.Sum(candidate) == ref.Hash })
-	if err != nil {
+	switch {
+	case err == nil:
+	case unread != nil:
+		return nil, false, unread
+	default:
 		return nil, false, &DamageError{Object: ref.Name(), Err: errHash}
 	}
 	return whole, true, nil

@@ -72,7 +72,7 @@ func newPacks(s *Session) (*packs, error) {
 		}
 		p.secrets[t] = secret
 	}
-	if s.opts.Groups {
+	if s.opts.Packing.Groups {
 		p.groups = &grouper{r: s.r, sid: s.id}
 	}
 	var seed [32]byte
@@ -100,7 +100,7 @@ func (p *packs) add(t object.BlobType, n pack.NewSegment) error {
 			return p.s.err()
 		}
 		class := object.PackClass(t)
-		opts := p.s.opts.packs(class)
+		opts := p.s.opts.Packing.Options(class)
 		if buf == nil {
 			buf = make([]byte, 0, opts.BufferSize(class))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/index/local"
@@ -56,7 +57,7 @@ func (r *Repository) loadFrom(ctx context.Context, ix *Index, t object.BlobType,
 	}
 	var first error
 	for _, at := range places {
-		blob, err := r.loadAt(ctx, ix, at, t, id)
+		blob, err := r.LoadAt(ctx, ix, at, t, id)
 		// A copy can be damaged, or only claimed by somebody who does not mean well.
 		if !errors.As(err, new(*DamageError)) {
 			return blob, err
@@ -68,7 +69,8 @@ func (r *Repository) loadFrom(ctx context.Context, ix *Index, t object.BlobType,
 	return nil, first
 }
 
-func (r *Repository) loadAt(ctx context.Context, ix *Index, at local.Place, t object.BlobType, id object.BlobID) ([]byte, error) {
+// LoadAt is LoadBlob from one place, as it lies in the store: what is not the blob is a DamageError.
+func (r *Repository) LoadAt(ctx context.Context, ix *Index, at local.Place, t object.BlobType, id object.BlobID) ([]byte, error) {
 	p, err := ix.Place(at)
 	if err != nil {
 		return nil, err
@@ -103,11 +105,11 @@ func (r *Repository) decode(p *Place, ct []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// FetchRange reads part of a pack into buf if it is large enough. A missing or short pack is a
-// DamageError that wraps what the store said.
+// FetchRange reads part of a pack into buf if it is large enough. A pack that is missing or short, or that
+// a dying disk can not read, is a DamageError that wraps what the store said.
 func (r *Repository) FetchRange(ctx context.Context, ref object.Ref, offset, length int64, buf []byte) ([]byte, error) {
 	b, err := r.store.Get(ctx, ref.Name(), offset, length, buf)
-	if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrRange) {
+	if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrRange) || errors.Is(err, syscall.EIO) {
 		return nil, &DamageError{Object: ref.Name(), Err: err}
 	}
 	return b, err

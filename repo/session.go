@@ -28,38 +28,7 @@ type SessionOptions struct {
 	Workers     int    // goroutines that compress and encrypt; 0 means one for each CPU
 	Host        string // written into the session's signs of life
 	DryRun      bool   // do all the work but write nothing; Commit is refused
-	Parity      int    // percent of each pack that mend its damage; 0 means [pack.DefaultParity], negative none
-	Groups      bool   // store parity across packs, too, so that a lost pack can be made again
-	PackSize    int    // bytes of segments in a data pack; 0 means [pack.DataTarget]
-}
-
-// MinPackSize is the least that SessionOptions.PackSize may be. The most is what leaves room in
-// [pack.MaxPackSize] for directory and parity.
-const MinPackSize = pack.TreeTarget
-
-// packs returns how packs of a class are made.
-func (o *SessionOptions) packs(class object.Class) pack.Options {
-	p := pack.Options{Parity: max(o.Parity, 0)}
-	if o.Parity == 0 {
-		p.Parity = pack.DefaultParity
-	}
-	if class == object.DataPack {
-		p.Target = o.PackSize
-	}
-	return p
-}
-
-// check refuses packs that can not be made.
-func (o *SessionOptions) check() error {
-	if o.PackSize != 0 && o.PackSize < MinPackSize {
-		return fmt.Errorf("repo: packs of %d bytes are too small: at least %d", o.PackSize, MinPackSize)
-	}
-	for _, class := range []object.Class{object.DataPack, object.TreePack} {
-		if err := o.packs(class).Check(class); err != nil {
-			return err
-		}
-	}
-	return nil
+	Packing     Packing
 }
 
 // Compression is how segments are compressed.
@@ -98,7 +67,7 @@ type Session struct {
 
 // NewSession begins a session on the newest state known.
 func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session, error) {
-	if err := o.check(); err != nil {
+	if err := o.Packing.Check(); err != nil {
 		return nil, err
 	}
 	ix, err := r.Index(ctx)

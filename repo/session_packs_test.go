@@ -49,7 +49,7 @@ func storePacks(t *testing.T, o repo.SessionOptions, blobs int) map[object.Ref][
 
 func TestNewSession_Parity_PacksHaveThatMuch(t *testing.T) {
 	for option, percent := range map[int]uint8{0: pack.DefaultParity, -1: 0, 1: 1, 50: 50} {
-		found := storePacks(t, repo.SessionOptions{Parity: option}, 2)
+		found := storePacks(t, repo.SessionOptions{Packing: repo.Packing{Parity: option}}, 2)
 		for ref, obj := range found {
 			footer, ok := parity.ParseFooter(obj[len(obj)-parity.FooterSize:])
 			if ok != (percent > 0) || footer.Percent != percent || parity.Whole(obj) != ok {
@@ -65,7 +65,7 @@ func TestNewSession_Parity_PacksHaveThatMuch(t *testing.T) {
 func TestNewSession_PackSize_PacksAreNoLarger(t *testing.T) {
 	const size = 5 << 20
 	full := 0
-	for ref, obj := range storePacks(t, repo.SessionOptions{PackSize: size}, 20) {
+	for ref, obj := range storePacks(t, repo.SessionOptions{Packing: repo.Packing{Size: size}}, 20) {
 		body, _, _ := parity.Body(obj)
 		// Beside header and segments there are directory and padding.
 		if len(body) > size+size/8 {
@@ -82,14 +82,14 @@ func TestNewSession_PackSize_PacksAreNoLarger(t *testing.T) {
 
 func TestNewSession_PacksThatCanNotBe_Refused(t *testing.T) {
 	r, _ := testrepo.New(t)
-	for name, o := range map[string]repo.SessionOptions{
-		"small packs":                     {PackSize: repo.MinPackSize - 1},
-		"negative size":                   {PackSize: -1},
-		"packs without room":              {PackSize: pack.MaxPackSize},
-		"packs without room for parity":   {PackSize: 120 << 20, Parity: 20},
+	for name, o := range map[string]repo.Packing{
+		"small packs":                     {Size: repo.MinPackSize - 1},
+		"negative size":                   {Size: -1},
+		"packs without room":              {Size: pack.MaxPackSize},
+		"packs without room for parity":   {Size: 120 << 20, Parity: 20},
 		"more parity than packs can have": {Parity: parity.MaxPercent + 1},
 	} {
-		if s, err := r.NewSession(t.Context(), o); err == nil {
+		if s, err := r.NewSession(t.Context(), repo.SessionOptions{Packing: o}); err == nil {
 			s.Abort()
 			t.Errorf("%s: accepted", name)
 		}

@@ -15,7 +15,9 @@ import (
 	"github.com/kura-backup/kura/seal"
 )
 
-// Snapshots returns the live snapshots, by their time and then by the order of their commits.
+// Snapshots returns the live snapshots, by their time and then by the order of their commits. One that can
+// not be opened is among them, with Err saying why: whoever holds a writer's key can commit such a
+// snapshot, and it must not hide the others.
 func (r *Repository) Snapshots(ctx context.Context) ([]*Snapshot, error) {
 	return r.openSnapshots(ctx, func(s *log.Snapshot) bool { return s.Live() })
 }
@@ -37,7 +39,7 @@ func (r *Repository) openSnapshots(ctx context.Context, want func(*log.Snapshot)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, e := range entries {
 		g.Go(func() (err error) {
-			snapshots[i], err = r.OpenSnapshot(e)
+			snapshots[i], err = r.openAny(e)
 			return err
 		})
 	}
@@ -50,14 +52,39 @@ func (r *Repository) openSnapshots(ctx context.Context, want func(*log.Snapshot)
 	return snapshots, nil
 }
 
-// OpenSnapshot decrypts a snapshot's manifest and the tags that it was given since.
-func (r *Repository) OpenSnapshot(e *log.Snapshot) (*Snapshot, error) {
-	m, err := openManifest(r.keys, &e.Manifest)
-	if errors.Is(err, seal.ErrNoKey) {
-		return nil, fmt.Errorf("this key can not read snapshots: %w", err)
+// openAny is OpenSnapshot that returns a snapshot that can not be opened as well, with its Err set.
+func (r *Repository) openAny(e *log.Snapshot) (*Snapshot, error) {
+	s, err := r.OpenSnapshot(e)
+	if errors.As(err, new(*DamageError)) {
+		return &Snapshot{ID: e.ID, Manifest: Manifest{Time: e.Clock}, Entry: e, Err: err}, nil
 	}
+	return s, err
+}
+
+// UnreadableError says that a snapshot's manifest is not one, though the entry that has it is authentic:
+// whoever signed that entry wrote it so. Nothing can be found out about what the snapshot needs.
+type UnreadableError struct {
+	ID     object.SessionID
+	Signer seal.Role // whose key it was; 0 if that is unknown
+	Err    error
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("the manifest of snapshot %s, signed with a %v's key, can not be read: %v", e.ID.Short(), e.Signer, e.Err)
+}
+
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
+// OpenSnapshot decrypts a snapshot's manifest and the tags that it was given since. Its error is a
+// DamageError where it is the snapshot's fault, which wraps an UnreadableError where it is the manifest's.
+func (r *Repository) OpenSnapshot(e *log.Snapshot) (*Snapshot, error) {
+	if !r.keys.CanRead(seal.Meta) {
+		return nil, fmt.Errorf("this key can not read snapshots: %w", seal.ErrNoKey)
+	}
+	damage := func(err error) error { return &DamageError{Object: object.LogName(e.N), Err: err} }
+	m, err := openManifest(r.keys, &e.Manifest)
 	if err != nil {
-		return nil, &DamageError{Object: object.LogName(e.N), Err: fmt.Errorf("manifest of snapshot %s: %w", e.ID.Short(), err)}
+		return nil, damage(&UnreadableError{e.ID, r.State().Signers[e.Signer].Role, notOurs(err)})
 	}
 	if e.Tags != nil {
 		stored, err := openMeta(r.keys, (*log.SealedManifest)(e.Tags))
@@ -65,8 +92,16 @@ func (r *Repository) OpenSnapshot(e *log.Snapshot) (*Snapshot, error) {
 			m.Tags, err = DecodeTags(stored)
 		}
 		if err != nil {
-			return nil, &DamageError{Object: object.LogName(e.N), Err: fmt.Errorf("tags that snapshot %s was given later: %w", e.ID.Short(), err)}
+			return nil, damage(fmt.Errorf("tags that snapshot %s was given later: %w", e.ID.Short(), notOurs(err)))
 		}
 	}
 	return &Snapshot{ID: e.ID, Manifest: *m, Entry: e}, nil
+}
+
+// notOurs hides that a key is missing: this client has the one that fits all others.
+func notOurs(err error) error {
+	if errors.Is(err, seal.ErrNoKey) || errors.Is(err, seal.ErrWrongKey) {
+		return errors.New("it is not sealed to this repository's key")
+	}
+	return err
 }

@@ -18,6 +18,9 @@ func (r *Repository) LoadTree(ctx context.Context, id object.BlobID) ([]byte, er
 
 // Root returns a node for the snapshot's topmost folder, which has no name.
 func (s *Snapshot) RootNode() (*tree.Node, error) {
+	if s.Err != nil {
+		return nil, s.Err
+	}
 	id, err := s.RootID()
 	if err != nil {
 		return nil, &DamageError{Object: object.LogName(s.Entry.N), Err: err}

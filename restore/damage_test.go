@@ -34,7 +34,7 @@ type damaged struct {
 }
 
 // noParity is for packs that can not be mended.
-var noParity = repo.SessionOptions{Parity: -1}
+var noParity = repo.SessionOptions{Packing: repo.Packing{Parity: -1}}
 
 func newDamaged(t *testing.T) *damaged { return newDamagedWith(t, noParity) }
 

@@ -2,14 +2,10 @@ package retain
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 )
-
-// ErrGroupBy is wrapped by the errors of ParseGroupBy.
-var ErrGroupBy = errors.New("retain: not a way to group snapshots")
 
 // GroupBy says what the snapshots of a group have in common. The zero GroupBy puts all into one group.
 type GroupBy struct {
@@ -63,6 +59,24 @@ type Key struct {
 	Host  string
 	Paths []string
 	Tags  []string
+}
+
+// String names the key to people.
+func (k Key) String() string {
+	var parts []string
+	if k.Host != "" {
+		parts = append(parts, "host "+k.Host)
+	}
+	if len(k.Paths) > 0 {
+		parts = append(parts, "paths "+strings.Join(k.Paths, ", "))
+	}
+	if len(k.Tags) > 0 {
+		parts = append(parts, "tags "+strings.Join(k.Tags, ", "))
+	}
+	if len(parts) == 0 {
+		return "all snapshots"
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Compare orders keys by host, paths, and tags.

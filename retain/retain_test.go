@@ -13,65 +13,16 @@ import (
 	"github.com/kura-backup/kura/retain"
 )
 
-var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-
-func snapshots() *rapid.Generator[[]retain.Snapshot] {
-	return rapid.Custom(func(t *rapid.T) []retain.Snapshot {
-		n := rapid.IntRange(0, 12).Draw(t, "n")
-		out := make([]retain.Snapshot, n)
-		for i := range out {
-			out[i] = retain.Snapshot{
-				ID:    fmt.Sprintf("%02d", i),
-				Time:  epoch.Add(time.Duration(rapid.IntRange(0, 8).Draw(t, "hour")) * time.Hour),
-				Host:  rapid.SampledFrom([]string{"a", "b"}).Draw(t, "host"),
-				Paths: rapid.SliceOfN(rapid.SampledFrom([]string{"/x", "/y"}), 0, 3).Draw(t, "paths"),
-				Tags:  rapid.SliceOfN(rapid.SampledFrom([]string{"s", "t"}), 0, 3).Draw(t, "tags"),
-				Sound: rapid.IntRange(0, 3).Draw(t, "unsound") > 0,
-			}
-		}
-		return out
-	})
-}
-
-func ids(list []retain.Snapshot) []string {
-	out := []string{}
-	for _, s := range list {
-		out = append(out, s.ID)
-	}
-	return out
-}
-
-func kept(keep []retain.Keep) []retain.Snapshot {
-	var out []retain.Snapshot
-	for _, k := range keep {
-		out = append(out, k.Snapshot)
-	}
-	return out
-}
-
-func sound(list []retain.Snapshot) (out []retain.Snapshot) {
-	for _, s := range list {
-		if s.Sound {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-func TestApply_Properties(t *testing.T) {
+func TestApply_EverySnapshotIsOnOneSide(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		list := snapshots().Draw(t, "list")
-		before := slices.Clone(list)
-		n := rapid.IntRange(1, 6).Draw(t, "last")
-		keep, remove := retain.Apply(retain.Policy{Last: n}, list)
-		stay := kept(keep)
-		if !cmp.Equal(list, before) {
+		in := snapshots().Draw(t, "list")
+		before := slices.Clone(in)
+		keep, remove := retain.Apply(policies().Draw(t, "policy"), in, zone().Draw(t, "zone"))
+		if !cmp.Equal(in, before) {
 			t.Fatal("the list was changed")
 		}
-
-		// Every snapshot is on one side.
-		both := slices.Sorted(slices.Values(append(ids(stay), ids(remove)...)))
-		if want := slices.Sorted(slices.Values(ids(list))); !slices.Equal(both, want) {
+		both := slices.Sorted(slices.Values(append(ids(kept(keep)), ids(remove)...)))
+		if want := slices.Sorted(slices.Values(ids(in))); !slices.Equal(both, want) {
 			t.Fatalf("kept and removed: %v, list: %v", both, want)
 		}
 		for _, k := range keep {
@@ -79,149 +30,339 @@ func TestApply_Properties(t *testing.T) {
 				t.Fatalf("%s is kept without a reason", k.Snapshot.ID)
 			}
 		}
+	})
+}
 
-		// The newest snapshots stay, no more than asked for, and no fewer than there are.
-		if got, all := len(sound(stay)), len(sound(list)); got != min(n, all) {
-			t.Fatalf("%d of %d sound snapshots stay of %d", got, n, all)
+func TestApply_Again_RemovesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, loc := policies().Draw(t, "policy"), zone().Draw(t, "zone")
+		keep, _ := retain.Apply(p, snapshots().Draw(t, "list"), loc)
+		if _, gone := retain.Apply(p, kept(keep), loc); len(gone) != 0 {
+			t.Fatalf("%v go of %v", ids(gone), ids(kept(keep)))
 		}
-		if len(sound(list)) == 0 && len(stay) != min(n, len(list)) {
-			t.Fatalf("%d unsound ones stay of %d", len(stay), len(list))
-		}
-		for _, k := range sound(stay) {
-			for _, r := range sound(remove) {
-				if k.Time.Before(r.Time) {
-					t.Fatalf("%s stays, the newer %s does not", k.ID, r.ID)
-				}
-			}
-		}
-		if all := sound(list); len(all) > 0 {
-			newest := slices.MaxFunc(all, func(a, b retain.Snapshot) int { return a.Time.Compare(b.Time) })
-			for _, s := range list {
-				if !s.Sound && s.Time.After(newest.Time) != slices.Contains(ids(stay), s.ID) && !s.Time.Equal(newest.Time) {
-					t.Fatalf("unsound %s: newest sound %s", s.ID, newest.ID)
-				}
-			}
-		}
+	})
+}
 
-		// Idempotent: what stays would stay.
-		again, gone := retain.Apply(retain.Policy{Last: n}, stay)
-		if len(gone) != 0 || !slices.Equal(ids(kept(again)), ids(stay)) {
-			t.Fatalf("applied again: %v go of %v", ids(gone), ids(stay))
-		}
-
-		// Monotone: asking for more keeps all of it.
-		more, _ := retain.Apply(retain.Policy{Last: n + 1}, list)
-		for _, s := range stay {
-			if !slices.Contains(ids(kept(more)), s.ID) {
-				t.Fatalf("%s stays with %d and not with %d", s.ID, n, n+1)
-			}
-		}
-
-		// The order of the list does not matter.
-		shuffled := rapid.Permutation(list).Draw(t, "shuffled")
-		if k, _ := retain.Apply(retain.Policy{Last: n}, shuffled); !cmp.Equal(k, keep) {
+func TestApply_OrderOfTheList_DoesNotMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, loc, in := policies().Draw(t, "policy"), zone().Draw(t, "zone"), snapshots().Draw(t, "list")
+		keep, remove := retain.Apply(p, in, loc)
+		k, r := retain.Apply(p, rapid.Permutation(in).Draw(t, "shuffled"), loc)
+		if !cmp.Equal(k, keep) || !cmp.Equal(r, remove) {
 			t.Fatalf("another order, another answer: %s", cmp.Diff(keep, k))
 		}
 	})
 }
 
+// more makes a policy that is at least as generous.
+func more(t *rapid.T, p retain.Policy) retain.Policy {
+	for _, n := range []*int{&p.Last, &p.Hourly, &p.Daily, &p.Weekly, &p.Monthly, &p.Yearly} {
+		add := rapid.SampledFrom([]int{0, 0, 1, 4, retain.Unlimited}).Draw(t, "more")
+		switch {
+		case *n == retain.Unlimited || add == retain.Unlimited:
+			*n = retain.Unlimited
+		default:
+			*n += add
+		}
+	}
+	for _, d := range []*retain.Duration{&p.Within, &p.WithinHourly, &p.WithinDaily, &p.WithinWeekly, &p.WithinMonthly, &p.WithinYearly} {
+		d.Days += rapid.SampledFrom([]int{0, 0, 1, 40}).Draw(t, "longer")
+	}
+	p.Tags = append(slices.Clone(p.Tags), rapid.SampledFrom([][]retain.TagList{nil, {{"t"}}}).Draw(t, "more tags")...)
+	return p
+}
+
+func TestApply_MoreGenerousPolicy_KeepsAllOfItAndMore(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, loc, in := someRule().Draw(t, "policy"), zone().Draw(t, "zone"), snapshots().Draw(t, "list")
+		keep, _ := retain.Apply(p, in, loc)
+		generous := more(t, p)
+		all, _ := retain.Apply(generous, in, loc)
+		for _, s := range kept(keep) {
+			if !contains(kept(all), s.ID) {
+				t.Fatalf("%s stays with %+v and not with %+v", s.ID, p, generous)
+			}
+		}
+	})
+}
+
+// Whatever a clock, an interrupted run or a pin adds to a group, it takes the place of nothing.
+func TestApply_SnapshotsThatTakeNoSlot_DisplaceNobody(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, loc, in := policies().Draw(t, "policy"), zone().Draw(t, "zone"), snapshots().Draw(t, "list")
+		odd := retain.Snapshot{ID: "odd", Time: epoch.Add(time.Duration(rapid.IntRange(-1e5, 1e5).Draw(t, "time")) * time.Hour)}
+		switch rapid.IntRange(0, 2).Draw(t, "what") {
+		case 0:
+			odd.Doubtful, odd.Sound = true, rapid.Bool().Draw(t, "sound")
+		case 1: // partial
+		case 2:
+			odd.Pinned = true
+		}
+		before, _ := retain.Apply(p, in, loc)
+		after, removed := retain.Apply(p, append(slices.Clone(in), odd), loc)
+		for _, s := range kept(before) {
+			if !contains(kept(after), s.ID) {
+				t.Fatalf("%s is displaced by %+v", s.ID, odd)
+			}
+		}
+		if (odd.Doubtful || odd.Pinned) && contains(removed, odd.ID) {
+			t.Fatalf("%+v is removed", odd)
+		}
+		if len(after) > len(before)+1 {
+			t.Fatal("it changes what is kept of the others")
+		}
+	})
+}
+
+func TestApply_Pinning_ChangesNothingForOthers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, loc, in := policies().Draw(t, "policy"), zone().Draw(t, "zone"), snapshots().Draw(t, "list")
+		if len(in) == 0 {
+			return
+		}
+		before, _ := retain.Apply(p, in, loc)
+		pinned := slices.Clone(in)
+		n := rapid.IntRange(0, len(in)-1).Draw(t, "which")
+		pinned[n].Pinned = true
+		after, _ := retain.Apply(p, pinned, loc)
+		if !contains(kept(after), in[n].ID) {
+			t.Fatal("a pinned snapshot goes")
+		}
+		for _, s := range in {
+			if s.ID != in[n].ID && contains(kept(before), s.ID) != contains(kept(after), s.ID) {
+				t.Fatalf("%s fares differently", s.ID)
+			}
+		}
+	})
+}
+
+func TestDecide_WithoutPermission_LeavesSomethingOfEveryGroup(t *testing.T) {
+	refused := 0
+	rapid.Check(t, func(t *rapid.T) {
+		in := snapshots().Draw(t, "list")
+		o := retain.Options{Policy: policies().Draw(t, "policy"), GroupBy: retain.DefaultGroupBy, Location: zone().Draw(t, "zone")}
+		if rapid.Bool().Draw(t, "tags only") {
+			o.Policy = retain.Policy{Tags: []retain.TagList{{"s"}}}
+		}
+		got, err := retain.Decide(in, o)
+		for _, d := range got {
+			if len(d.Keep) == 0 {
+				t.Fatalf("nothing is left of %v", d.Key)
+			}
+		}
+		if err != nil {
+			refused++
+			if !errors.Is(err, retain.ErrRemovesAll) || len(o.Policy.Tags) == 0 {
+				t.Fatal(err)
+			}
+		}
+		o.AllowRemoveAll = true
+		got, err = retain.Decide(in, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range got {
+			for _, s := range d.Remove {
+				if s.Pinned {
+					t.Fatalf("pinned %s is removed", s.ID)
+				}
+			}
+		}
+	})
+	if t.Logf("%d refused", refused); refused == 0 {
+		t.Error("nothing was ever refused")
+	}
+}
+
+func TestDecide_NoPolicyButPermission_RemovesAllButPinned(t *testing.T) {
+	in := list("2026-01-01 10:00", "2026-01-02 10:00", "2026-01-03 10:00")
+	in[1].Pinned, in[2].Doubtful = true, true
+	got, err := retain.Decide(in, retain.Options{AllowRemoveAll: true, Location: time.UTC})
+	if err != nil || len(got) != 1 || !slices.Equal(ids(kept(got[0].Keep)), []string{in[1].ID}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestApply_NoPolicy_KeepsAll(t *testing.T) {
-	list := []retain.Snapshot{{ID: "a", Sound: true}, {ID: "b"}}
-	keep, remove := retain.Apply(retain.Policy{}, list)
+	in := []retain.Snapshot{{ID: "a", Sound: true}, {ID: "b"}}
+	keep, remove := retain.Apply(retain.Policy{}, in, time.UTC)
 	if len(keep) != 2 || len(remove) != 0 || keep[0].Reasons[0] != retain.ReasonNoPolicy {
 		t.Errorf("keep %v, remove %v", keep, remove)
 	}
 }
 
-// A run that was cut off must not push out the newest complete snapshot.
-func TestApply_PartialSnapshots_FillNoSlot(t *testing.T) {
-	at := func(h int) time.Time { return epoch.Add(time.Duration(h) * time.Hour) }
-	list := []retain.Snapshot{
-		{ID: "old", Time: at(1), Sound: true},
-		{ID: "cut1", Time: at(2)},
-		{ID: "good", Time: at(3), Sound: true},
-		{ID: "cut2", Time: at(4)},
-	}
-	keep, remove := retain.Apply(retain.Policy{Last: 1}, list)
+// A run that was cut off leaves a partial snapshot, which stays live when the next run is complete. It must
+// not push out the newest complete one, and must not stay for ever.
+func TestApply_PartialSnapshots_StayUntilACompleteOneIsNewer(t *testing.T) {
+	in := list("2026-01-01 01:00", "2026-01-01 02:00", "2026-01-01 03:00", "2026-01-01 04:00")
+	in[1].Sound, in[3].Sound = false, false
+	keep, remove := retain.Apply(retain.Policy{Last: 1}, in, time.UTC)
 	want := []retain.Keep{
-		{Snapshot: list[3], Reasons: []string{retain.ReasonUnsound}},
-		{Snapshot: list[2], Reasons: []string{"last snapshot"}},
+		{Snapshot: in[3], Reasons: []string{retain.ReasonUnsound}},
+		{Snapshot: in[2], Reasons: []string{"last snapshot"}},
 	}
 	if diff := cmp.Diff(want, keep); diff != "" {
 		t.Error(diff)
 	}
-	if got := ids(remove); !slices.Equal(got, []string{"cut1", "old"}) {
+	if got := ids(remove); !slices.Equal(got, []string{in[1].ID, in[0].ID}) {
 		t.Errorf("removed %v", got)
 	}
+	// A snapshot of doubtful time is no reason to let a partial one go.
+	in[2].Doubtful = true
+	wantKept(t, retain.Policy{Last: 1}, in[1:], in[3].ID, in[2].ID, in[1].ID)
+	// Without any complete one all stay.
+	wantKept(t, retain.Policy{Last: 1}, []retain.Snapshot{in[1], in[3]}, in[3].ID, in[1].ID)
+	// A rule without slots holds for them as for others.
+	in[2].Doubtful, in[1].Tags = false, []string{"keep"}
+	wantKept(t, retain.Policy{Last: 1, Tags: []retain.TagList{{"keep"}}}, in[:3], in[2].ID, in[1].ID)
+	wantKept(t, retain.Policy{Within: retain.Duration{Hours: 2}}, in[:3], in[2].ID, in[1].ID)
 }
 
-func TestGroup_Properties(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		list := snapshots().Draw(t, "list")
-		by := retain.GroupBy{
-			Host:  rapid.Bool().Draw(t, "host"),
-			Paths: rapid.Bool().Draw(t, "paths"),
-			Tags:  rapid.Bool().Draw(t, "tags"),
+// The clock was at 2031 for a while, and at 2001 for another.
+func TestApply_WrongClock_PushesOutNothing(t *testing.T) {
+	good := list("2026-03-01 10:00", "2026-03-02 10:00", "2026-03-03 10:00")
+	odd := list("2031-01-01 10:00", "2001-01-01 10:00")
+	for i := range odd {
+		odd[i].Doubtful = true
+	}
+	in := append(slices.Clone(good), odd...)
+	for name, p := range map[string]retain.Policy{
+		"last":   {Last: 2},
+		"daily":  {Daily: 2},
+		"within": {Within: retain.Duration{Days: 1, Hours: 1}},
+	} {
+		keep, remove := retain.Apply(p, in, time.UTC)
+		if got := ids(kept(keep)); !slices.Equal(got, []string{odd[0].ID, good[2].ID, good[1].ID, odd[1].ID}) {
+			t.Errorf("%s: kept %q", name, got)
 		}
-		groups := retain.Group(list, by)
-		var all []string
-		for i, g := range groups {
-			if i > 0 && groups[i-1].Key.Compare(g.Key) >= 0 {
-				t.Fatalf("keys out of order: %v, %v", groups[i-1].Key, g.Key)
-			}
-			if len(g.Snapshots) == 0 {
-				t.Fatalf("empty group %v", g.Key)
-			}
-			if one := retain.Group(g.Snapshots, by); len(one) != 1 || one[0].Key.Compare(g.Key) != 0 {
-				t.Fatalf("group %v falls apart: %v", g.Key, one)
-			}
-			all = append(all, ids(g.Snapshots)...)
+		if len(remove) != 1 || keep[0].Reasons[0] != retain.ReasonDoubtful {
+			t.Errorf("%s: removed %v, reasons %v", name, ids(remove), keep[0].Reasons)
 		}
-		slices.Sort(all)
-		if want := slices.Sorted(slices.Values(ids(list))); !slices.Equal(all, want) {
-			t.Fatalf("in groups: %v, list: %v", all, want)
-		}
-		if by == (retain.GroupBy{}) && len(groups) > 1 {
-			t.Fatalf("%d groups by nothing", len(groups))
-		}
-	})
+	}
 }
 
-// Snapshots of the same paths in another order are the same job.
-func TestGroup_PathsInAnotherOrder_SameGroup(t *testing.T) {
-	list := []retain.Snapshot{
-		{ID: "a", Host: "h", Paths: []string{"/x", "/y"}},
-		{ID: "b", Host: "h", Paths: []string{"/y", "/x", "/x"}},
-		{ID: "c", Host: "h", Paths: []string{"/x"}},
-		{ID: "d", Host: "i", Paths: []string{"/x", "/y"}},
+func TestApply_Rules_Table(t *testing.T) {
+	days := list("2026-03-06 09:00", "2026-03-06 18:00", "2026-03-07 09:00", "2026-03-09 09:00", "2026-03-09 09:30")
+	wantKept(t, retain.Policy{Last: 2}, days, "2026-03-09 09:30", "2026-03-09 09:00")
+	wantKept(t, retain.Policy{Hourly: 2}, days, "2026-03-09 09:30", "2026-03-07 09:00")
+	wantKept(t, retain.Policy{Daily: 2}, days, "2026-03-09 09:30", "2026-03-07 09:00")
+	wantKept(t, retain.Policy{Daily: 3}, days, "2026-03-09 09:30", "2026-03-07 09:00", "2026-03-06 18:00")
+	// The oldest one stays while there are days left to fill.
+	wantKept(t, retain.Policy{Daily: 4}, days, "2026-03-09 09:30", "2026-03-07 09:00", "2026-03-06 18:00", "2026-03-06 09:00")
+	// 2026-03-09 is a Monday.
+	wantKept(t, retain.Policy{Weekly: 2}, days, "2026-03-09 09:30", "2026-03-07 09:00")
+	wantKept(t, retain.Policy{Monthly: 1}, days, "2026-03-09 09:30")
+	wantKept(t, retain.Policy{Yearly: retain.Unlimited}, days, "2026-03-09 09:30", "2026-03-06 09:00")
+	wantKept(t, retain.Policy{Within: retain.Duration{Days: 2, Hours: 1}}, days, "2026-03-09 09:30", "2026-03-09 09:00", "2026-03-07 09:00")
+	// Exactly as old as that is too old.
+	wantKept(t, retain.Policy{Within: retain.Duration{Days: 2, Hours: 0}}, list("2026-03-07 09:30", "2026-03-09 09:30"), "2026-03-09 09:30")
+	wantKept(t, retain.Policy{WithinDaily: retain.Duration{Days: 3}}, days, "2026-03-09 09:30", "2026-03-07 09:00", "2026-03-06 18:00")
+
+	// The last days of 2024 are in the first week of 2025, and the first of 2027 in the last of 2026.
+	years := list("2024-12-29 10:00", "2024-12-30 10:00", "2025-01-01 10:00", "2026-12-31 10:00", "2027-01-03 10:00")
+	wantKept(t, retain.Policy{Weekly: 3}, years, "2027-01-03 10:00", "2025-01-01 10:00", "2024-12-29 10:00")
+}
+
+func TestApply_Days_AreThoseOfTheZone(t *testing.T) {
+	in := list("2026-03-06 22:30", "2026-03-06 23:30", "2026-03-07 00:30")
+	keep, _ := retain.Apply(retain.Policy{Daily: 1}, in, time.FixedZone("", 3600))
+	if got := fmt.Sprint(ids(kept(keep))); got != "[2026-03-07 00:30]" {
+		t.Error(got)
 	}
-	var got [][]string
-	for _, g := range retain.Group(list, retain.DefaultGroupBy) {
-		got = append(got, ids(g.Snapshots))
+	_, remove := retain.Apply(retain.Policy{Daily: 2}, in, time.FixedZone("", 3600))
+	if got := fmt.Sprint(ids(remove)); got != "[2026-03-06 23:30]" {
+		t.Error(got)
 	}
-	if diff := cmp.Diff([][]string{{"c"}, {"b", "a"}, {"d"}}, got); diff != "" {
+}
+
+// A month back from 10 o'clock in summer time is 10 o'clock in winter time.
+func TestApply_Within_CountsByTheCalendarOfTheZone(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Skip(err)
+	}
+	in := list("2026-03-01 08:30", "2026-03-01 09:30", "2026-04-01 08:00")
+	_, remove := retain.Apply(retain.Policy{Within: retain.Duration{Months: 1}}, in, berlin)
+	if got := ids(remove); !slices.Equal(got, []string{"2026-03-01 08:30"}) {
+		t.Errorf("removed %q", got)
+	}
+}
+
+func TestApply_Reasons_SayWhichRules(t *testing.T) {
+	in := list("2026-03-06 09:00", "2026-03-06 18:00")
+	in[0].Tags, in[1].Pinned = []string{"a", "b"}, true
+	keep, _ := retain.Apply(retain.Policy{Last: 1, Daily: 5, WithinYearly: retain.Duration{Years: 1}, Tags: []retain.TagList{{"b", "a"}}}, in, time.UTC)
+	want := [][]string{
+		{"pinned", "last snapshot", "daily snapshot", "yearly within 1y"},
+		{"has tags b,a", "oldest daily snapshot", "oldest yearly within 1y"},
+	}
+	for i, k := range keep {
+		if !slices.Equal(k.Reasons, want[i]) {
+			t.Errorf("%s: %q", k.Snapshot.ID, k.Reasons)
+		}
+	}
+}
+
+func TestDecide_LoneSnapshots_AreTold(t *testing.T) {
+	host := func(s retain.Snapshot, name string, paths ...string) retain.Snapshot {
+		s.ID, s.Host, s.Paths = s.ID+name+fmt.Sprint(paths), name, paths
+		return s
+	}
+	in := []retain.Snapshot{
+		host(at("2026-01-01 10:00"), "old-name", "/srv"), // the host was renamed
+		host(at("2026-01-02 10:00"), "new-name", "/srv"),
+		host(at("2026-01-03 10:00"), "new-name", "/srv"),
+		host(at("2026-01-01 10:00"), "new-name", "/srv/"), // the paths changed
+		host(at("2026-01-01 10:00"), "other", "/home"),    // has nothing to do with them
+		host(at("2026-01-09 10:00"), "latest", "/srv"),    // a new host
+	}
+	got, err := retain.Decide(in, retain.Options{Policy: retain.Policy{Last: 1}, GroupBy: retain.DefaultGroupBy, Location: time.UTC})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lone []string
+	for _, d := range got {
+		if d.Lone {
+			lone = append(lone, d.Key.String())
+		}
+	}
+	if diff := cmp.Diff([]string{"host new-name, paths /srv/", "host old-name, paths /srv"}, lone); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestParseGroupBy_Table(t *testing.T) {
-	for in, want := range map[string]retain.GroupBy{
-		"":           {},
-		"host":       {Host: true},
-		"host,paths": retain.DefaultGroupBy,
-		"tags,path":  {Paths: true, Tags: true},
+func TestParseDuration_Table(t *testing.T) {
+	for in, want := range map[string]retain.Duration{
+		"1y5m7d2h": {1, 5, 7, 2},
+		"2h7d":     {0, 0, 7, 2},
+		" 30d ":    {0, 0, 30, 0},
+		"0d":       {},
+		"1000000h": {0, 0, 0, 1000000},
 	} {
-		got, err := retain.ParseGroupBy(in)
+		got, err := retain.ParseDuration(in)
 		if err != nil || got != want {
 			t.Errorf("%q: %v, %v", in, got, err)
 		}
-		if again, err := retain.ParseGroupBy(got.String()); err != nil || again != got {
+		if again, err := retain.ParseDuration(got.String()); err != nil || again != got {
 			t.Errorf("%q → %q: %v, %v", in, got, again, err)
 		}
 	}
-	for _, in := range []string{"hosts,", "user", ","} {
-		if _, err := retain.ParseGroupBy(in); !errors.Is(err, retain.ErrGroupBy) {
-			t.Errorf("%q: %v", in, err)
+	for _, in := range []string{"", " ", "7", "d", "-1d", "1w", "1d1d", "1d 2h", "1.5d", "1000001d", "99999999999999999999d", "1d5"} {
+		if got, err := retain.ParseDuration(in); !errors.Is(err, retain.ErrDuration) {
+			t.Errorf("%q: %v, %v", in, got, err)
+		}
+	}
+}
+
+func TestParseCount_Table(t *testing.T) {
+	for in, want := range map[string]int{"0": 0, "7": 7, "unlimited": retain.Unlimited, "-1": retain.Unlimited} {
+		if got, err := retain.ParseCount(in); err != nil || got != want {
+			t.Errorf("%q: %d, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"", "-2", "x", "1.5", "Unlimited", "99999999999"} {
+		if got, err := retain.ParseCount(in); !errors.Is(err, retain.ErrCount) {
+			t.Errorf("%q: %d, %v", in, got, err)
 		}
 	}
 }

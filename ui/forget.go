@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/retain"
 )
@@ -15,15 +16,29 @@ type ForgetGroup struct {
 	Keep    []*repo.Snapshot
 	Reasons [][]string // of Keep
 	Remove  []*repo.Snapshot
+	Lone    bool // see retain.Decision
+}
+
+// ForgetOptions say how to show it.
+type ForgetOptions struct {
+	Compact bool
+	Named   bool                       // the snapshots were named: there is no policy
+	Freed   map[object.SessionID]int64 // what only the removed ones need; nil if nobody asked
 }
 
 type forgetGroupMessage struct {
-	Tags    []string         `json:"tags"`
-	Host    string           `json:"host"`
-	Paths   []string         `json:"paths"`
-	Keep    []Snapshot       `json:"keep"`
-	Remove  []Snapshot       `json:"remove"`
-	Reasons []keepReasonJSON `json:"reasons"`
+	Tags    []string          `json:"tags"`
+	Host    string            `json:"host"`
+	Paths   []string          `json:"paths"`
+	Keep    []Snapshot        `json:"keep"`
+	Remove  []removedSnapshot `json:"remove"`
+	Reasons []keepReasonJSON  `json:"reasons"`
+	Lone    bool              `json:"lone,omitempty"`
+}
+
+type removedSnapshot struct {
+	Snapshot
+	Freed *int64 `json:"freed,omitempty"`
 }
 
 type keepReasonJSON struct {
@@ -32,18 +47,20 @@ type keepReasonJSON struct {
 }
 
 // Forget prints what a policy keeps and removes.
-func (t *Terminal) Forget(groups []ForgetGroup) {
+func (t *Terminal) Forget(groups []ForgetGroup, o ForgetOptions) {
 	if t.JSON {
 		out := make([]forgetGroupMessage, len(groups))
 		for i, g := range groups {
-			out[i] = g.message()
+			out[i] = g.message(o.Freed)
 		}
 		t.Message(out)
 		return
 	}
-	if t.Quiet {
+	// The user knows which ones were named; what they free is news.
+	if t.Quiet || o.Named && o.Freed == nil {
 		return
 	}
+	var lone []string
 	for _, g := range groups {
 		if title := g.title(); title != "" {
 			t.Print("snapshots " + title + ":\n")
@@ -54,13 +71,30 @@ func (t *Terminal) Forget(groups []ForgetGroup) {
 				reasons[i] = strings.Join(r, "\n")
 			}
 			t.Print(fmt.Sprintf("keep %s:", Count(uint64(len(g.Keep)), "snapshot")))
-			t.Print(snapshotTable(g.Keep, reasons).String())
+			t.Print(snapshotTable(g.Keep, tableOptions{reasons: reasons, compact: o.Compact}).String())
 		}
 		if len(g.Remove) > 0 {
 			t.Print(fmt.Sprintf("remove %s:", Count(uint64(len(g.Remove)), "snapshot")))
-			t.Print(snapshotTable(g.Remove, nil).String())
+			t.Print(snapshotTable(g.Remove, tableOptions{freed: o.freed(g.Remove), compact: o.Compact}).String())
+		}
+		if g.Lone {
+			lone = append(lone, g.title())
 		}
 	}
+	for _, title := range lone {
+		t.Info("warning: there is only one snapshot " + title + ", so no policy removes it; did host or paths change? kura forget ID or another --group-by does")
+	}
+}
+
+func (o *ForgetOptions) freed(list []*repo.Snapshot) []string {
+	if o.Freed == nil {
+		return nil
+	}
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = Bytes(uint64(max(0, o.Freed[s.ID])))
+	}
+	return out
 }
 
 func (g *ForgetGroup) title() string {
@@ -77,11 +111,17 @@ func (g *ForgetGroup) title() string {
 	return strings.Join(parts, " ")
 }
 
-func (g *ForgetGroup) message() forgetGroupMessage {
+func (g *ForgetGroup) message(freed map[object.SessionID]int64) forgetGroupMessage {
 	m := forgetGroupMessage{
 		Tags: g.Key.Tags, Host: g.Key.Host, Paths: make([]string, 0, len(g.Key.Paths)),
-		Keep: makeSnapshots(g.Keep), Remove: makeSnapshots(g.Remove),
-		Reasons: make([]keepReasonJSON, len(g.Keep)),
+		Keep: makeSnapshots(g.Keep), Remove: make([]removedSnapshot, len(g.Remove)),
+		Reasons: make([]keepReasonJSON, len(g.Keep)), Lone: g.Lone,
+	}
+	for i, s := range g.Remove {
+		m.Remove[i].Snapshot = MakeSnapshot(s)
+		if n, ok := freed[s.ID]; ok {
+			m.Remove[i].Freed = &n
+		}
 	}
 	for _, p := range g.Key.Paths {
 		text, _ := jsonText(p)

@@ -28,7 +28,11 @@ type Status struct {
 	New        uint64 // bytes that the repository did not have
 	HasNew     bool
 	Errors     uint64
-	Current    string // what is being worked on
+
+	// Of a restore: what was left as it was, and what was deleted.
+	Skipped, BytesSkipped, Deleted uint64
+
+	Current string // what is being worked on
 }
 
 // Timing is what progress adds to a Status.

@@ -2,7 +2,9 @@ package ui
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -27,6 +29,9 @@ type Snapshot struct {
 	Source         string           `json:"source,omitempty"`
 	Partial        bool             `json:"partial,omitempty"`
 	Suspect        bool             `json:"suspect,omitempty"`
+	Pinned         bool             `json:"pinned,omitempty"`
+	Doubtful       bool             `json:"doubtful,omitempty"`
+	Unreadable     string           `json:"unreadable,omitempty"` // why it can not be opened
 	ID             string           `json:"id"`
 	ShortID        string           `json:"short_id"`
 }
@@ -53,7 +58,7 @@ func MakeSnapshot(s *repo.Snapshot) Snapshot {
 		Time: s.When(), Tree: hex.EncodeToString(s.Root), Parent: hex.EncodeToString(s.Parent),
 		Paths: make([]string, 0, len(s.Paths)), Hostname: s.Host, Username: s.User, UID: s.UID, GID: s.GID,
 		Excludes: s.Excludes, Tags: s.Tags, ProgramVersion: s.Program, Source: s.Source,
-		Partial: !s.Complete(), Suspect: s.Suspect != 0,
+		Partial: s.Entry.Partial, Suspect: s.Suspect != 0, Pinned: s.Entry.Pinned, Doubtful: s.Doubtful,
 		ID: s.ID.String(), ShortID: s.ID.Short(),
 		Summary: &SnapshotSummary{
 			BackupStart: time.Unix(0, s.Start), BackupEnd: time.Unix(0, s.End),
@@ -61,6 +66,9 @@ func MakeSnapshot(s *repo.Snapshot) Snapshot {
 			DataAdded: sum.BytesAdded, DataAddedPacked: sum.BytesStored,
 			TotalFiles: sum.Files, TotalDirs: sum.Dirs, TotalBytes: sum.Bytes, Errors: sum.Errors,
 		},
+	}
+	if s.Err != nil {
+		out.Unreadable = s.Err.Error()
 	}
 	for _, p := range s.PathStrings() {
 		text, _ := jsonText(p)
@@ -87,35 +95,52 @@ func (t *Terminal) Snapshots(list []*repo.Snapshot) {
 		t.Info("no snapshots")
 		return
 	}
-	table := snapshotTable(list, nil)
+	table := snapshotTable(list, tableOptions{})
 	t.Write([]byte(table.String()))
 }
 
-// snapshotTable lists snapshots, with a column of reasons unless that is nil.
-func snapshotTable(list []*repo.Snapshot, reasons []string) *Table {
+// tableOptions say what a table of snapshots has besides them.
+type tableOptions struct {
+	reasons []string // nil: no such column
+	freed   []string // likewise
+	compact bool     // one line for each snapshot, without sizes and paths
+}
+
+// snapshotTable lists snapshots.
+func snapshotTable(list []*repo.Snapshot, o tableOptions) *Table {
 	remarks := make([]string, len(list))
 	var some bool
 	for i, s := range list {
 		remarks[i] = remark(s)
 		some = some || remarks[i] != ""
 	}
-	table := &Table{Header: []string{"ID", "Time", "Host", "Tags", "Size"}}
-	if reasons != nil {
-		table.Header = append(table.Header, "Reasons")
+	type column struct {
+		name  string
+		shown bool
+		of    func(i int, s *repo.Snapshot) string
 	}
-	if some {
-		table.Header = append(table.Header, "Remarks")
+	columns := []column{
+		{"ID", true, func(_ int, s *repo.Snapshot) string { return s.ID.Short() }},
+		{"Time", true, func(_ int, s *repo.Snapshot) string { return Time(s.When()) }},
+		{"Host", true, func(_ int, s *repo.Snapshot) string { return Printable(s.Host) }},
+		{"Tags", true, func(_ int, s *repo.Snapshot) string { return lines(s.Tags) }},
+		{"Size", !o.compact, func(_ int, s *repo.Snapshot) string { return Bytes(s.Summary.Bytes) }},
+		{"Frees", o.freed != nil, func(i int, _ *repo.Snapshot) string { return o.freed[i] }},
+		{"Reasons", o.reasons != nil, func(i int, _ *repo.Snapshot) string { return o.reasons[i] }},
+		{"Remarks", some, func(i int, _ *repo.Snapshot) string { return remarks[i] }},
+		{"Paths", !o.compact, func(_ int, s *repo.Snapshot) string { return lines(s.PathStrings()) }},
 	}
-	table.Header = append(table.Header, "Paths")
-	for i, s := range list {
-		row := []string{s.ID.Short(), Time(s.When()), Printable(s.Host), lines(s.Tags), Bytes(s.Summary.Bytes)}
-		if reasons != nil {
-			row = append(row, reasons[i])
+	columns = slices.DeleteFunc(columns, func(c column) bool { return !c.shown })
+	table := &Table{Rows: make([][]string, len(list))}
+	for _, c := range columns {
+		table.Header = append(table.Header, c.name)
+		for i, s := range list {
+			cell := c.of(i, s)
+			if o.compact {
+				cell = strings.ReplaceAll(cell, "\n", ", ")
+			}
+			table.Rows[i] = append(table.Rows[i], cell)
 		}
-		if some {
-			row = append(row, remarks[i])
-		}
-		table.Rows = append(table.Rows, append(row, lines(s.PathStrings())))
 	}
 	table.Footer = Count(uint64(len(list)), "snapshot")
 	return table
@@ -129,14 +154,25 @@ func lines(list []string) string {
 	return strings.Join(safe, "\n")
 }
 
-// remark says what is not as it should be about a snapshot.
+// remark says what is not as with most about a snapshot.
 func remark(s *repo.Snapshot) string {
 	var out []string
-	if !s.Complete() {
+	if s.Entry.Pinned {
+		out = append(out, "pinned")
+	}
+	if unreadable := (*repo.UnreadableError)(nil); errors.As(s.Err, &unreadable) {
+		out = append(out, "unreadable, by a "+unreadable.Signer.String()+"'s key")
+	} else if s.Err != nil {
+		out = append(out, "unreadable")
+	}
+	if s.Entry.Partial {
 		out = append(out, "partial")
 	}
 	if s.Suspect != 0 {
 		out = append(out, "suspect")
+	}
+	if s.Doubtful {
+		out = append(out, "doubtful time")
 	}
 	if s.Summary.Errors > 0 {
 		out = append(out, Count(s.Summary.Errors, "error"))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,8 @@ import (
 	"github.com/kura-backup/kura/repo/check"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/repo/log"
+	"github.com/kura-backup/kura/repo/repair"
+	"github.com/kura-backup/kura/repo/stats"
 	"github.com/kura-backup/kura/restore"
 	"github.com/kura-backup/kura/retain"
 	"github.com/kura-backup/kura/tree"
@@ -54,11 +57,17 @@ func oddSnapshot() *repo.Snapshot {
 	return s
 }
 
+func markedSnapshot() *repo.Snapshot {
+	s := snapshot(3)
+	s.Entry.Pinned, s.Doubtful = true, true
+	return s
+}
+
 var errDenied = errors.New("permission denied")
 
 // cases are all that the renderers show. Each has a golden file of its text and one of its JSON.
 var cases = map[string]func(t *ui.Terminal){
-	"snapshots":      func(t *ui.Terminal) { t.Snapshots([]*repo.Snapshot{snapshot(1), oddSnapshot()}) },
+	"snapshots":      func(t *ui.Terminal) { t.Snapshots([]*repo.Snapshot{snapshot(1), oddSnapshot(), markedSnapshot()}) },
 	"snapshots-none": func(t *ui.Terminal) { t.Snapshots(nil) },
 	"initialised":    func(t *ui.Terminal) { t.Initialised("0123456789abcdef", "local:/repo") },
 	"fatal": func(t *ui.Terminal) {
@@ -101,8 +110,8 @@ var cases = map[string]func(t *ui.Terminal){
 		p.BytesTotal.Store(1 << 20)
 		t.Restored(ui.RestoreResult{
 			Result: &restore.Result{Files: 8, Dirs: 1, Others: 2, Bytes: 1 << 19, Errors: 1, Verified: 8, Omitted: []restore.Omission{
-				{What: "owner", Count: 4, Path: "/etc/x", Err: errDenied},
-				{What: "device nodes", Count: 1, Path: "/dev/\x1b", Err: errDenied, Fault: true},
+				{What: "owner", Count: 4, Path: "/etc/x", Err: fs.ErrPermission},
+				{What: "device nodes", Whole: true, Count: 1, Path: "/dev/\x1b", Err: errDenied, Fault: true},
 			}},
 			SnapshotID: snapshot(1).ID.String(), Target: "/tmp/out", Verify: true, Elapsed: 2 * time.Second, Progress: p,
 		})
@@ -111,28 +120,88 @@ var cases = map[string]func(t *ui.Terminal){
 		problems := []check.Problem{
 			{Object: "data/x", Err: errDenied},
 			{Object: "data/x", Snapshot: "ab010001", Path: "/etc/x\xff", Err: errors.New("missing")},
+			{Object: "data/y", Err: errors.New("damaged; parity mends it"), Mendable: true},
 			{Object: "keys/y.copy", Err: errors.New("missing"), Hint: true},
 		}
 		for _, p := range problems {
 			t.CheckProblem(p)
 		}
-		t.Checked(&check.Report{Problems: problems, Snapshots: 2, Packs: 3, Blobs: 100, Garbage: 1}, false)
+		t.Checked(&check.Report{Problems: problems, Snapshots: 2, Packs: 3, Blobs: 100, Garbage: 1, Quarantined: 1, SnapshotsDamaged: 1, FilesDamaged: 3, Unlisted: 2}, check.Choice{}, false)
 	},
 	"check-good": func(t *ui.Terminal) {
-		t.Checked(&check.Report{Snapshots: 1, Packs: 1, Blobs: 1, BytesRead: 4096}, true)
+		t.Checked(&check.Report{Snapshots: 1, Packs: 1, Blobs: 1, PacksRead: 1, BytesRead: 4096}, check.Choice{All: true}, false)
+	},
+	"check-drawn": func(t *ui.Terminal) {
+		t.Checked(&check.Report{Snapshots: 1, Packs: 9, Blobs: 1, PacksRead: 2, BytesRead: 4096, Seed: 7}, check.Choice{Percent: 20, Seed: 7}, false)
+	},
+	"check-nokey": func(t *ui.Terminal) {
+		t.Checked(&check.Report{PacksRead: 3, BytesRead: 4096}, check.Choice{All: true}, true)
+	},
+	"repair-index": func(t *ui.Terminal) {
+		bad := []object.Ref{{Class: object.Index}}
+		t.RepairIndex(&repair.IndexResult{}, false)
+		t.RepairIndex(&repair.IndexResult{Bad: bad, Read: 4, Replaced: 2}, true)
+		t.RepairIndex(&repair.IndexResult{Entry: 7, Bad: bad, Read: 4, Replaced: 2, Added: 1}, false)
+	},
+	"repair-packs": func(t *ui.Terminal) {
+		data := object.Ref{Class: object.DataPack}
+		packs := []repair.PackOutcome{
+			{Ref: data, Fate: repair.Mended, Segments: 2, Blobs: 9},
+			{Ref: data, Fate: repair.Salvaged, Segments: 2, Blobs: 9, SegmentsLost: 1, BlobsLost: 3, Quarantine: object.QuarantineName(data)},
+			{Ref: data, Fate: repair.Missing, SegmentsLost: 3, BlobsLost: 12},
+			{Ref: data, Fate: repair.Sealed},
+			{Ref: data, Fate: repair.Whole},
+		}
+		for _, p := range packs {
+			t.RepairPack(p)
+		}
+		t.RepairPacks(&repair.PacksResult{Read: 9, Packs: packs}, true)
+		t.RepairPacks(&repair.PacksResult{Read: 9, Packs: packs, Added: 1, Entry: 7}, false)
+		t.RepairPacks(&repair.PacksResult{Read: 9}, false)
+	},
+	"repair-snapshots": func(t *ui.Terminal) {
+		lost := []repair.Loss{{Path: "/etc/x\xff", What: errors.New("blob 1234 is not there")}, {Path: "/srv", What: errors.New("entries of the folder")}}
+		t.RepairSnapshot(repair.SnapshotOutcome{ID: object.SessionID{1}, New: object.SessionID{2}, Lost: lost, More: 5, Forgotten: true})
+		t.RepairSnapshot(repair.SnapshotOutcome{ID: object.SessionID{3}, Gone: errors.New("its manifest is damaged")})
+		t.RepairSnapshots(&repair.SnapshotsResult{Checked: 5, Snapshots: make([]repair.SnapshotOutcome, 2)}, false)
+	},
+	"stats": func(t *ui.Terminal) {
+		restored := &stats.Restored{Snapshots: 2, Files: 10, Entries: 12, Bytes: 5 << 20}
+		raw := &stats.Raw{Packs: 3, Stored: 1 << 20, Blobs: 40, Plain: 2 << 20, Verified: 1 << 18, EverVerified: 1 << 19}
+		t.Stats(restored, raw, 2, 30)
+		t.Stats(restored, nil, 2, 30)
+		t.Stats(nil, raw, 2, 30)
+		t.Stats(nil, &stats.Raw{}, 0, 30)
 	},
 	"forget": func(t *ui.Terminal) {
 		t.Forget([]ui.ForgetGroup{{
 			By: retain.DefaultGroupBy, Key: retain.Key{Host: "www", Paths: []string{"/etc", "/srv"}},
 			Keep: []*repo.Snapshot{snapshot(1)}, Reasons: [][]string{{"last snapshot"}}, Remove: []*repo.Snapshot{oddSnapshot()},
-		}})
+		}, {
+			By: retain.DefaultGroupBy, Key: retain.Key{Host: "old\x1b", Paths: []string{"/srv"}}, Lone: true,
+			Keep: []*repo.Snapshot{markedSnapshot()}, Reasons: [][]string{{"pinned", "doubtful time"}},
+		}}, ui.ForgetOptions{})
+	},
+	"forget-compact": func(t *ui.Terminal) {
+		t.Forget([]ui.ForgetGroup{{
+			Keep: []*repo.Snapshot{snapshot(1)}, Reasons: [][]string{{"last snapshot", "daily snapshot"}}, Remove: []*repo.Snapshot{oddSnapshot()},
+		}}, ui.ForgetOptions{Compact: true, Freed: map[object.SessionID]int64{oddSnapshot().ID: 12345}})
+	},
+	"forget-named": func(t *ui.Terminal) {
+		t.Forget([]ui.ForgetGroup{{Remove: []*repo.Snapshot{snapshot(1)}}}, ui.ForgetOptions{Named: true})
+		t.Forget([]ui.ForgetGroup{{Remove: []*repo.Snapshot{snapshot(1)}}}, ui.ForgetOptions{Named: true, Freed: map[object.SessionID]int64{snapshot(1).ID: 0}})
+	},
+	"changed": func(t *ui.Terminal) {
+		if t.JSON {
+			t.Changed([]object.SessionID{snapshot(1).ID})
+		}
 	},
 	"prune": func(t *ui.Terminal) {
 		t.Prune(&gc.Result{
 			Snapshots: 3, Gone: make([]object.SessionID, 2), Open: 1, PacksBefore: 9, PacksAfter: 5, PacksDropped: 5, PacksRepacked: 1, PacksAdded: 1,
 			BytesBefore: 9 << 20, BytesAfter: 5 << 20, BytesRepacked: 1000, BytesUnused: 77, ObjectsDeleted: 6, BytesDeleted: 4 << 20,
 		}, false)
-		t.Prune(&gc.Result{Snapshots: 1}, true)
+		t.Prune(&gc.Result{Snapshots: 1, Held: 2}, true)
 	},
 }
 

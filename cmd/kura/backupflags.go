@@ -154,7 +154,7 @@ func (o *backupOptions) options(a *app, args []string) (out backup.Options, err 
 	if out.Compression, ok = compressions[o.compression]; !ok {
 		return out, usage(fmt.Sprintf("--compression %q is none of auto, off, fastest, better, max", o.compression))
 	}
-	if out.Parity, out.PackSize, err = a.globals.packing(); err != nil {
+	if out.Packing, err = a.globals.packing(); err != nil {
 		return out, err
 	}
 	by, err := retain.ParseGroupBy(o.groupBy)

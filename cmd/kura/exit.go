@@ -13,6 +13,7 @@ import (
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/repo/log"
+	"github.com/kura-backup/kura/repo/repair"
 	"github.com/kura-backup/kura/retain"
 	"github.com/kura-backup/kura/seal"
 )
@@ -88,7 +89,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitWrongKey
 	case errors.Is(err, repo.ErrNoRepository), errors.Is(err, backends.ErrNoStore):
 		return exitNoRepository
-	case errors.Is(err, repo.ErrStale), errors.Is(err, gc.ErrRevoked):
+	case errors.Is(err, repo.ErrStale), errors.Is(err, gc.ErrRevoked), errors.Is(err, repair.ErrRevoked):
 		return exitBusy
 	case errors.Is(err, errIncomplete):
 		return exitIncomplete
@@ -137,7 +138,7 @@ func explain(code int, err error) (message string, hints []string) {
 }
 
 // packageNames are what sentinels begin with, at the beginning of a message and behind a colon in it.
-var packageNames = regexp.MustCompile(`(^|: )(?:(?:repo|log|backends|location|seal|gc|retain|backup|restore): )+`)
+var packageNames = regexp.MustCompile(`(^|: )(?:(?:repo|log|backends|location|seal|gc|check|repair|records|retain|backup|restore): )+`)
 
 // withoutPackages removes the names of packages, which tell the user nothing.
 func withoutPackages(message string) string { return packageNames.ReplaceAllString(message, "$1") }

@@ -19,8 +19,11 @@ type filterOptions struct {
 	at    string
 }
 
-func (o *filterOptions) addFlags(f *pflag.FlagSet) {
-	f.StringArrayVarP(&o.hosts, "host", "H", nil, "only snapshots of this `host` (can be given several times: any of them)")
+func (o *filterOptions) addFlags(f *pflag.FlagSet) { o.addFlagsShort(f, "H") }
+
+// addFlagsShort adds the flags with another short form of --host, or none.
+func (o *filterOptions) addFlagsShort(f *pflag.FlagSet, host string) {
+	f.StringArrayVarP(&o.hosts, "host", host, nil, "only snapshots of this `host` (can be given several times: any of them)")
 	f.StringArrayVar(&o.tags, "tag", nil, "only snapshots with this `tag`, or with all of a list a,b (can be given several times: all of them)")
 	f.StringArrayVar(&o.paths, "path", nil, "only snapshots of this `path` (can be given several times: all of them)")
 }

@@ -11,6 +11,9 @@ import (
 // findSnapshot finds the snapshot that the user means, and the path behind the colon.
 func findSnapshot(ctx context.Context, r *session, name string, f repo.SnapshotFilter) (*repo.Snapshot, string, error) {
 	s, path, err := r.FindSnapshot(ctx, name, f)
+	if err == nil && s.Err != nil {
+		return nil, "", s.Err
+	}
 	return s, path, explainFind(err)
 }
 

@@ -2,60 +2,97 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/retain"
 	"github.com/kura-backup/kura/ui"
 )
 
 type forgetOptions struct {
 	filterOptions
-	keepLast int
-	groupBy  string
-	dryRun   bool
-	prune    bool
+	pruneOptions
+	policyOptions
+	groupBy        string
+	compact        bool
+	prune          bool
+	allowRemoveAll bool
 }
 
 func (a *app) forgetCommand() *cobra.Command {
 	var o forgetOptions
 	cmd := &cobra.Command{
-		Use:   "forget [flags] (ID... | --keep-last N)",
-		Short: "forget snapshots: those that are named, or all but the newest",
-		Long: `Forget snapshots. They are no longer listed, and the next prune frees what only they needed.
+		Use:   "forget [flags] (ID... | --keep-...)",
+		Short: "forget snapshots: those that are named, or those that a policy does not keep",
+		Long: `Forget snapshots. They are no longer listed, and the next prune frees what only they needed. Until then
+"kura unforget" brings them back.
 
-With --keep-last N the newest N snapshots of each host and set of paths are kept, and the others
-forgotten; --group-by makes other groups. --host, --tag and --path say of which snapshots; all others stay.
-Snapshots of runs that were cut off do not count as one of the N; they are kept while they are newer
-than every complete one.`,
-		Example: `  kura forget 3f9a2c81 55e01d7f
-  kura forget --keep-last 30 --prune
-  kura forget --keep-last 3 --host www --tag nightly --dry-run`,
+The --keep- flags are a policy: what none of them keeps is forgotten. Snapshots are grouped by host and
+paths, or as --group-by says, and each group is treated by itself. --keep-daily 7 keeps the newest snapshot
+of each of the last 7 days that have any, and so on, by the local time zone; while there are fewer, the
+oldest snapshot is kept as well. --keep-within keeps all that are younger than the newest by less than a
+duration such as 30d or 1y6m; --keep-within-daily the newest of each day in that time. A number can be
+"unlimited". --host, --tag and --path say which snapshots it is about; all others stay.
+
+Some snapshots take no place in a policy, and displace nobody. One of a run that was cut off, or whose
+source looked wrong, is kept while no complete one is newer. One whose time can not be right, an hour after
+its own commit or a week before it, is always kept: "doubtful". So is one that is pinned.
+
+A policy that would leave nothing of a group is refused without --unsafe-allow-remove-all. With it and
+without a policy, all snapshots that --host, --tag or --path select are forgotten.
+
+With --dry-run or --prune each snapshot that goes is shown with the bytes that only it and others that go
+need; trees are read for that.`,
+		Example: `  kura forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --prune
+  kura forget --keep-within 30d --keep-tag release --dry-run
+  kura forget --keep-last 3 --host www --tag nightly
+  kura forget 3f9a2c81 55e01d7f`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runForget(cmd.Context(), o, cmd.Flags().Changed("keep-last"), args)
+			if err := o.check(cmd, args); err != nil {
+				return err
+			}
+			return a.runForget(cmd.Context(), o, args)
 		},
 	}
-	o.addFlags(cmd.Flags())
-	cmd.Flags().IntVarP(&o.keepLast, "keep-last", "l", 0, "keep the newest `n` snapshots of each group")
-	cmd.Flags().StringVarP(&o.groupBy, "group-by", "g", retain.DefaultGroupBy.String(), "what snapshots of a `group` have in common: host, paths, tags, or nothing")
-	cmd.Flags().BoolVarP(&o.dryRun, "dry-run", "n", false, "change nothing, but say what would be forgotten")
-	cmd.Flags().BoolVar(&o.prune, "prune", false, "free the space at once, as kura prune does")
+	f := cmd.Flags()
+	o.policyOptions.addFlags(f)
+	o.filterOptions.addFlagsShort(f, "") // -H is --keep-hourly here
+	f.StringVarP(&o.groupBy, "group-by", "g", retain.DefaultGroupBy.String(), "what snapshots of a `group` have in common: host, paths, tags, or nothing")
+	f.BoolVarP(&o.compact, "compact", "c", false, "show less of each snapshot")
+	f.BoolVar(&o.prune, "prune", false, "free the space at once, as kura prune does")
+	f.BoolVar(&o.allowRemoveAll, "unsafe-allow-remove-all", false, "allow that nothing is left of a group")
+	o.pruneOptions.addFlags(f)
 	return cmd
 }
 
-func (a *app) runForget(ctx context.Context, o forgetOptions, policy bool, names []string) error {
+// check refuses flags that do not go together, or say nothing.
+func (o *forgetOptions) check(cmd *cobra.Command, names []string) error {
+	policy := !o.policy.IsZero()
+	f, err := o.filter()
 	switch {
+	case err != nil:
+		return err
 	case policy && len(names) > 0:
-		return usage("both snapshots and --keep-last were given", "name the snapshots to forget, or say how many to keep")
-	case !policy && len(names) == 0:
-		return usage("forget which snapshots?", "name them, or say how many to keep: kura forget --keep-last 10")
-	case policy && o.keepLast < 1:
-		return usage("--keep-last must be at least 1", "to forget all snapshots, name them")
+		return usage("both snapshots and a policy were given", "name the snapshots to forget, or say which to keep")
+	case len(names) > 0 && (o.allowRemoveAll || cmd.Flags().Changed("group-by")):
+		return usage("--group-by and --unsafe-allow-remove-all are for policies", "snapshots that are named are forgotten in any case")
+	case !policy && len(names) == 0 && !o.allowRemoveAll:
+		return usage("forget which snapshots?", "name them, or say which to keep: kura forget --keep-last 10")
+	case !policy && o.allowRemoveAll && len(f.Hosts)+len(f.Tags)+len(f.Paths) == 0:
+		return usage("--unsafe-allow-remove-all without a policy needs --host, --tag or --path", "it forgets all that they select")
+	case cmd.Flags().Changed("hold") && !o.prune:
+		return usage("--hold is for --prune")
 	}
+	return nil
+}
+
+func (a *app) runForget(ctx context.Context, o forgetOptions, names []string) error {
 	by, err := retain.ParseGroupBy(o.groupBy)
 	if err != nil {
 		return err
@@ -69,42 +106,66 @@ func (a *app) runForget(ctx context.Context, o forgetOptions, policy bool, names
 		if err != nil {
 			return err
 		}
-		remove := list
-		if policy {
-			groups := applyPolicy(retain.Policy{Last: o.keepLast}, by, list)
-			a.term.Forget(groups)
-			remove = nil
-			for _, g := range groups {
-				remove = append(remove, g.Remove...)
-			}
+		if err := r.FindDoubtful(ctx, list); err != nil {
+			return err
 		}
-		forgotten, err := a.forget(ctx, r, remove, o.dryRun)
+		var groups []ui.ForgetGroup
+		if len(names) > 0 {
+			groups, err = forgetNamed(list)
+		} else {
+			groups, err = applyPolicy(list, retain.Options{Policy: o.policy, GroupBy: by, Location: time.Local, AllowRemoveAll: o.allowRemoveAll})
+		}
 		if err != nil {
 			return err
 		}
-		if o.prune && forgotten > 0 {
-			return a.prune(ctx, r, o.dryRun)
+		var remove []*repo.Snapshot
+		for _, g := range groups {
+			remove = append(remove, g.Remove...)
 		}
-		return nil
+		freed, ferr := a.freed(ctx, r, &o, remove)
+		a.term.Forget(groups, ui.ForgetOptions{Compact: o.compact, Freed: freed, Named: len(names) > 0})
+		if ferr != nil {
+			return ferr
+		}
+		return a.forgetAndPrune(ctx, r, &o, remove)
 	})
 }
 
-// forget forgets snapshots and returns how many.
-func (a *app) forget(ctx context.Context, r *session, list []*repo.Snapshot, dryRun bool) (int, error) {
-	ids := make([]object.SessionID, len(list))
-	for i, s := range list {
+// freed finds out what forgetting the snapshots would free, where that is asked for.
+func (a *app) freed(ctx context.Context, r *session, o *forgetOptions, remove []*repo.Snapshot) (map[object.SessionID]int64, error) {
+	if len(remove) == 0 || !o.dryRun && !o.prune {
+		return nil, nil
+	}
+	return gc.Freed(ctx, r.Repository, gc.Options{Hold: o.holdFor()}, remove)
+}
+
+func (a *app) forgetAndPrune(ctx context.Context, r *session, o *forgetOptions, remove []*repo.Snapshot) error {
+	ids := make([]object.SessionID, len(remove))
+	for i, s := range remove {
 		ids[i] = s.ID
 	}
-	did := "forgot "
-	if dryRun {
-		did = "would forget "
-	} else {
+	verb := "would forget"
+	if !o.dryRun {
+		verb = "forgot"
 		var err error
 		if ids, err = r.Forget(ctx, ids); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	text := did + ui.Count(uint64(len(ids)), "snapshot")
+	a.reportChanged(verb, ids)
+	if !o.prune || len(ids) == 0 {
+		return nil
+	}
+	opts := o.pruneOptions
+	if o.dryRun {
+		opts.assume = ids
+	}
+	return a.prune(ctx, r, opts)
+}
+
+// reportChanged says what was done to which snapshots.
+func (a *app) reportChanged(verb string, ids []object.SessionID) {
+	text := verb + " " + ui.Count(uint64(len(ids)), "snapshot")
 	for i, id := range ids {
 		switch {
 		case i == 0:
@@ -120,26 +181,42 @@ func (a *app) forget(ctx context.Context, r *session, list []*repo.Snapshot, dry
 		text += id.Short()
 	}
 	a.term.Info(text)
-	return len(ids), nil
+}
+
+// forgetNamed is the one group of snapshots that were named.
+func forgetNamed(list []*repo.Snapshot) ([]ui.ForgetGroup, error) {
+	for _, s := range list {
+		if s.Entry.Pinned {
+			return nil, withHint(fmt.Errorf("snapshot %s is pinned; nothing was forgotten", s.ID.Short()), "kura unpin "+s.ID.Short()+" allows to forget it")
+		}
+	}
+	return []ui.ForgetGroup{{Remove: list}}, nil
 }
 
 // applyPolicy returns what a policy keeps and removes of each group.
-func applyPolicy(p retain.Policy, by retain.GroupBy, list []*repo.Snapshot) []ui.ForgetGroup {
-	find := func(id string) *repo.Snapshot {
-		return list[slices.IndexFunc(list, func(s *repo.Snapshot) bool { return s.ID.String() == id })]
+func applyPolicy(list []*repo.Snapshot, o retain.Options) ([]ui.ForgetGroup, error) {
+	decisions, err := retain.Decide(retainable(list), o)
+	if errors.Is(err, retain.ErrRemovesAll) {
+		return nil, withHint(err, "nothing was forgotten; --keep-last 1 beside the other rules keeps the newest, --unsafe-allow-remove-all allows it")
+	}
+	if err != nil {
+		return nil, err
+	}
+	find := map[string]*repo.Snapshot{}
+	for _, s := range list {
+		find[s.ID.String()] = s
 	}
 	var out []ui.ForgetGroup
-	for _, g := range retain.Group(retainable(list), by) {
-		fg := ui.ForgetGroup{By: by, Key: g.Key}
-		keep, remove := retain.Apply(p, g.Snapshots)
-		for _, k := range keep {
-			fg.Keep = append(fg.Keep, find(k.Snapshot.ID))
-			fg.Reasons = append(fg.Reasons, k.Reasons)
+	for _, d := range decisions {
+		g := ui.ForgetGroup{By: o.GroupBy, Key: d.Key, Lone: d.Lone}
+		for _, k := range d.Keep {
+			g.Keep = append(g.Keep, find[k.Snapshot.ID])
+			g.Reasons = append(g.Reasons, k.Reasons)
 		}
-		for _, s := range remove {
-			fg.Remove = append(fg.Remove, find(s.ID))
+		for _, s := range d.Remove {
+			g.Remove = append(g.Remove, find[s.ID])
 		}
-		out = append(out, fg)
+		out = append(out, g)
 	}
-	return out
+	return out, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/limit"
+	"github.com/kura-backup/kura/repo"
 )
 
 // globalOptions are the flags of all commands.
@@ -30,6 +31,7 @@ type globalOptions struct {
 	limitDownload   int
 	packSize        string
 	parity          string
+	parityGroups    bool
 	quiet           bool
 	verbose         int
 	json            bool
@@ -46,6 +48,7 @@ const (
 	envCacheDir        = "KURA_CACHE_DIR"
 	envPackSize        = "KURA_PACK_SIZE"
 	envParity          = "KURA_PARITY"
+	envParityGroups    = "KURA_PARITY_GROUPS"
 )
 
 func (o *globalOptions) addFlags(f *pflag.FlagSet) {
@@ -61,6 +64,7 @@ func (o *globalOptions) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.limitDownload, "limit-download", 0, "read from the repository no faster than this `rate`, in KiB/s (default: no limit)")
 	f.StringVar(&o.packSize, "pack-size", "", "`size` of new packs in MiB, 4 to 120 (default: $"+envPackSize+", or 16)")
 	f.StringVar(&o.parity, "parity", "", "`percent` of new packs that mends their damage, 0 to 50 (default: $"+envParity+", or 3)")
+	f.BoolVar(&o.parityGroups, "parity-groups", false, "store parity across packs as well, so that a lost pack can be made again (default: $"+envParityGroups+")")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors and what was asked for")
 	f.CountVarP(&o.verbose, "verbose", "v", "print more; twice: even more")
 	f.BoolVar(&o.json, "json", false, "print JSON, for programs")
@@ -122,24 +126,30 @@ func limited(s backends.Store, r limit.Rates) backends.Store {
 	return limit.New(s, r)
 }
 
-// packing returns how new packs are made, as repo.SessionOptions has it.
-func (o *globalOptions) packing() (parity, packSize int, err error) {
+// packing returns how new packs are made.
+func (o *globalOptions) packing() (p repo.Packing, err error) {
 	if text := given(o.packSize, envPackSize); text != "" {
 		mib, err := strconv.Atoi(text)
 		if err != nil || mib < 4 || mib > 120 {
-			return 0, 0, usage(fmt.Sprintf("--pack-size %q is not a size in MiB from 4 to 120", text))
+			return p, usage(fmt.Sprintf("--pack-size %q is not a size in MiB from 4 to 120", text))
 		}
-		packSize = mib << 20
+		p.Size = mib << 20
 	}
 	if text := given(o.parity, envParity); text != "" {
-		if parity, err = strconv.Atoi(text); err != nil || parity < 0 || parity > 50 {
-			return 0, 0, usage(fmt.Sprintf("--parity %q is not a number of percent from 0 to 50", text))
+		if p.Parity, err = strconv.Atoi(text); err != nil || p.Parity < 0 || p.Parity > 50 {
+			return p, usage(fmt.Sprintf("--parity %q is not a number of percent from 0 to 50", text))
 		}
-		if parity == 0 {
-			parity = -1
+		if p.Parity == 0 {
+			p.Parity = -1
 		}
 	}
-	return parity, packSize, nil
+	p.Groups = o.parityGroups
+	if text := os.Getenv(envParityGroups); text != "" && !o.parityGroups {
+		if p.Groups, err = strconv.ParseBool(text); err != nil {
+			return p, usage(fmt.Sprintf("$%s is %q, and should be true or false", envParityGroups, text))
+		}
+	}
+	return p, nil
 }
 
 // readLine returns the only line of a small file, or pipe, that holds one thing, such as a password.

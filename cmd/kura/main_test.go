@@ -44,6 +44,8 @@ func TestScripts(t *testing.T) {
 			"setsnap":  cmdSetSnap,
 			"random":   cmdRandom,
 			"corrupt":  cmdCorrupt,
+			"wreck":    cmdWreck,
+			"files":    cmdFiles,
 			"keyid":    cmdKeyID,
 			"readable": cmdReadable,
 			"catall":   cmdCatAll,
@@ -133,8 +135,17 @@ func cmdRandom(ts *testscript.TestScript, neg bool, args []string) {
 
 // corrupt DIR changes a byte in the middle of every file below DIR.
 func cmdCorrupt(ts *testscript.TestScript, neg bool, args []string) {
+	damageFiles(ts, neg, args, func(b []byte) { b[len(b)/2] ^= 1 })
+}
+
+// wreck DIR writes zeros over the middle half of every file below DIR: no parity mends that.
+func cmdWreck(ts *testscript.TestScript, neg bool, args []string) {
+	damageFiles(ts, neg, args, func(b []byte) { clear(b[len(b)/4 : 3*len(b)/4]) })
+}
+
+func damageFiles(ts *testscript.TestScript, neg bool, args []string, damage func([]byte)) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: corrupt DIR")
+		ts.Fatalf("want one folder")
 	}
 	n := 0
 	ts.Check(filepath.Walk(ts.MkAbs(args[0]), func(path string, info os.FileInfo, err error) error {
@@ -146,7 +157,7 @@ func cmdCorrupt(ts *testscript.TestScript, neg bool, args []string) {
 			return err
 		}
 		n++
-		b[len(b)/2] ^= 1
+		damage(b)
 		if err := os.Chmod(path, 0o600); err != nil {
 			return err
 		}

@@ -168,7 +168,7 @@ func explainOpen(p *place, err error) error {
 	case isDamage(err):
 		return withHint(err, "without this object nothing can be read: put it back from another copy of the repository, if there is one",
 			"change nothing else in the repository until then",
-			"kura check --no-key verifies what else there is")
+			"what else there is can be verified with kura check --no-key")
 	case errors.Is(err, repo.ErrNoRepository), errors.Is(err, backends.ErrNoStore):
 		return withHint(fmt.Errorf("there is no repository at %v%w", p, hidden{err}),
 			"is the disk mounted, and the name right",

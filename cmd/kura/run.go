@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"strings"
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
@@ -16,6 +18,9 @@ type app struct {
 	term    *ui.Terminal
 	stdin   *os.File
 	stderr  *os.File // to ask questions at
+
+	// stdinTaken is set when standard input was read as a list.
+	stdinTaken bool
 
 	// begun is set when the command line was understood, and errors stop being about it.
 	begun bool
@@ -84,6 +89,7 @@ Exit codes:
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
+	root.SetHelpCommand(helpCommand())
 	a.globals.addFlags(root.PersistentFlags())
 	root.AddCommand(
 		a.initCommand(),
@@ -92,7 +98,13 @@ Exit codes:
 		a.lsCommand(),
 		a.restoreCommand(),
 		a.checkCommand(),
+		a.repairCommand(),
+		a.statsCommand(),
 		a.forgetCommand(),
+		a.unforgetCommand(),
+		a.pinCommand(),
+		a.unpinCommand(),
+		a.tagCommand(),
 		a.pruneCommand(),
 		a.catCommand(),
 		a.keyCommand(),
@@ -100,6 +112,24 @@ Exit codes:
 		a.versionCommand(),
 	)
 	return root
+}
+
+// helpCommand is cobra's, but that it fails where there is nothing to explain.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "explain a command",
+		Long:    "Explain a command: what it does, and its flags. Without one, list the commands.",
+		Example: "  kura help backup",
+		RunE: func(help *cobra.Command, args []string) error {
+			cmd, rest, err := help.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return withHint(fmt.Errorf("there is no command %q to explain", strings.Join(args, " ")), "kura help lists the commands")
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
 }
 
 // begin is called when the command line was understood.

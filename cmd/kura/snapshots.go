@@ -12,7 +12,8 @@ import (
 
 type snapshotsOptions struct {
 	filterOptions
-	latest int
+	latest    int
+	forgotten bool
 }
 
 func (a *app) snapshotsCommand() *cobra.Command {
@@ -23,7 +24,11 @@ func (a *app) snapshotsCommand() *cobra.Command {
 		Long: `List the snapshots of a repository, oldest first.
 
 A snapshot marked partial is of a run that was cut off, or is still under way: what is in it can be
-restored, and the next run goes on from there. One with errors lacks what could not be read.`,
+restored, and the next run goes on from there. One with errors lacks what could not be read. A pinned one
+can not be forgotten. One that is doubtful has a time that can not be right. One that is unreadable was made
+by nobody's backup but with a stolen key: kura forget ID removes it.
+
+With --forgotten, list instead those that were forgotten and that kura unforget can bring back.`,
 		Example: `  kura snapshots
   kura snapshots --host www --tag nightly --latest 3
   kura snapshots --json`,
@@ -32,6 +37,7 @@ restored, and the next run goes on from there. One with errors lacks what could 
 	o.addFlags(cmd.Flags())
 	o.addAt(cmd.Flags())
 	cmd.Flags().IntVar(&o.latest, "latest", 0, "only the newest `n` of each host and set of paths")
+	cmd.Flags().BoolVar(&o.forgotten, "forgotten", false, "those that were forgotten and can be brought back")
 	return cmd
 }
 
@@ -43,9 +49,19 @@ func (a *app) runSnapshots(ctx context.Context, o snapshotsOptions, ids []string
 	if o.latest < 0 {
 		return usage("--latest must be at least 1")
 	}
+	if o.forgotten && len(ids) > 0 {
+		return usage("--forgotten lists all that are; no snapshots can be named")
+	}
 	return a.withRepository(ctx, func(r *session) error {
-		list, err := selectSnapshots(ctx, r, f, ids)
+		choose := func() ([]*repo.Snapshot, error) { return selectSnapshots(ctx, r, f, ids) }
+		if o.forgotten {
+			choose = func() ([]*repo.Snapshot, error) { return filtered(f)(r.Forgotten(ctx)) }
+		}
+		list, err := choose()
 		if err != nil {
+			return err
+		}
+		if err := r.FindDoubtful(ctx, list); err != nil {
 			return err
 		}
 		if o.latest > 0 {
@@ -60,11 +76,7 @@ func (a *app) runSnapshots(ctx context.Context, o snapshotsOptions, ids []string
 // selects.
 func selectSnapshots(ctx context.Context, r *session, f repo.SnapshotFilter, names []string) ([]*repo.Snapshot, error) {
 	if len(names) == 0 {
-		list, err := r.Snapshots(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return slices.DeleteFunc(list, func(s *repo.Snapshot) bool { return !f.Match(s) }), nil
+		return filtered(f)(r.Snapshots(ctx))
 	}
 	var list []*repo.Snapshot
 	for _, name := range names {
@@ -80,6 +92,13 @@ func selectSnapshots(ctx context.Context, r *session, f repo.SnapshotFilter, nam
 		}
 	}
 	return list, nil
+}
+
+// filtered leaves what the filter selects of a list that was read.
+func filtered(f repo.SnapshotFilter) func([]*repo.Snapshot, error) ([]*repo.Snapshot, error) {
+	return func(list []*repo.Snapshot, err error) ([]*repo.Snapshot, error) {
+		return slices.DeleteFunc(list, func(s *repo.Snapshot) bool { return !f.Match(s) }), err
+	}
 }
 
 // newest keeps the newest n of each group, in the order of the list.
@@ -99,7 +118,7 @@ func retainable(list []*repo.Snapshot) []retain.Snapshot {
 	for i, s := range list {
 		out[i] = retain.Snapshot{
 			ID: s.ID.String(), Time: s.When(), Host: s.Host, Paths: s.PathStrings(), Tags: s.Tags,
-			Sound: s.Complete() && s.Suspect == 0,
+			Sound: s.Complete() && s.Suspect == 0, Pinned: s.Entry.Pinned, Doubtful: s.Doubtful || s.Err != nil,
 		}
 	}
 	return out

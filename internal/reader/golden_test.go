@@ -221,7 +221,7 @@ func backUp(t *testing.T, r *repo.Repository, src string, generation int) *repo.
 	t.Helper()
 	res, err := backup.Run(t.Context(), r, backup.Options{
 		Paths: []string{src}, Host: "golden", Time: epoch.Add(time.Duration(generation) * time.Hour), Program: "golden",
-		Parity: -(generation % 2), // packs of both kinds
+		Packing: repo.Packing{Parity: -(generation % 2)}, // packs of both kinds
 	}, backup.Events{Error: func(path string, err error) { t.Errorf("%s: %v", path, err) }})
 	if err != nil {
 		t.Fatal(err)

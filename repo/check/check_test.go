@@ -13,7 +13,7 @@ import (
 
 func run(t testing.TB, r *repo.Repository, readData bool) *check.Report {
 	t.Helper()
-	rep, err := check.Run(t.Context(), r, check.Options{ReadData: readData}, check.Events{})
+	rep, err := check.Run(t.Context(), r, check.Options{Read: check.Choice{All: readData}}, check.Events{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func TestRun_CollectedAndCheckpointedAtAnyMoment_IsNoDamage(t *testing.T) {
 				}
 				return other.Log().WriteCheckpoint(ctx)
 			}))
-			rep, err := check.Run(t.Context(), client, check.Options{ReadData: readData}, check.Events{})
+			rep, err := check.Run(t.Context(), client, check.Options{Read: check.Choice{All: readData}}, check.Events{})
 			if err != nil {
 				t.Fatalf("request %d: %v", n, err)
 			}

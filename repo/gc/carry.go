@@ -85,7 +85,7 @@ func (to *carrier) carryPack(ctx context.Context, k *candidate, obj []byte, dir 
 			}
 		}
 		if to.b == nil {
-			opts := to.c.opts.packs()
+			opts := to.c.opts.Packing.Options(to.class)
 			if to.buf == nil {
 				to.buf = make([]byte, 0, opts.BufferSize(to.class))
 			}
@@ -98,9 +98,7 @@ func (to *carrier) carryPack(ctx context.Context, k *candidate, obj []byte, dir 
 		if err := to.b.Carry(dir.Origins[seg.Origin], *seg, obj[seg.Offset:end]); err != nil {
 			return &repo.DamageError{Object: k.ref.Name(), Err: err}
 		}
-		for _, id := range seg.IDs {
-			to.c.plan.copies[id] = struct{}{}
-		}
+		to.c.plan.carried[spot{k.ref, seg.Offset}] = struct{}{}
 		to.c.res.BytesRepacked += int64(seg.Stored)
 	}
 	return nil

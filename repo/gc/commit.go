@@ -8,7 +8,6 @@ import (
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/index"
-	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
@@ -82,9 +81,8 @@ func (c *collector) build(ctx context.Context, st *log.State) (*log.Entry, error
 var errChanged = errors.New("gc: the log moved on")
 
 // rescue returns what is dropped and added on the index's state: of the plan's drops those that are
-// live, but for packs that hold a copy of a needed blob that was not carried and of which no pack that
-// stays is known to hold one (vouchers); and the plan's new packs unless nothing they were made from is
-// dropped.
+// live, but for packs that hold a copy of a needed blob that must stay (missed); and the plan's new packs
+// unless nothing they were made from is dropped.
 func (c *collector) rescue(ctx context.Context, ix *repo.Index) (map[object.Ref]struct{}, []*ownPack, error) {
 	if err := ix.Verify(ctx); err != nil {
 		return nil, nil, err
@@ -97,19 +95,15 @@ func (c *collector) rescue(ctx context.Context, ix *repo.Index) (map[object.Ref]
 		}
 	}
 	add := c.plan.added
-	copies := c.plan.copies
+	carried := c.plan.carried
 	if !slices.ContainsFunc(c.plan.repack, func(k *candidate) bool { _, ok := drop[k.ref]; return ok }) {
-		add, copies = nil, nil
+		add, carried = nil, nil
 	}
 	for _, p := range add {
 		if !st.Addable(p.ref) { // adopted by somebody, and dropped since
-			add, copies = nil, nil
+			add, carried = nil, nil
 			break
 		}
-	}
-	vouch, err := c.vouchers(ctx, ix, drop, copies)
-	if err != nil {
-		return nil, nil, err
 	}
 	for e, err := range ix.All(ctx) {
 		if err != nil {
@@ -118,14 +112,7 @@ func (c *collector) rescue(ctx context.Context, ix *repo.Index) (map[object.Ref]
 		if len(drop) == 0 {
 			break
 		}
-		if _, carried := copies[e.ID]; carried {
-			continue
-		}
-		kept, dropped := c.split(ix, e, drop)
-		if len(dropped) == 0 || slices.ContainsFunc(kept, func(p local.Place) bool { return vouch[p.Pack] }) {
-			continue
-		}
-		for _, p := range dropped { // all: any of them may be a copy that only a list has
+		for _, p := range c.missed(ix, e, drop, carried) {
 			ref, _ := ix.Pack(p.Pack)
 			delete(drop, ref.Ref)
 		}

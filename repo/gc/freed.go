@@ -34,6 +34,9 @@ func Freed(ctx context.Context, r *repo.Repository, o Options, snaps []*repo.Sna
 	}
 	out := map[object.SessionID]int64{}
 	for _, s := range snaps {
+		if s.Err != nil {
+			continue // what it needs is not known
+		}
 		root, err := s.RootID()
 		if err != nil {
 			return nil, err

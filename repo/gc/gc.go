@@ -5,12 +5,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
-	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
@@ -31,18 +32,9 @@ type Options struct {
 	// revoked. 0 means 30 minutes. A session whose process is known to be dead is revoked at once.
 	Idle time.Duration
 	Host string // written into the run's own sign of life
-	// Parity is that of new packs, and Groups whether packs that are in no group of parity across packs
-	// are put into one; as in repo.SessionOptions. Groups that are there are kept up to date anyway.
-	Parity int
-	Groups bool
-}
-
-// packs says how new packs are made.
-func (o *Options) packs() pack.Options {
-	if o.Parity == 0 {
-		return pack.Options{Parity: pack.DefaultParity}
-	}
-	return pack.Options{Parity: max(o.Parity, 0)}
+	// Packing is how new packs are made. Groups of parity across packs are kept up to date anyway; with
+	// Packing.Groups a repository without any gets some.
+	Packing repo.Packing
 }
 
 // Events tell how a run goes. Nil functions are not called.
@@ -81,6 +73,9 @@ type Result struct {
 	BytesUnused                 int64 // of BytesAfter, needed by nobody
 	IndexReplaced, IndexAdded   int
 
+	// Unreadable are live snapshots of which nobody can know what they need. See collector.live.
+	Unreadable []object.SessionID
+
 	// Damaged are packs that were to be repacked and are damaged: they stay as they are.
 	Damaged []object.Ref
 
@@ -106,10 +101,13 @@ type collector struct {
 	forgotten map[uint64]time.Time          // when log entries were put
 	now       time.Time                     // by the store's clock
 
+	unreadable map[uint64]object.SessionID // by the numbers of their entries
+
 	marks    *marks
 	facts    map[object.Ref]*indexFacts
-	truly    map[object.Ref]int // packs that the index was right about when it had so many places in them
-	replaced *replacement       // of the last try to commit
+	sizes    map[object.Ref]int64 // of the packs in the store
+	verdicts *verdicts
+	replaced *replacement // of the last try to commit
 	plan     *plan
 	revoke   []object.SessionID
 	uploaded bool // whether anything was stored that only this session's entry can name
@@ -143,7 +141,7 @@ func Run(ctx context.Context, r *repo.Repository, o Options, ev Events) (*Result
 func newCollector(r *repo.Repository, o Options, ev *Events) *collector {
 	c := &collector{
 		r: r, opts: o, ev: ev, marks: newMarks(), assumed: map[object.SessionID]struct{}{},
-		facts: map[object.Ref]*indexFacts{}, truly: map[object.Ref]int{},
+		facts: map[object.Ref]*indexFacts{}, verdicts: newVerdicts(),
 	}
 	for _, id := range o.Forget {
 		if s := r.State().Snapshots[id]; s != nil && s.Live() && !s.Pinned {
@@ -212,7 +210,7 @@ func (c *collector) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.now = objects.now
+	c.now, c.sizes = objects.now, objects.sizes
 	if err := c.lookForgotten(ctx, c.r.State()); err != nil {
 		return err
 	}
@@ -266,14 +264,22 @@ func (c *collector) mark(ctx context.Context) (*repo.Index, error) {
 	}
 }
 
-// live opens the snapshots of a state that must be kept.
+// live opens the snapshots of a state that must be kept. One with a manifest that is none, in an entry that
+// is authentic, was made so by whoever held the key, and would stop every run until somebody forgets it.
+// Nobody can restore it, and nothing can be marked from it: only the packs that its entry added stay,
+// as they are, until it is forgotten.
 func (c *collector) live(st *log.State) ([]*repo.Snapshot, error) {
 	var out []*repo.Snapshot
+	c.unreadable = map[uint64]object.SessionID{}
 	for _, s := range st.Snapshots {
 		if !c.stays(s) {
 			continue
 		}
 		snap, err := c.r.OpenSnapshot(s)
+		if errors.As(err, new(*repo.UnreadableError)) {
+			c.unreadable[s.N] = s.ID
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -285,6 +291,7 @@ func (c *collector) live(st *log.State) ([]*repo.Snapshot, error) {
 // count tells the snapshots that stay because they are live from those that are held.
 func (c *collector) count(snaps []*repo.Snapshot) {
 	c.res.Snapshots, c.res.Held = 0, 0
+	c.res.Unreadable = slices.SortedFunc(maps.Values(c.unreadable), object.SessionID.Compare)
 	for _, s := range snaps {
 		if _, assumed := c.assumed[s.ID]; assumed || !s.Entry.Live() {
 			c.res.Held++

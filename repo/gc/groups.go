@@ -16,14 +16,14 @@ import (
 // that goes is taken out of its group while it can still be read: the XOR of the group and the pack is
 // that of the others. Groups with few members are merged, which takes only their sums. Live packs that are
 // in no group are read and put into one. A repository without any groups gets some only with
-// Options.Groups.
+// Options.Packing.Groups.
 //
 // Groups decide nothing, so any order is safe. New ones are stored before the old are deleted, which are
 // deleted before the packs are: a run that dies in between leaves too many groups, and the next one
 // deletes those whose packs are all in others.
 func (c *collector) keepGroups(ctx context.Context) error {
 	groups, err := c.r.Groups(ctx)
-	if err != nil || len(groups) == 0 && !c.opts.Groups {
+	if err != nil || len(groups) == 0 && !c.opts.Packing.Groups {
 		return err
 	}
 	c.ev.phase("keeping groups of packs")

@@ -16,7 +16,7 @@ import (
 // commitGrouped is testrepo.CommitFile with parity across packs.
 func commitGrouped(t testing.TB, r *repo.Repository, chunks ...[]byte) *repo.Snapshot {
 	t.Helper()
-	s, err := r.NewSession(t.Context(), repo.SessionOptions{Groups: true})
+	s, err := r.NewSession(t.Context(), repo.SessionOptions{Packing: repo.Packing{Groups: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestRun_WithGroups_PutsUngroupedPacksIntoOne(t *testing.T) {
 	chunks := [][]byte{testrepo.Random(1, 6<<20), testrepo.Random(2, 7<<20)}
 	snap := testrepo.CommitFile(t, r, chunks...)
 	for range 2 {
-		if _, err := gc.Run(t.Context(), r, gc.Options{Groups: true}, gc.Events{}); err != nil {
+		if _, err := gc.Run(t.Context(), r, gc.Options{Packing: repo.Packing{Groups: true}}, gc.Events{}); err != nil {
 			t.Fatal(err)
 		}
 		sizes(t, r)

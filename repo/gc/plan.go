@@ -17,12 +17,11 @@ var errMissing = errors.New("snapshots need it and it is missing; nothing was ch
 
 // plan is what a run wants to drop, made on one state.
 type plan struct {
-	ix     *repo.Index
-	sizes  map[object.Ref]int64       // of the packs in the store
-	drop   map[object.Ref]struct{}    // live packs
-	repack []*candidate               // those of drop that have live segments, which are carried
-	added  []*ownPack                 // where the segments went
-	copies map[object.BlobID]struct{} // the blobs in added
+	ix      *repo.Index
+	drop    map[object.Ref]struct{} // live packs
+	repack  []*candidate            // those of drop that have live segments, which are carried
+	added   []*ownPack              // where the segments went
+	carried map[spot]struct{}       // the segments in added, where they came from
 }
 
 // candidate is a live pack and what is needed of it.
@@ -60,10 +59,13 @@ func (c *collector) choose(ctx context.Context, ix *repo.Index, objects *objects
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{ix: ix, sizes: objects.sizes, drop: map[object.Ref]struct{}{}, copies: map[object.BlobID]struct{}{}}
+	p := &plan{ix: ix, drop: map[object.Ref]struct{}{}, carried: map[spot]struct{}{}}
 	var kept []*candidate
 	var total, unused int64
 	for _, k := range packs {
+		if _, ok := c.unreadable[k.added]; ok {
+			continue
+		}
 		if len(k.live) == 0 {
 			p.drop[k.ref] = struct{}{}
 			continue
@@ -119,9 +121,8 @@ func overhead(k *candidate) int64 {
 	return 4096 + blobs + k.size/8
 }
 
-// measure says of every live pack which of its segments are needed. Of a blob in several packs the copy
-// that was added first counts: a later one, which may have been made by a writer who does not mean
-// well, never makes an earlier one go. A live pack that no index segment lists is left alone: what is in
+// measure says of every live pack which of its segments are needed; of a blob with rivals, which may be more
+// than one. A live pack that no index segment lists is left alone: what is in
 // it is not known here, and check reports it.
 func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, error) {
 	if err := ix.Verify(ctx); err != nil {
@@ -136,6 +137,8 @@ func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, 
 		}
 		byNo[n] = &candidate{ref: ref.Ref, size: ref.Size, added: st.Packs[ref.Ref].Added, live: map[uint32]int64{}}
 	}
+	need := func(p local.Place) { byNo[p.Pack].live[p.SegOffset] = int64(p.Stored) }
+	var several []rivals
 	listed := map[uint32]struct{}{} // a pack can have a number from a segment that is valid no longer
 	for e, err := range ix.All(ctx) {
 		if err != nil {
@@ -144,8 +147,21 @@ func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, 
 		for _, p := range e.Places {
 			listed[p.Pack] = struct{}{}
 		}
-		if best := c.pick(e, byNo); best != nil {
-			byNo[best.Pack].live[best.SegOffset] = int64(best.Stored)
+		needed := slices.DeleteFunc(slices.Clone(e.Places), func(p local.Place) bool { return !c.marks.has(byNo[p.Pack].ref.Class, e.ID) })
+		switch len(needed) {
+		case 0:
+		case 1:
+			need(needed[0])
+		default:
+			several = append(several, rivals{e.ID, needed})
+		}
+	}
+	if err := c.judge(ctx, ix, several); err != nil {
+		return nil, err
+	}
+	for _, r := range several {
+		for _, p := range c.verdicts.keep(ix, r.id, r.places) {
+			need(p)
 		}
 	}
 	var all []*candidate
@@ -154,23 +170,6 @@ func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, 
 	}
 	slices.SortFunc(all, func(a, b *candidate) int { return a.ref.Compare(b.ref) })
 	return all, nil
-}
-
-// pick returns the place of a needed blob that is to be kept, nil for a blob that is not needed.
-func (c *collector) pick(e local.Entry, packs map[uint32]*candidate) *local.Place {
-	var best *local.Place
-	for i := range e.Places {
-		p := &e.Places[i]
-		k := packs[p.Pack]
-		if !c.marks.has(k.ref.Class, e.ID) {
-			continue
-		}
-		if best == nil || k.added < packs[best.Pack].added ||
-			k.added == packs[best.Pack].added && k.ref.Compare(packs[best.Pack].ref) < 0 {
-			best = p
-		}
-	}
-	return best
 }
 
 // newPacks is how many packs carrying would fill, about.

@@ -339,12 +339,12 @@ func (l *Log) WriteCheckpoint(ctx context.Context) error {
 	return nil
 }
 
-// CheckCheckpoint verifies the seal, the signature and the form of checkpoint n, and that it belongs to
-// the log whose nth entry has the given hash.
-func CheckCheckpoint(keys *seal.Keyring, n uint64, entry object.Hash, obj []byte) error {
+// OpenCheckpoint verifies the seal, the signature and the form of checkpoint n. It returns the hash of the
+// entry n that the checkpoint was made after, which may be that of another log.
+func OpenCheckpoint(keys *seal.Keyring, n uint64, obj []byte) (entry object.Hash, err error) {
 	st, err := openCheckpoint(keys, n, obj)
-	if err == nil && st.Hash != entry {
-		err = errors.New("it is of another log")
+	if err != nil {
+		return entry, err
 	}
-	return err
+	return st.Hash, nil
 }

@@ -1,0 +1,62 @@
+package gc_test
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/backends/fault"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/repo/gc"
+)
+
+func TestRun_NoRoomToRepack_DropsWhatIsDeadAndTheNextRunRepacks(t *testing.T) {
+	_, inner := testrepo.New(t)
+	store := fault.New(inner)
+	r := testrepo.Open(t, store)
+	shared := testrepo.Random(1, 300<<10)
+	dead := testrepo.CommitFile(t, r, testrepo.Random(2, 6<<20))
+	chunks := [][]byte{shared}
+	for i := range 16 { // chunks go to either of two packs: some are beside what is shared
+		chunks = append(chunks, testrepo.Random(uint64(3+i), 400<<10))
+	}
+	sparse := testrepo.CommitFile(t, r, chunks...)
+	kept := testrepo.CommitFile(t, r, shared)
+	forget(t, r, dead, sparse)
+
+	for _, prefix := range []string{object.DataPrefix, object.TreePrefix} { // the first of several fits
+		store.Inject(fault.On(fault.Put).Prefix(prefix).Always().Before(&backends.Error{Op: "put", Err: syscall.ENOSPC}))
+	}
+	res := prune(t, r)
+	if res.PacksDropped == 0 || res.PacksRepacked != 0 || res.BytesDeleted < 6<<20 {
+		t.Errorf("without room: %+v", res)
+	}
+	wantFile(t, testrepo.Open(t, inner), kept, shared)
+	noGarbage(t, r, inner)
+
+	store.Clear()
+	res = prune(t, r)
+	if res.PacksRepacked == 0 || res.BytesAfter > 2<<20 {
+		t.Errorf("with room: %+v", res)
+	}
+	wantFile(t, testrepo.Open(t, inner), kept, shared)
+	noGarbage(t, r, inner)
+}
+
+func TestRun_NoRoomForTheEntry_FailsAndChangesNothing(t *testing.T) {
+	_, inner := testrepo.New(t)
+	store := fault.New(inner)
+	r := testrepo.Open(t, store)
+	forget(t, r, testrepo.CommitFile(t, r, testrepo.Random(1, 1<<20)))
+	before := strings.Join(testrepo.Names(t, inner, object.LogPrefix), " ")
+	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Always().Before(&backends.Error{Op: "put", Err: syscall.ENOSPC}))
+	if _, err := gc.Run(t.Context(), r, gc.Options{}, gc.Events{}); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("err = %v", err)
+	}
+	if after := strings.Join(testrepo.Names(t, inner, object.LogPrefix), " "); after != before {
+		t.Errorf("the log was %s and is %s", before, after)
+	}
+}
