@@ -88,7 +88,9 @@ func TestSpan_Table(t *testing.T) {
 		{math.MinInt64, -1, 10, 0},
 		{1, math.MaxInt64, 10, 0},
 		{math.MaxInt64, math.MaxInt64, 10, 0},
-		{0, -1, 0, 0},
+		{1, -1, 0, 0},
+		{0, 1, 0, 0},
+		{0, 0, 0, 0},
 	} {
 		got, err := backends.Span("x/y", c.offset, c.length, c.size)
 		if got != c.want {
@@ -100,6 +102,13 @@ func TestSpan_Table(t *testing.T) {
 		if re, ok := errors.AsType[*backends.RangeError](err); err != nil && (!ok || re.Name != "x/y" || !errors.Is(err, backends.ErrRange)) {
 			t.Errorf("Span(%d, %d, %d): error %#v is no RangeError with the object's name", c.offset, c.length, c.size, err)
 		}
+	}
+}
+
+// Otherwise what a power failure emptied would look like a store that fails, and end a check.
+func TestSpan_WholeObjectThatLostItsBytes_IsNone(t *testing.T) {
+	if n, err := backends.Span("x/y", 0, -1, 0); n != 0 || err != nil {
+		t.Errorf("%d, %v", n, err)
 	}
 }
 

@@ -25,8 +25,13 @@ func CheckPut(name string, data []byte) error {
 }
 
 // Span resolves the range of a Get against the object's size and returns the
-// number of bytes to read, at least 1, or a [*RangeError].
+// number of bytes to read, or a [*RangeError]. It is 0 only for the whole of an
+// object without bytes: no Put makes such a one, and its reader has to say that
+// it is damaged.
 func Span(name string, offset, length, size int64) (int64, error) {
+	if size == 0 && offset == 0 && length < 0 {
+		return 0, nil
+	}
 	rest := size - offset
 	if offset < 0 || rest <= 0 || length == 0 || length > rest {
 		return 0, &RangeError{Name: name, Offset: offset, Length: length, Size: size}

@@ -33,7 +33,9 @@ type Store interface {
 	// bytes from offset to the end when length is negative. It returns an
 	// error wrapping [ErrNotExist] when there is no such object, one wrapping
 	// [ErrTooLarge] for the whole of an object of more than [MaxObject] bytes, and a
-	// [*RangeError] when the range is empty or not wholly inside the object.
+	// [*RangeError] when the range is empty or not wholly inside the object. The
+	// whole of an object that lost all of its bytes is no error: what is wrong
+	// with it is for its reader to say.
 	//
 	// The result starts at the beginning of buf's memory when buf has the
 	// capacity, whatever its length, and is newly allocated otherwise; buf may

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/durable/lossy"
@@ -75,10 +74,7 @@ func (h *history) intact(ctx context.Context, at int, r *repo.Repository) error 
 		return err
 	}
 	for _, p := range rep.Problems {
-		// What an init that was cut off has left of a key slot that nothing uses: without
-		// its password nobody can know that.
-		leftover := h.inited > at && strings.HasPrefix(p.Object, object.KeysPrefix)
-		if !p.Hint && !leftover {
+		if !p.Hint {
 			return fmt.Errorf("check: %v", p)
 		}
 	}

@@ -87,7 +87,14 @@ func TestRun_EveryObjectDamaged_IsNamed(t *testing.T) {
 			if strings.HasPrefix(name, object.CheckpointsPrefix) || name == object.LogName(r.State().N) {
 				return
 			}
-			wantNamed(t, run(t, client, false), name)
+			rep := run(t, client, false)
+			if strings.HasPrefix(name, object.KeysPrefix) { // a change of keys that was cut off leaves the same
+				if len(rep.Problems) != 1 || rep.Problems[0].Object != name || !rep.Problems[0].Hint {
+					t.Errorf("the missing copy %s is not hinted at: %v", name, rep.Problems)
+				}
+				return
+			}
+			wantNamed(t, rep, name)
 		})
 	}
 }

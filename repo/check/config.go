@@ -3,8 +3,10 @@ package check
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/seal"
@@ -12,7 +14,7 @@ import (
 
 // config compares the two copies of what exists twice.
 func (c *checker) config(ctx context.Context) error {
-	if err := c.twice(ctx, object.ConfigName, object.ConfigCopyName, func(obj []byte) error {
+	if err := c.twice(ctx, object.ConfigName, object.ConfigCopyName, false, func(obj []byte) error {
 		_, err := repo.DecodeConfig(c.r.Keys(), obj)
 		return err
 	}); err != nil {
@@ -37,7 +39,7 @@ func (c *checker) slots(ctx context.Context) error {
 			continue
 		}
 		seen[id] = true
-		if err := c.twice(ctx, object.SlotName(id, false), object.SlotName(id, true), ofClass(object.Slot)); err != nil {
+		if err := c.twice(ctx, object.SlotName(id, false), object.SlotName(id, true), true, ofClass(object.Slot)); err != nil {
 			return err
 		}
 	}
@@ -55,8 +57,9 @@ func ofClass(class object.Class) func([]byte) error {
 	}
 }
 
-// twice checks both copies of an object. Damage of one of them costs nothing while the other is good.
-func (c *checker) twice(ctx context.Context, name, second string, good func([]byte) error) error {
+// twice checks both copies of an object. Damage of one of them costs nothing while the other is good. mayLack
+// says that one can be missing without any damage: whoever adds or removes a key can be cut off in between.
+func (c *checker) twice(ctx context.Context, name, second string, mayLack bool, good func([]byte) error) error {
 	var copies [][]byte
 	var bad []Problem
 	for _, n := range []string{name, second} {
@@ -74,6 +77,7 @@ func (c *checker) twice(ctx context.Context, name, second string, good func([]by
 	for _, p := range bad {
 		p.Mendable = len(copies) > 0
 		if p.Mendable {
+			p.Hint = mayLack && errors.Is(p.Err, backends.ErrNotExist)
 			p.Err = fmt.Errorf("%w (there are two copies, and the other one is good: copy it over this one)", p.Err)
 		}
 		c.problem(p)

@@ -39,7 +39,7 @@ func (c *checker) configForm(ctx context.Context) error {
 	if empty {
 		return repo.ErrNoRepository
 	}
-	if err := c.twice(ctx, object.ConfigName, object.ConfigCopyName, ofClass(object.Config)); err != nil {
+	if err := c.twice(ctx, object.ConfigName, object.ConfigCopyName, false, ofClass(object.Config)); err != nil {
 		return err
 	}
 	return c.slots(ctx)

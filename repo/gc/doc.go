@@ -11,7 +11,7 @@
 // entry is built, on that state or a newer one, every blob that a live snapshot needs is looked up
 // again: a pack whose loss would cost one stays (rescue in commit.go). So an error in choosing costs
 // space, not data. Nor does a list that is wrong: a copy in another pack is a reason to drop one only
-// if that pack's own directory has it (rival.go).
+// if this run has read that copy (rival.go).
 //
 // Marking keeps 8 bytes for each needed data blob and whole ids of tree blobs. Two data blobs that
 // agree in 8 bytes make one of them stay for longer than needed, and nothing else.

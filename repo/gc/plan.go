@@ -30,6 +30,7 @@ type candidate struct {
 	size  int64
 	added uint64           // entry that added it
 	live  map[uint32]int64 // offset → stored length of the segments with a needed blob
+	sole  bool             // whether one of these blobs has no other copy
 }
 
 func (c *candidate) needed() (n int64) {
@@ -71,6 +72,9 @@ func (c *collector) choose(ctx context.Context, ix *repo.Index, objects *objects
 			continue
 		}
 		size, there := objects.sizes[k.ref]
+		if !there && !k.sole {
+			continue // it is claimed to hold what others hold: left to check, and to repair
+		}
 		if !there {
 			return nil, &repo.DamageError{Object: k.ref.Name(), Err: errMissing}
 		}
@@ -152,6 +156,7 @@ func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, 
 		case 0:
 		case 1:
 			need(needed[0])
+			byNo[needed[0].Pack].sole = true
 		default:
 			several = append(several, rivals{e.ID, needed})
 		}

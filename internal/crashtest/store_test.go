@@ -1,0 +1,206 @@
+package crashtest
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/kura-backup/kura/backends"
+)
+
+// way is how a process dies at a mutation of the store.
+type way int
+
+const (
+	// before: the mutation is not done.
+	before way = iota
+	// unanswered: it is done, and nobody hears of it.
+	unanswered
+	// late: it is under way, together with those that other goroutines began at the same time. It is done
+	// when later processes have begun their work; each of the others at once, later, or never.
+	late
+	// twice: it is done, and once more later, as a request is that was sent again.
+	twice
+)
+
+var ways = []way{before, unanswered, late, twice}
+
+func (w way) String() string { return [...]string{"before", "unanswered", "late", "twice"}[w] }
+
+// errDead is the answer to everything that a dead process asks for.
+var errDead = errors.New("crashtest: this process is dead")
+
+// flight is a mutation whose process is dead and that will still be done, when so many others have been.
+type flight struct {
+	after int
+	do    func(context.Context)
+}
+
+// mortal is the store as a process sees it that dies at one of its mutations. Of what it asks for from
+// then on nothing is done. It is safe for concurrent use.
+type mortal struct {
+	backends.Store
+	dieAt int // number of the mutation, from 1; 0: never
+	way   way
+	rng   *rand.Rand
+	kill  context.CancelFunc // ends what waits in the process
+
+	mu        sync.Mutex
+	mutations int
+	dying     bool
+	dead      chan struct{} // closed when it is
+	flights   []flight
+}
+
+func newMortal(s backends.Store, dieAt int, w way, rng *rand.Rand, kill context.CancelFunc) *mortal {
+	return &mortal{Store: s, dieAt: dieAt, way: w, rng: rng, kill: kill, dead: make(chan struct{})}
+}
+
+func (m *mortal) isDead() bool {
+	select {
+	case <-m.dead:
+		return true
+	default:
+		return false
+	}
+}
+
+// soon is how many mutations of later processes may pass before one lands.
+const soon = 30
+
+// mutate does one mutation, or dies.
+func (m *mortal) mutate(ctx context.Context, do func(context.Context) error) error {
+	if m.isDead() {
+		return errDead
+	}
+	m.mu.Lock()
+	m.mutations++
+	switch {
+	case m.dying: // under way when the end came
+		if m.rng.IntN(3) > 0 {
+			m.fly(m.rng.IntN(soon), do)
+		}
+		m.mu.Unlock()
+		<-m.dead
+		return errDead
+	case m.mutations != m.dieAt:
+		m.mu.Unlock()
+		return do(ctx)
+	}
+	m.dying = m.way == late
+	if m.way == late || m.way == twice {
+		m.fly(m.rng.IntN(soon), do)
+	}
+	m.mu.Unlock()
+	if m.way == late {
+		for range 20 { // let others set out
+			runtime.Gosched()
+		}
+	}
+	if m.way == unanswered || m.way == twice {
+		_ = do(ctx) // whatever it says: it is not heard
+	}
+	m.mu.Lock()
+	close(m.dead)
+	m.mu.Unlock()
+	m.kill()
+	return errDead
+}
+
+func (m *mortal) fly(after int, do func(context.Context) error) {
+	m.flights = append(m.flights, flight{after, func(ctx context.Context) { _ = do(ctx) }})
+}
+
+// took returns what is still under way.
+func (m *mortal) took() []flight {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.flights
+}
+
+// count is how many mutations were asked for.
+func (m *mortal) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mutations
+}
+
+func (m *mortal) Put(ctx context.Context, name string, data []byte) error {
+	data = slices.Clone(data) // the process may use the memory again before it lands
+	return m.mutate(ctx, func(ctx context.Context) error { return m.Store.Put(ctx, name, data) })
+}
+
+func (m *mortal) Delete(ctx context.Context, name string) error {
+	return m.mutate(ctx, func(ctx context.Context) error { return m.Store.Delete(ctx, name) })
+}
+
+func (m *mortal) Get(ctx context.Context, name string, offset, length int64, buf []byte) ([]byte, error) {
+	if m.isDead() {
+		return nil, errDead
+	}
+	return m.Store.Get(ctx, name, offset, length, buf)
+}
+
+func (m *mortal) List(ctx context.Context, prefix, after string) iter.Seq2[backends.Info, error] {
+	return func(yield func(backends.Info, error) bool) {
+		for info, err := range m.Store.List(ctx, prefix, after) {
+			if m.isDead() {
+				info, err = backends.Info{}, errDead
+			}
+			if !yield(info, err) || err != nil {
+				return
+			}
+		}
+		if m.isDead() {
+			yield(backends.Info{}, errDead)
+		}
+	}
+}
+
+// haunted is the store as the processes see it that come after a dead one: what that had sent arrives among
+// their own mutations. It is safe for concurrent use.
+type haunted struct {
+	backends.Store
+
+	mu      sync.Mutex
+	flights []flight
+}
+
+// tick lands what is due before another mutation.
+func (h *haunted) tick(ctx context.Context) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.flights = slices.DeleteFunc(h.flights, func(f flight) bool { return f.after == 0 && land(ctx, f) })
+	for i := range h.flights {
+		h.flights[i].after--
+	}
+}
+
+// landAll lands the rest.
+func (h *haunted) landAll(ctx context.Context) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, f := range h.flights {
+		land(ctx, f)
+	}
+	h.flights = nil
+}
+
+func land(ctx context.Context, f flight) bool {
+	f.do(context.WithoutCancel(ctx))
+	return true
+}
+
+func (h *haunted) Put(ctx context.Context, name string, data []byte) error {
+	h.tick(ctx)
+	return h.Store.Put(ctx, name, data)
+}
+
+func (h *haunted) Delete(ctx context.Context, name string) error {
+	h.tick(ctx)
+	return h.Store.Delete(ctx, name)
+}
