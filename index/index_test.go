@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/internal/zst"
 	"github.com/kura-backup/kura/pack"
@@ -22,19 +22,6 @@ import (
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
-
-// seeded returns a source of random numbers. Its seed is logged, and taken from KURA_TEST_SEED.
-func seeded(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv("KURA_TEST_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("KURA_TEST_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 func keyring(t testing.TB) *seal.Keyring {
 	t.Helper()
@@ -136,7 +123,7 @@ func random(t testing.TB, r *rand.Rand, packs, blobs int) (*Segment, []string) {
 }
 
 func TestEncode_PacksAdded_DecodesToTheirBlobs(t *testing.T) {
-	r, k := seeded(t), keyring(t)
+	r, k := testrand.New(t), keyring(t)
 	s, want := random(t, r, 5, 40)
 	if len(s.Origins) != 3 {
 		t.Errorf("%d origins", len(s.Origins))
@@ -175,7 +162,7 @@ func TestEncode_PacksAdded_DecodesToTheirBlobs(t *testing.T) {
 }
 
 func TestSplit_Parts_HoldTheSameBlobs(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	s, want := random(t, r, 3, 25000)
 	parts, err := s.Split(pack.MaxBlobsPerSegment)
 	if err != nil {
@@ -205,7 +192,7 @@ func TestSplit_Parts_HoldTheSameBlobs(t *testing.T) {
 }
 
 func TestDecode_AnyBitFlippedOrCut_Refused(t *testing.T) {
-	r, k := seeded(t), keyring(t)
+	r, k := testrand.New(t), keyring(t)
 	s, _ := random(t, r, 1, 3)
 	obj, err := Encode(k, s)
 	if err != nil {
@@ -227,7 +214,7 @@ func TestDecode_AnyBitFlippedOrCut_Refused(t *testing.T) {
 }
 
 func TestDecodeColumns_BrokenRules_Refused(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	for name, spoil := range map[string]func(*Segment){
 		"no blobs":              func(s *Segment) { s.Blobs = nil },
 		"no packs":              func(s *Segment) { s.Packs = nil },
@@ -266,7 +253,7 @@ func TestDecodeColumns_BrokenRules_Refused(t *testing.T) {
 }
 
 func TestDecodeColumns_SpoiledBytes_Refused(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	s, _ := random(t, r, 1, 20)
 	ids, places, err := EncodeColumns(s)
 	if err != nil {
@@ -333,7 +320,7 @@ func TestGolden_StoredIndexSegment_ReadAsWritten(t *testing.T) {
 	var keys, obj, listing []byte
 	if *update {
 		k := keyring(t)
-		s, want := random(t, seeded(t), 1, 5)
+		s, want := random(t, testrand.New(t), 1, 5)
 		var err error
 		if obj, err = Encode(k, s); err != nil {
 			t.Fatal(err)
@@ -358,7 +345,7 @@ func TestGolden_StoredIndexSegment_ReadAsWritten(t *testing.T) {
 
 func BenchmarkDecode(b *testing.B) {
 	k := keyring(b)
-	s, _ := random(b, seeded(b), 4096, 16)
+	s, _ := random(b, testrand.New(b), 4096, 16)
 	obj, err := Encode(k, s)
 	if err != nil {
 		b.Fatal(err)

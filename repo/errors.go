@@ -33,6 +33,12 @@ var (
 
 	// ErrTag is wrapped by the error for a tag that no snapshot can have.
 	ErrTag = errors.New("repo: not a tag")
+
+	// ErrSlotInUse is returned by RemoveSlot for the slot that this client opened the repository with.
+	ErrSlotInUse = errors.New("repo: the key slot is the one in use")
+
+	// ErrHash says of an object, in a DamageError, that other bytes than its own lie under its name.
+	ErrHash = errors.New("its bytes do not have the hash in its name")
 )
 
 // DamageError is stored data that is missing or is not what was written. It names the object and,

@@ -76,7 +76,7 @@ func (r *Repository) LoadGroup(ctx context.Context, ref object.Ref) (*parity.Gro
 		return nil, err
 	}
 	if object.Sum(obj) != ref.Hash {
-		return nil, &DamageError{Object: ref.Name(), Err: errHash}
+		return nil, &DamageError{Object: ref.Name(), Err: ErrHash}
 	}
 	members, at, err := groupMembers(obj)
 	if err == nil && len(obj) < at+seal.Overhead {

@@ -36,17 +36,22 @@ func (r *Repository) ReadHoles(ctx context.Context, name string) ([]byte, error)
 		return nil, nil
 	}
 	obj = make([]byte, size)
+	some := false
 	for at := int64(0); at < size; at += hole {
 		n := min(hole, size-at)
 		piece, err := r.store.Get(ctx, name, at, n, nil)
 		switch {
 		case err == nil:
 			copy(obj[at:], piece)
+			some = true
 		case errors.Is(err, backends.ErrNotExist), errors.Is(err, backends.ErrRange):
 			return nil, nil
 		case !Unreadable(ctx, err):
 			return nil, err
 		}
+	}
+	if !some {
+		return nil, nil
 	}
 	return obj, nil
 }

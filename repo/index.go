@@ -28,6 +28,9 @@ type Index struct {
 	live  []bool          // likewise
 
 	origins sync.Map // number in the view → *seal.Origin: reading one costs more than a lookup
+
+	verifying sync.Mutex // held while the view is verified
+	verified  bool
 }
 
 // Place is where a copy of a blob lies.
@@ -56,10 +59,13 @@ func (r *Repository) Index(ctx context.Context) (*Index, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st := r.log.State()
-	if r.index != nil && r.index.state == st {
+	if r.index != nil && r.index.state == st && r.index.view.Err() == nil {
 		return r.index, nil
 	}
 	ix, err := r.makeIndex(ctx, st)
+	for try := 1; errors.Is(err, local.ErrDamaged) && try < rebuilds; try++ {
+		ix, err = r.makeIndex(ctx, st) // whose Sync replaces what was damaged
+	}
 	for errors.Is(err, backends.ErrNotExist) {
 		// A collector may have replaced the segment since: look at the log again, as often as it moves.
 		if rerr := r.log.Refresh(ctx); rerr != nil {
@@ -78,6 +84,40 @@ func (r *Repository) Index(ctx context.Context) (*Index, error) {
 	r.index = ix
 	r.views = append(r.views, ix)
 	return ix, nil
+}
+
+// rebuilds is how often an index is made again in a row because the files of the last one were damaged.
+const rebuilds = 4
+
+// VerifiedIndex is Index with a local index that was read as a whole and compared with the hashes of what was
+// written, which happens once for each Index; one that is damaged is made anew. Whoever is about to say
+// that something is missing or damaged asks for it first: a flipped bit in a cache must not look like one
+// in the repository.
+func (r *Repository) VerifiedIndex(ctx context.Context) (*Index, error) {
+	for try := 1; ; try++ {
+		ix, err := r.Index(ctx)
+		if err != nil {
+			return nil, err
+		}
+		err = ix.verifyOnce(ctx)
+		if err == nil {
+			return ix, nil
+		}
+		if !errors.Is(err, local.ErrDamaged) || try == rebuilds {
+			return nil, err
+		}
+	}
+}
+
+func (ix *Index) verifyOnce(ctx context.Context) error {
+	ix.verifying.Lock()
+	defer ix.verifying.Unlock()
+	if ix.verified {
+		return ix.view.Err()
+	}
+	err := ix.Verify(ctx)
+	ix.verified = err == nil
+	return err
 }
 
 func (r *Repository) makeIndex(ctx context.Context, st *log.State) (*Index, error) {
@@ -121,7 +161,7 @@ func (r *Repository) LoadIndexSegment(ctx context.Context, ref object.Ref) (*ind
 	right := func(obj []byte) bool { return object.Sum(obj) == ref.Hash }
 	if !right(obj) {
 		if obj, _, err = parity.Mend(obj, 0, right); err != nil {
-			return nil, &DamageError{Object: ref.Name(), Err: errHash}
+			return nil, &DamageError{Object: ref.Name(), Err: ErrHash}
 		}
 		r.mended.note(ref, nil)
 	}
@@ -151,30 +191,33 @@ func (ix *Index) Has(id object.BlobID) (packNo uint32, ok bool) {
 func (ix *Index) find(id object.BlobID) (local.Place, bool) {
 	var buf [8]local.Place
 	for _, p := range ix.view.Lookup(id, buf[:0]) {
-		if ix.live[p.Pack] {
+		if ix.isLive(p) {
 			return p, true
 		}
 	}
 	return local.Place{}, false
 }
 
+// isLive reports whether a place is in a live pack. One in a damaged file may have any number.
+func (ix *Index) isLive(p local.Place) bool { return int(p.Pack) < len(ix.live) && ix.live[p.Pack] }
+
 // Lookup returns a place of the blob in a live pack. Without one the error is a DamageError that
-// wraps ErrNotFound.
+// wraps ErrNotFound; if it wraps local.ErrDamaged as well, VerifiedIndex may have one.
 func (ix *Index) Lookup(id object.BlobID) (Place, error) {
 	p, ok := ix.find(id)
 	if !ok {
-		// A damaged cache file looks like a missing blob; the next Sync builds it anew.
-		if err := ix.view.Err(); err != nil {
-			return Place{}, err
+		err := fmt.Errorf("no pack holds it: %w", ErrNotFound)
+		if verr := ix.view.Err(); verr != nil { // a damaged cache file looks like a missing blob
+			err = errors.Join(err, verr)
 		}
-		return Place{}, &DamageError{Blob: id, Err: fmt.Errorf("no pack holds it: %w", ErrNotFound)}
+		return Place{}, &DamageError{Blob: id, Err: err}
 	}
 	return ix.Place(p)
 }
 
 // Places appends all places of the blob in live packs to dst.
 func (ix *Index) Places(id object.BlobID, dst []local.Place) []local.Place {
-	return slices.DeleteFunc(ix.view.Lookup(id, dst), func(p local.Place) bool { return !ix.live[p.Pack] })
+	return slices.DeleteFunc(ix.view.Lookup(id, dst), func(p local.Place) bool { return !ix.isLive(p) })
 }
 
 // Lists reports whether the index has every blob of a segment where the pack's directory has it, and if
@@ -207,10 +250,13 @@ func (ix *Index) Lists(ref object.Ref, dir *pack.Directory, seg *pack.Segment) (
 	return missing, true, nil
 }
 
-// Place completes a place that All yields.
+// Place completes a place that All or Places has. The error is a DamageError when the local index is damaged.
 func (ix *Index) Place(p local.Place) (Place, error) {
 	ref := ix.packs[p.Pack]
 	origin, err := ix.origin(p.Origin)
+	if errors.Is(err, local.ErrDamaged) || errors.Is(err, local.ErrNumber) {
+		err = &DamageError{Object: ref.Ref.Name(), Err: err}
+	}
 	return Place{
 		PackNo: p.Pack, Pack: ref.Ref, PackSize: ref.Size, Offset: p.Offset, Length: p.Length,
 		Segment: Segment{
@@ -248,7 +294,7 @@ func (ix *Index) All(ctx context.Context) iter.Seq2[local.Entry, error] {
 			}
 			live = live[:0]
 			for _, p := range e.Places {
-				if ix.live[p.Pack] {
+				if ix.isLive(p) {
 					live = append(live, p)
 				}
 			}

@@ -60,8 +60,6 @@ func (r *Repository) Mended() []object.Ref {
 	return out
 }
 
-var errHash = errors.New("its bytes do not have the hash in its name")
-
 // LoadPack returns all of a pack of the given size, verified against the hash in its name, in buf if that
 // is large enough. A pack that is damaged is mended by its own parity, or made again from the other packs
 // of its group, if it has either; then mended is true, and the pack in the store is damaged still.
@@ -111,13 +109,23 @@ func (r *Repository) loadMended(ctx context.Context, ref object.Ref, size int64,
 	if object.Sum(obj) == ref.Hash {
 		return obj, false, nil
 	}
+	if unread == nil && int64(len(obj)) == size {
+		// It may be longer: whoever added it to the state first could say any size.
+		all, err := r.FetchRange(ctx, ref, 0, -1, nil)
+		if err != nil && !errors.As(err, new(*DamageError)) && !errors.Is(err, backends.ErrTooLarge) {
+			return nil, false, err
+		}
+		if err == nil && len(all) <= pack.MaxPackSize && object.Sum(all) == ref.Hash {
+			return all, false, nil
+		}
+	}
 	whole, _, err := parity.Mend(obj, int(size), func(candidate []byte) bool { return object.Sum(candidate) == ref.Hash })
 	switch {
 	case err == nil:
 	case unread != nil:
 		return nil, false, unread
 	default:
-		return nil, false, &DamageError{Object: ref.Name(), Err: errHash}
+		return nil, false, &DamageError{Object: ref.Name(), Err: ErrHash}
 	}
 	return whole, true, nil
 }

@@ -31,14 +31,14 @@ func (r *Repository) LoadBlob(ctx context.Context, t object.BlobType, id object.
 			if rerr := r.Refresh(ctx); rerr != nil {
 				return nil, rerr
 			}
-			newer, ierr := r.Index(ctx)
-			if ierr != nil {
-				return nil, ierr
-			}
-			if newer != ix {
-				ix = newer
-				continue
-			}
+		}
+		newer, ierr := r.VerifiedIndex(ctx)
+		if ierr != nil {
+			return nil, ierr
+		}
+		if newer != ix {
+			ix = newer
+			continue
 		}
 		data, merr := r.loadMendedFrom(ctx, ix, t, id)
 		if merr == nil && data == nil || errors.As(merr, new(*DamageError)) {
@@ -57,7 +57,7 @@ func (r *Repository) loadFrom(ctx context.Context, ix *Index, t object.BlobType,
 	}
 	var first error
 	for _, at := range places {
-		blob, err := r.LoadAt(ctx, ix, at, t, id)
+		blob, err := r.loadAt(ctx, ix, at, t, id)
 		// A copy can be damaged, or only claimed by somebody who does not mean well.
 		if !errors.As(err, new(*DamageError)) {
 			return blob, err
@@ -69,8 +69,7 @@ func (r *Repository) loadFrom(ctx context.Context, ix *Index, t object.BlobType,
 	return nil, first
 }
 
-// LoadAt is LoadBlob from one place, as it lies in the store: what is not the blob is a DamageError.
-func (r *Repository) LoadAt(ctx context.Context, ix *Index, at local.Place, t object.BlobType, id object.BlobID) ([]byte, error) {
+func (r *Repository) loadAt(ctx context.Context, ix *Index, at local.Place, t object.BlobType, id object.BlobID) ([]byte, error) {
 	p, err := ix.Place(at)
 	if err != nil {
 		return nil, err
@@ -118,7 +117,7 @@ func (r *Repository) FetchRange(ctx context.Context, ref object.Ref, offset, len
 // OpenOrigin returns the key of the segments that name the origin in the given pack.
 func (r *Repository) OpenOrigin(ref object.Ref, o *seal.Origin) (*seal.SegmentKey, error) {
 	key, err := r.keys.OpenOrigin(o)
-	if errors.Is(err, seal.ErrNoKey) {
+	if errors.Is(err, seal.ErrNoKey) && !r.keys.CanRead(o.Kind) {
 		return nil, fmt.Errorf("this key can not read %v packs: %w", ref.Class, err)
 	}
 	if err != nil {

@@ -11,9 +11,6 @@ import (
 	"github.com/kura-backup/kura/seal"
 )
 
-// ErrSlotInUse is returned by RemoveSlot for the slot that this client opened the repository with.
-var ErrSlotInUse = errors.New("repo: the key slot is the one in use")
-
 // Slot is a key slot as it lies in the store. What role it gives is sealed.
 type Slot struct {
 	ID     string        // 16 hexadecimal digits

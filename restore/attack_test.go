@@ -21,6 +21,7 @@ import (
 
 	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/pack"
@@ -115,22 +116,10 @@ func TestEscape_LinksInWhatIsDeleted_AreDeletedAndNotFollowed(t *testing.T) {
 	t.Logf("deleted %d entries, 20 of them links out of the target", out.Deleted)
 }
 
-// seedOf is from the environment, so that a run can be repeated.
-func seedOf(t *testing.T) uint64 {
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("KURA_TEST_SEED"); s != "" {
-		var err error
-		seed, err = strconv.ParseUint(s, 10, 64)
-		must(t, err)
-	}
-	t.Logf("KURA_TEST_SEED=%d", seed)
-	return seed
-}
-
 // An attacker swaps folders and files of the target for links out of it, as fast as it goes, while restores update
 // and delete there.
 func TestEscape_RacingSwaps_NothingOutsideIsTouched(t *testing.T) {
-	seed := seedOf(t)
+	seed := testrand.Seed(t)
 	o := newOutside(t)
 	must(t, os.MkdirAll(filepath.Join(o.dir, "deep", "deep"), 0o755))
 	r, _ := testrepo.New(t)

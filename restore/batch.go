@@ -107,10 +107,15 @@ func (b *batch) add(n need) error {
 	for int(n.tries) < 2*len(places) {
 		whole := int(n.tries) >= len(places)
 		p, err := b.ix.Place(places[int(n.tries)%len(places)])
-		if err != nil {
+		n.tries++
+		if err != nil && !lost(err) {
 			return err
 		}
-		n.tries++
+		if err != nil { // the local index is damaged
+			n.fail(err)
+			b.unresolved = append(b.unresolved, n)
+			return nil
+		}
 		if p.Length == n.length {
 			n.offset = p.Offset
 			b.plan(n, &p, whole)

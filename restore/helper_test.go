@@ -280,3 +280,10 @@ func needRoot(t testing.TB) {
 }
 
 func longName(n int) string { return strings.Repeat("n", n) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

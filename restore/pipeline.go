@@ -39,15 +39,17 @@ func (run *run) transfer(ctx context.Context, b *batch) error {
 	if run.o.DryRun {
 		return run.pretend(b)
 	}
-	for {
+	for first := true; ; first = false {
 		again, err := run.stages(ctx, b)
 		if err != nil {
 			return err
 		}
-		if err := run.loseAll(b.lost); err != nil {
+		again = append(again, b.unresolved...)
+		if first { // by an index that nothing was wrong with so far
+			again = append(again, b.lost...)
+		} else if err := run.loseAll(b.lost); err != nil {
 			return err
 		}
-		again = append(again, b.unresolved...)
 		if len(again) == 0 {
 			return nil
 		}
@@ -66,7 +68,7 @@ func (run *run) replan(ctx context.Context, b *batch, needs []need) (*batch, err
 			return nil, err
 		}
 	}
-	ix, err := run.r.Index(ctx)
+	ix, err := run.r.VerifiedIndex(ctx) // before anything is given up
 	if err != nil {
 		return nil, err
 	}

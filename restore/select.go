@@ -1,7 +1,6 @@
 package restore
 
 import (
-	"errors"
 	"fmt"
 	"path"
 
@@ -167,6 +166,3 @@ func (f *xattrFilter) selects(name string) bool {
 	}
 	return !f.include
 }
-
-// ErrOptions is wrapped where options contradict each other, or would be dangerous together.
-var ErrOptions = errors.New("restore: options that do not go together")

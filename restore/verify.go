@@ -2,7 +2,6 @@ package restore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -13,9 +12,6 @@ import (
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/tree"
 )
-
-// ErrVerify is wrapped where a file does not read back as it is in the snapshot.
-var ErrVerify = errors.New("restore: the file reads back with other content")
 
 // verify walks the tree again and reads every file that was restored.
 func (run *run) verify(ctx context.Context, node *tree.Node) error {

@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +16,7 @@ import (
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/local"
-	"github.com/kura-backup/kura/internal/clock"
+	"github.com/kura-backup/kura/internal/testrand"
 )
 
 // The test binary is also the other process: with childDir set it puts objects
@@ -160,12 +158,7 @@ func TestPut_KilledAtAnyMoment_NothingHalfAndLitterSwept(t *testing.T) {
 	if testing.Short() {
 		rounds = 3
 	}
-	seed := uint64(clock.Now().UnixNano())
-	if v, err := strconv.ParseUint(os.Getenv("KURA_TEST_SEED"), 10, 64); err == nil {
-		seed = v
-	}
-	t.Logf("KURA_TEST_SEED=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := testrand.New(t)
 	swept := 0
 	for range rounds {
 		alive := child(t, childDir+"="+dir)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/testrand"
 )
 
 func getRanges(t *testing.T, s backends.Store) {
@@ -43,7 +44,7 @@ func getRanges(t *testing.T, s backends.Store) {
 			check(offset, length)
 		}
 	}
-	r := random(t)
+	r := testrand.New(t)
 	for range 200 {
 		offset := r.Int64N(size)
 		check(offset, 1+r.Int64N(size-offset))

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/testrand"
 )
 
 // awkward are names whose byte order is not that of their parts.
@@ -27,7 +28,7 @@ var awkward = []string{
 }
 
 func listOrder(t *testing.T, s backends.Store) {
-	r := random(t)
+	r := testrand.New(t)
 	shuffled := slices.Clone(awkward)
 	r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 	for _, name := range shuffled {
@@ -62,7 +63,7 @@ func listMany(t *testing.T, s backends.Store) {
 	if testing.Short() {
 		count = 100
 	}
-	r := random(t)
+	r := testrand.New(t)
 	var all []string
 	for i := range count {
 		all = append(all, fmt.Sprintf("data/%08x%024x-%d", r.Uint32(), i, i), fmt.Sprintf("log/%016d", i))

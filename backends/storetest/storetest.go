@@ -6,12 +6,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 
 	"github.com/kura-backup/kura/backends"
-	"github.com/kura-backup/kura/internal/clock"
 )
 
 // Run tests a backend. open returns an empty store, a new one for every call;
@@ -49,20 +46,6 @@ func Run(t *testing.T, open func(t *testing.T) backends.Store) {
 			c.test(t, s)
 		})
 	}
-}
-
-// random returns a generator with a logged seed.
-func random(t *testing.T) *rand.Rand {
-	t.Helper()
-	seed := uint64(clock.Now().UnixNano())
-	if v := os.Getenv("KURA_TEST_SEED"); v != "" {
-		var err error
-		if seed, err = strconv.ParseUint(v, 10, 64); err != nil {
-			t.Fatalf("KURA_TEST_SEED: %v", err)
-		}
-	}
-	t.Logf("KURA_TEST_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // content returns bytes that only this name has, of a size that depends on it.

@@ -7,11 +7,12 @@ import (
 	"testing"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrand"
 )
 
 // damaged makes a folder with two levels and lets harm change it.
 func damaged(t *testing.T, harm func(t *testing.T, dir string, levels []string)) (*store, *DB, string) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	dir := t.TempDir()
 	db := open(t, dir)
 	s.add(s.session(), s.ids(2000))
@@ -164,7 +165,7 @@ func TestView_NoiseInAnyPage_NoCrashAndVerifyFindsIt(t *testing.T) {
 }
 
 func TestView_Closed_LookupsFindNothingAndSaySo(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	s.add(s.session(), s.ids(10))
 	v := s.sync(t, open(t, t.TempDir()), s.refs)
 	if err := v.Close(); err != nil {

@@ -54,8 +54,10 @@
 // remains is rot and meddling. A size or identity that differs from the manifest, a page on
 // which bbolt panics, a fault on the mapped memory, or a place that does not decode: each makes
 // the file count as missing. Its name is removed, so that the next Sync of any process builds
-// it again, and [View.Err] says so. Damage that none of this sees makes a blob appear to be
-// missing or elsewhere. For backup and restore the former costs space or time and the latter
-// ends at a blob whose id does not match. Whoever draws conclusions from absence, as a collector
-// does, calls [View.Verify] first, which compares every file with the hash in the manifest.
+// it again, and [View.Err] says so. A file of up to 64 MiB is compared with its hash in the
+// manifest whenever it is opened: bbolt makes slices of what damaged pages say, and where these
+// lie in no memory of the process, Go's collector ends it. In larger files that can happen, and
+// damage that nothing sees makes a blob appear to be missing or elsewhere. For a backup that
+// costs space. Whoever is about to say that something is missing or damaged, or draws conclusions
+// from absence as a collector does, calls [View.Verify] first, which compares every file.
 package local

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,19 +18,6 @@ import (
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/seal"
 )
-
-// seeded returns a source of random numbers. Its seed is logged, and taken from KURA_TEST_SEED.
-func seeded(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv("KURA_TEST_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("KURA_TEST_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 func fill(r *rand.Rand, b []byte) {
 	for len(b) >= 8 {

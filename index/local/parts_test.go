@@ -11,6 +11,7 @@ import (
 	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/durable"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/seal"
 )
@@ -68,7 +69,7 @@ func TestPlaces_AnyBytes_EndAndStayInBounds(t *testing.T) {
 }
 
 func TestSorter_MoreThanAnArena_SortedAndJoined(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	dir, err := durable.OpenDir(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +122,7 @@ func TestSorter_MoreThanAnArena_SortedAndJoined(t *testing.T) {
 }
 
 func TestFilter_HasAllItWasGivenAndFewOthers(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	for _, n := range []int{0, 1, 39, 40, 5000, 100000} {
 		ids := make([]object.BlobID, n)
 		for i := range ids {
@@ -198,7 +199,7 @@ func TestPlan_Shapes(t *testing.T) {
 }
 
 func TestSync_MorePacksThanABatch_SeveralLevelsOneResult(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	for range 3 {
 		ss := s.session()
 		seg := &index.Segment{}

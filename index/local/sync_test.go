@@ -11,10 +11,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrand"
 )
 
 func TestSync_NothingWanted_EmptyView(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	v := s.sync(t, open(t, t.TempDir()), nil)
 	s.check(t, v, nil)
 	if v.NumPacks() != 0 || v.NumOrigins() != 0 {
@@ -23,7 +24,7 @@ func TestSync_NothingWanted_EmptyView(t *testing.T) {
 }
 
 func TestSync_GrowingRepository_EveryPlaceFoundAndFewLevels(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	dir := t.TempDir()
 	db := open(t, dir)
 	var shared []object.BlobID
@@ -52,7 +53,7 @@ func TestSync_GrowingRepository_EveryPlaceFoundAndFewLevels(t *testing.T) {
 }
 
 func TestSync_NoChange_LoadsAndWritesNothing(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	dir := t.TempDir()
 	for range 5 {
 		s.add(s.session(), s.ids(50))
@@ -74,7 +75,7 @@ func TestSync_NoChange_LoadsAndWritesNothing(t *testing.T) {
 }
 
 func TestSync_DroppedIndexSegments_PlacesGoneAtOnceAndSpaceLater(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	db := open(t, t.TempDir())
 	for range 10 {
 		s.add(s.session(), s.ids(200))
@@ -103,7 +104,7 @@ func TestSync_DroppedIndexSegments_PlacesGoneAtOnceAndSpaceLater(t *testing.T) {
 }
 
 func TestSync_ReplacedIndexSegments_SamePlacesOnce(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	db := open(t, t.TempDir())
 	ss := s.session()
 	one, two := s.add(ss, s.ids(100)), s.add(ss, s.ids(100))
@@ -119,7 +120,7 @@ func TestSync_ReplacedIndexSegments_SamePlacesOnce(t *testing.T) {
 }
 
 func TestSync_SharedSecret_StoredOnce(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	ss := s.session()
 	for range 4 {
 		s.add(ss, s.ids(64))
@@ -132,7 +133,7 @@ func TestSync_SharedSecret_StoredOnce(t *testing.T) {
 }
 
 func TestSync_LoadFails_ErrorAndNothingLost(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	db := open(t, t.TempDir())
 	first := s.add(s.session(), s.ids(20))
 	s.check(t, s.sync(t, db, s.refs), s.refs)
@@ -148,7 +149,7 @@ func TestSync_LoadFails_ErrorAndNothingLost(t *testing.T) {
 }
 
 func TestSync_Canceled_ErrorAndNoLitter(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	dir := t.TempDir()
 	s.add(s.session(), s.ids(20))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -162,7 +163,7 @@ func TestSync_Canceled_ErrorAndNoLitter(t *testing.T) {
 }
 
 func TestSync_ManyAtOnce_AllRight(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	dir := t.TempDir()
 	for range 12 {
 		s.add(s.session(), s.ids(100))
@@ -209,7 +210,7 @@ func TestSync_ManyAtOnce_AllRight(t *testing.T) {
 }
 
 func TestSync_FolderRemovedInUse_BuiltAnew(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	dir := filepath.Join(t.TempDir(), "cache")
 	db := open(t, dir)
 	s.add(s.session(), s.ids(100))
@@ -223,7 +224,7 @@ func TestSync_FolderRemovedInUse_BuiltAnew(t *testing.T) {
 }
 
 func TestSync_AnotherProcessBuilds_ReaderWithAllItNeedsDoesNotWait(t *testing.T) {
-	s := newStore(seeded(t))
+	s := newStore(testrand.New(t))
 	dir := t.TempDir()
 	db := open(t, dir)
 	for range 4 {

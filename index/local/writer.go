@@ -215,7 +215,7 @@ func (w *writer) discard() {
 
 func hashFile(ctx context.Context, f io.ReaderAt, size int64) (object.Hash, error) {
 	h := blake3.New()
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, min(size, 1<<20))
 	for at := int64(0); at < size; {
 		if err := ctx.Err(); err != nil {
 			return object.Hash{}, err

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -30,9 +29,6 @@ type Choice struct {
 
 // MaxParts is the most slices that there can be.
 const MaxParts = 1 << 20
-
-// ErrChoice is returned for a text that does not say which packs to read.
-var ErrChoice = errors.New("check: which packs to read is not clear")
 
 // IsZero reports whether nothing is read.
 func (c Choice) IsZero() bool { return c == Choice{Seed: c.Seed} }

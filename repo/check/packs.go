@@ -29,7 +29,7 @@ func (c *checker) packs(ctx context.Context) error {
 	}
 	var ix *repo.Index // nil if there is none
 	if !c.indexLost {
-		if ix, err = c.r.Index(ctx); err != nil {
+		if ix, err = c.r.VerifiedIndex(ctx); err != nil {
 			return c.note(ctx, "", err)
 		}
 	}
@@ -288,7 +288,7 @@ func (c *checker) hashed(ctx context.Context, prefixes []string, bad func(backen
 				case err != nil && !repo.Unreadable(gctx, err):
 					return err
 				case err == nil && object.Sum(obj) != ref.Hash:
-					err = errHash
+					err = repo.ErrHash
 				}
 				c.mu.Lock()
 				c.rep.PacksRead++
@@ -307,11 +307,6 @@ func (c *checker) hashed(ctx context.Context, prefixes []string, bad func(backen
 	}
 	return nil
 }
-
-// ErrUnlisted is a blob in a pack that the index does not have.
-var ErrUnlisted = errors.New("check: the index does not list it; kura repair index --read-all-packs does so")
-
-var errHash = errors.New("its bytes do not have the hash in its name")
 
 // kindOf says which key reads packs of a class.
 func kindOf(class object.Class) seal.Kind {

@@ -29,7 +29,7 @@ func (c *checker) snapshots(ctx context.Context) error {
 	if c.indexLost {
 		return nil // every blob would seem lost
 	}
-	ix, err := c.r.Index(ctx)
+	ix, err := c.r.VerifiedIndex(ctx)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (w *walker) blob(ctx context.Context, id object.BlobID) error {
 		if rerr := w.c.r.Refresh(ctx); rerr != nil {
 			return rerr
 		}
-		newer, ierr := w.c.r.Index(ctx)
+		newer, ierr := w.c.r.VerifiedIndex(ctx)
 		if ierr != nil {
 			return ierr
 		}

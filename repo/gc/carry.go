@@ -8,6 +8,7 @@ import (
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/seal"
 )
 
 // ownPack is a pack that this run has stored.
@@ -79,27 +80,41 @@ func (to *carrier) carryPack(ctx context.Context, k *candidate, obj []byte, dir 
 		if _, live := k.live[seg.Offset]; !live {
 			continue
 		}
-		if to.b != nil && !to.b.Fits(int(seg.Stored)) {
-			if err := to.flush(ctx, false); err != nil {
-				return err
+		ciphertext := obj[seg.Offset : uint64(seg.Offset)+uint64(seg.Stored)]
+		err := to.put(ctx, k, dir.Origins[seg.Origin], seg, ciphertext)
+		if errors.Is(err, pack.ErrTwice) { // two collectors have carried it once, and both copies are kept
+			if err = to.flush(ctx, false); err == nil {
+				err = to.put(ctx, k, dir.Origins[seg.Origin], seg, ciphertext)
 			}
 		}
-		if to.b == nil {
-			opts := to.c.opts.Packing.Options(to.class)
-			if to.buf == nil {
-				to.buf = make([]byte, 0, opts.BufferSize(to.class))
-			}
-			var err error
-			if to.b, err = pack.NewBuilder(to.c.r.Keys(), to.class, to.c.sid, nil, opts, to.buf); err != nil {
-				return err
-			}
-		}
-		end := uint64(seg.Offset) + uint64(seg.Stored)
-		if err := to.b.Carry(dir.Origins[seg.Origin], *seg, obj[seg.Offset:end]); err != nil {
-			return &repo.DamageError{Object: k.ref.Name(), Err: err}
+		if err != nil {
+			return err
 		}
 		to.c.plan.carried[spot{k.ref, seg.Offset}] = struct{}{}
 		to.c.res.BytesRepacked += int64(seg.Stored)
+	}
+	return nil
+}
+
+// put puts a segment into the open pack.
+func (to *carrier) put(ctx context.Context, k *candidate, origin *seal.Origin, seg *pack.Segment, ciphertext []byte) error {
+	if to.b != nil && !to.b.Fits(int(seg.Stored)) {
+		if err := to.flush(ctx, false); err != nil {
+			return err
+		}
+	}
+	if to.b == nil {
+		opts := to.c.opts.Packing.Options(to.class)
+		if to.buf == nil {
+			to.buf = make([]byte, 0, opts.BufferSize(to.class))
+		}
+		var err error
+		if to.b, err = pack.NewBuilder(to.c.r.Keys(), to.class, to.c.sid, nil, opts, to.buf); err != nil {
+			return err
+		}
+	}
+	if err := to.b.Carry(origin, *seg, ciphertext); err != nil {
+		return &repo.DamageError{Object: k.ref.Name(), Err: err}
 	}
 	return nil
 }

@@ -1,8 +1,10 @@
 package gc_test
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -59,4 +61,48 @@ func TestRun_NoRoomForTheEntry_FailsAndChangesNothing(t *testing.T) {
 	if after := strings.Join(testrepo.Names(t, inner, object.LogPrefix), " "); after != before {
 		t.Errorf("the log was %s and is %s", before, after)
 	}
+}
+
+// TestRun_NoRoomForGroups_FreesSpaceAllTheSame has a disk that is full until something is deleted. Groups must not
+// be in the way of that.
+func TestRun_NoRoomForGroups_FreesSpaceAllTheSame(t *testing.T) {
+	r, inner := testrepo.New(t)
+	keep := testrepo.Random(1, 5<<20)
+	old := commitGrouped(t, r, testrepo.Random(2, 5<<20))
+	kept := commitGrouped(t, r, keep)
+	prune(t, r) // makes one group of both
+	forget(t, r, old)
+
+	store := &fullStore{Store: inner}
+	client := testrepo.Open(t, store)
+	if _, err := gc.Run(t.Context(), client, gc.Options{}, gc.Events{}); err != nil {
+		t.Fatal(err)
+	}
+	if !store.refused.Load() {
+		t.Error("no group was refused")
+	}
+	noGarbage(t, client, inner)
+	sizes(t, client)
+	eachPackLost(t, inner, kept, keep)
+}
+
+// fullStore has no room for groups until a pack was deleted.
+type fullStore struct {
+	backends.Store
+	refused, room atomic.Bool
+}
+
+func (s *fullStore) Put(ctx context.Context, name string, data []byte) error {
+	if !s.room.Load() && strings.HasPrefix(name, object.ParityPrefix) {
+		s.refused.Store(true)
+		return &backends.Error{Op: "put", Name: name, Err: syscall.ENOSPC}
+	}
+	return s.Store.Put(ctx, name, data)
+}
+
+func (s *fullStore) Delete(ctx context.Context, name string) error {
+	if strings.HasPrefix(name, object.DataPrefix) {
+		s.room.Store(true)
+	}
+	return s.Store.Delete(ctx, name)
 }

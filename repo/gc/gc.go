@@ -156,6 +156,9 @@ func (c *collector) run(ctx context.Context) error {
 	if err := c.r.Refresh(ctx); err != nil {
 		return err
 	}
+	if err := c.r.Log().CheckTail(ctx); err != nil {
+		return fmt.Errorf("gc: nothing was changed: %w", err)
+	}
 	if !c.opts.DryRun {
 		// The sign makes the store tell its time, and shows other collectors that this one lives.
 		if err := c.r.PutSign(ctx, c.sid, 0, c.opts.Host); err != nil {
@@ -191,14 +194,23 @@ func (c *collector) run(ctx context.Context) error {
 	if c.opts.DryRun {
 		return nil
 	}
-	if err := c.keepGroups(ctx); err != nil {
+	err := c.keepGroups(ctx)
+	if err != nil && !full(err) {
 		return err
 	}
-	return c.deleteGarbage(ctx)
+	if derr := c.deleteGarbage(ctx); derr != nil || err == nil {
+		return derr
+	}
+	// There was no room for new groups before, but may be now. They are made from what is left then.
+	return c.keepGroups(ctx)
 }
 
-// full reports whether the store has no room.
+// full reports whether the store has no room. An entry that may yet appear is another matter: until it is known
+// whether it has, there must be no other.
 func full(err error) bool {
+	if errors.Is(err, log.ErrOutcomeUnknown) {
+		return false
+	}
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
@@ -239,7 +251,7 @@ func (c *collector) attempt(ctx context.Context) error {
 func (c *collector) mark(ctx context.Context) (*repo.Index, error) {
 	c.ev.phase("finding what snapshots need")
 	for {
-		ix, err := c.r.Index(ctx)
+		ix, err := c.r.VerifiedIndex(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -26,11 +26,27 @@ func (c *collector) keepGroups(ctx context.Context) error {
 	if err != nil || len(groups) == 0 && !c.opts.Packing.Groups {
 		return err
 	}
+	// Whoever shrunk one of these groups knew of the entry that dropped its packs. So must this run, or it would
+	// keep the group that the other is about to delete, and delete the one that the other has put.
+	if err := c.r.Refresh(ctx); err != nil {
+		return err
+	}
 	c.ev.phase("keeping groups of packs")
+	st := c.r.State()
 	k := &groupKeeper{c: c, covered: map[object.Ref]struct{}{}}
-	// The largest first: what an earlier run has merged or shrunk already makes the others superfluous.
+	left := func(g repo.GroupObject) (n int) {
+		for _, m := range g.Members {
+			if !st.Garbage(m.Ref) {
+				n++
+			}
+		}
+		return n
+	}
+	// What has most left first, and if two have as much, the one that is shrunk already: what another run has
+	// merged or shrunk makes the rest superfluous. All runs have the same order, so that no two of them delete each
+	// other's groups.
 	slices.SortFunc(groups, func(a, b repo.GroupObject) int {
-		return cmp.Or(cmp.Compare(len(b.Members), len(a.Members)), a.Ref.Compare(b.Ref))
+		return cmp.Or(cmp.Compare(left(b), left(a)), cmp.Compare(len(a.Members), len(b.Members)), a.Ref.Compare(b.Ref))
 	})
 	for _, g := range groups {
 		if err := k.sort(ctx, g); err != nil {

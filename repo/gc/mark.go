@@ -13,16 +13,19 @@ import (
 
 // marks are the blobs that snapshots need. They only grow, but for a walk that fails.
 type marks struct {
-	trees map[object.BlobID]struct{} // whole ids: what is below a marked page is not looked at again
-	data  map[uint64]struct{}        // first 8 bytes of ids
-	roots map[object.BlobID]struct{}
+	trees  map[object.BlobID]struct{} // whole ids: what is below a marked page is not looked at again
+	values map[object.BlobID]struct{} // tree blobs that are values of attributes, and may be pages elsewhere
+	data   map[uint64]struct{}        // first 8 bytes of ids
+	roots  map[object.BlobID]struct{}
+	gaps   bool // whether a walk passed over what it could not read
 }
 
 func newMarks() *marks {
 	return &marks{
-		trees: map[object.BlobID]struct{}{},
-		data:  map[uint64]struct{}{},
-		roots: map[object.BlobID]struct{}{},
+		trees:  map[object.BlobID]struct{}{},
+		values: map[object.BlobID]struct{}{},
+		data:   map[uint64]struct{}{},
+		roots:  map[object.BlobID]struct{}{},
 	}
 }
 
@@ -31,8 +34,9 @@ func prefix(id object.BlobID) uint64 { return binary.BigEndian.Uint64(id[:]) }
 // has reports whether a blob of the given pack class is needed.
 func (m *marks) has(class object.Class, id object.BlobID) bool {
 	if class == object.TreePack {
-		_, ok := m.trees[id]
-		return ok
+		_, page := m.trees[id]
+		_, value := m.values[id]
+		return page || value
 	}
 	_, ok := m.data[prefix(id)]
 	return ok
@@ -41,21 +45,28 @@ func (m *marks) has(class object.Class, id object.BlobID) bool {
 // add marks everything below a snapshot's root page. A walk that ends early has marked pages without
 // what is below them, and the next one would pass over those: so all that says where a walk need not
 // go is forgotten then.
-func (m *marks) add(ctx context.Context, r *repo.Repository, root object.BlobID) error {
+func (m *marks) add(ctx context.Context, r *repo.Repository, root object.BlobID, must bool) error {
 	if _, ok := m.roots[root]; ok {
 		return nil
 	}
-	err := m.walk(ctx, r, root)
+	err := m.walk(ctx, r, root, must)
 	if err != nil {
-		clear(m.trees)
-		clear(m.roots)
+		m.startAnew()
 		return err
 	}
 	m.roots[root] = struct{}{}
 	return nil
 }
 
-func (m *marks) walk(ctx context.Context, r *repo.Repository, root object.BlobID) error {
+// startAnew makes the next walks look at everything again.
+func (m *marks) startAnew() {
+	clear(m.trees)
+	clear(m.roots)
+	m.gaps = false
+}
+
+// walk marks all below a root. Unless it must be whole, it passes over pages that are damaged.
+func (m *marks) walk(ctx context.Context, r *repo.Repository, root object.BlobID, must bool) error {
 	// A stack instead of recursion: folders are nested as deep as somebody made them.
 	stack := []object.BlobID{root}
 	for len(stack) > 0 {
@@ -68,38 +79,59 @@ func (m *marks) walk(ctx context.Context, r *repo.Repository, root object.BlobID
 			continue
 		}
 		page, err := r.LoadTree(ctx, id)
+		if err == nil {
+			stack, err = m.page(id, page, stack)
+		}
+		if errors.As(err, new(*repo.DamageError)) && !must {
+			m.gaps = true
+			continue
+		}
 		if err != nil {
 			return err
-		}
-		for ref, err := range tree.Refs(page) {
-			if err != nil {
-				return &repo.DamageError{Blob: id, Err: err}
-			}
-			switch ref.Kind {
-			case tree.RefPage:
-				stack = append(stack, ref.ID)
-			case tree.RefXAttr:
-				m.trees[ref.ID] = struct{}{}
-			case tree.RefData:
-				m.data[prefix(ref.ID)] = struct{}{}
-			default:
-				return errors.New("gc: unknown kind of reference")
-			}
 		}
 		m.trees[id] = struct{}{}
 	}
 	return nil
 }
 
-// addSnapshots marks what the snapshots need that are in the set.
-func (m *marks) addSnapshots(ctx context.Context, r *repo.Repository, snaps []*repo.Snapshot) error {
-	for _, s := range snaps {
-		root, err := s.RootID()
-		if err == nil {
-			err = m.add(ctx, r, root)
-		}
+// page marks what a page refers to, and puts the pages among that on the stack.
+func (m *marks) page(id object.BlobID, page []byte, stack []object.BlobID) ([]object.BlobID, error) {
+	for ref, err := range tree.Refs(page) {
 		if err != nil {
-			return fmt.Errorf("snapshot %s: %w", s.ID.Short(), err)
+			return stack, &repo.DamageError{Blob: id, Err: err}
+		}
+		switch ref.Kind {
+		case tree.RefPage:
+			stack = append(stack, ref.ID)
+		case tree.RefXAttr:
+			m.values[ref.ID] = struct{}{}
+		case tree.RefData:
+			m.data[prefix(ref.ID)] = struct{}{}
+		default:
+			return stack, errors.New("gc: unknown kind of reference")
+		}
+	}
+	return stack, nil
+}
+
+// addSnapshots marks what the snapshots need that are in the set. The live ones must be whole. Of one that
+// was forgotten and is held, what can be read is enough: a forged one could not be got rid of otherwise.
+func (m *marks) addSnapshots(ctx context.Context, r *repo.Repository, snaps []*repo.Snapshot) error {
+	if m.gaps {
+		m.startAnew() // a page that was passed over may by now be part of a live snapshot
+	}
+	for _, must := range []bool{true, false} {
+		for _, s := range snaps {
+			if s.Entry.Live() != must {
+				continue
+			}
+			root, err := s.RootID()
+			if err == nil {
+				err = m.add(ctx, r, root, must)
+			}
+			if err != nil {
+				return fmt.Errorf("snapshot %s: %w", s.ID.Short(), err)
+			}
 		}
 	}
 	return nil

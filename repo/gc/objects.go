@@ -32,9 +32,10 @@ func (c *collector) listObjects(ctx context.Context) (*objects, error) {
 	c.ev.phase("listing objects")
 	st := c.r.State()
 	o := &objects{sizes: map[object.Ref]int64{}, sessions: map[object.SessionID]*sighting{}}
+	var own time.Time // when this run's own sign was put
 	see := func(sid object.SessionID, info backends.Info) *sighting {
 		if info.ModTime.After(o.now) {
-			o.now = info.ModTime // the newest object is at least as old as now: our own sign is among them
+			o.now = info.ModTime // the newest object is at least as old as now
 		}
 		if sid == c.sid || !st.Open(sid) {
 			return nil
@@ -65,10 +66,17 @@ func (c *collector) listObjects(ctx context.Context) (*objects, error) {
 			return nil, err
 		}
 		if sid, _, err := object.ParseSignName(info.Name); err == nil {
+			if sid == c.sid {
+				own = info.ModTime
+			}
 			if s := see(sid, info); s != nil {
 				s.signs = append(s.signs, info.Name)
 			}
 		}
+	}
+	// Not the newest of all: one that was put while the store's clock was wrong would end every time to hold.
+	if !own.IsZero() {
+		o.now = own
 	}
 	// A dry run puts no sign: the store does not tell it the time.
 	if now := clock.Now(); c.opts.DryRun && now.After(o.now) {

@@ -142,6 +142,7 @@ func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, 
 		byNo[n] = &candidate{ref: ref.Ref, size: ref.Size, added: st.Packs[ref.Ref].Added, live: map[uint32]int64{}}
 	}
 	need := func(p local.Place) { byNo[p.Pack].live[p.SegOffset] = int64(p.Stored) }
+	var needed []local.Place
 	var several []rivals
 	listed := map[uint32]struct{}{} // a pack can have a number from a segment that is valid no longer
 	for e, err := range ix.All(ctx) {
@@ -151,14 +152,19 @@ func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, 
 		for _, p := range e.Places {
 			listed[p.Pack] = struct{}{}
 		}
-		needed := slices.DeleteFunc(slices.Clone(e.Places), func(p local.Place) bool { return !c.marks.has(byNo[p.Pack].ref.Class, e.ID) })
+		needed = needed[:0]
+		for _, p := range e.Places {
+			if c.marks.has(byNo[p.Pack].ref.Class, e.ID) {
+				needed = append(needed, p)
+			}
+		}
 		switch len(needed) {
 		case 0:
 		case 1:
 			need(needed[0])
 			byNo[needed[0].Pack].sole = true
 		default:
-			several = append(several, rivals{e.ID, needed})
+			several = append(several, rivals{e.ID, slices.Clone(needed)})
 		}
 	}
 	if err := c.judge(ctx, ix, several); err != nil {

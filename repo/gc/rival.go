@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 
 	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/seal"
 )
@@ -74,58 +76,116 @@ func (v *verdicts) keep(ix *repo.Index, id object.BlobID, places []local.Place) 
 
 // judge finds out what can be found out about rivals.
 func (c *collector) judge(ctx context.Context, ix *repo.Index, all []rivals) error {
-	if err := c.findUnfounded(ctx, ix, all); err != nil {
+	exact, err := c.compare(ctx, ix, all)
+	if err != nil {
 		return err
 	}
 	st := ix.State()
+	var open []rivals
 	for _, r := range all {
-		places := c.verdicts.keep(ix, r.id, r.places)
+		places := slices.Clone(c.verdicts.keep(ix, r.id, r.places))
 		if len(places) == 1 {
 			continue
 		}
+		places = slices.DeleteFunc(places, func(p local.Place) bool { return !exact[listed{r.id, p}] || !c.canRead(ix, p) })
 		slices.SortStableFunc(places, func(a, b local.Place) int {
 			x, y := spotOf(ix, a), spotOf(ix, b)
 			return cmp.Or(cmp.Compare(st.Packs[x.pack].Added, st.Packs[y.pack].Added), x.pack.Compare(y.pack))
 		})
-		if err := c.prove(ctx, ix, r.id, places); err != nil {
+		open = append(open, rivals{r.id, places})
+	}
+	for len(open) > 0 {
+		if open, err = c.prove(ctx, ix, open); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// prove notes the first of the places that has the blob, as far as the key can read it.
-func (c *collector) prove(ctx context.Context, ix *repo.Index, id object.BlobID, places []local.Place) error {
-	for _, p := range places {
-		at := spotOf(ix, p)
-		kind, blob := seal.Data, object.DataBlob
-		if at.pack.Class == object.TreePack {
-			kind, blob = seal.Meta, object.TreeBlob
-		}
-		if !c.r.Keys().CanRead(kind) {
-			return nil
-		}
-		_, err := c.r.LoadAt(ctx, ix, p, blob, id)
-		if err == nil {
-			c.verdicts.proven[id] = at
-			return nil
-		}
-		if !errors.As(err, new(*repo.DamageError)) {
-			return err
-		}
+func (c *collector) canRead(ix *repo.Index, p local.Place) bool {
+	if spotOf(ix, p).pack.Class == object.TreePack {
+		return c.r.Keys().CanRead(seal.Meta)
 	}
-	return nil
+	return c.r.Keys().CanRead(seal.Data)
 }
 
-// findUnfounded compares what index segments claim with the directories of the packs, one after the other.
-func (c *collector) findUnfounded(ctx context.Context, ix *repo.Index, all []rivals) error {
-	byPack := map[uint32][]claim{}
+// prove reads the first place of each blob, those in one segment together. It returns those whose first place
+// does not have them, without that.
+func (c *collector) prove(ctx context.Context, ix *repo.Index, open []rivals) (next []rivals, err error) {
+	bySegment := map[local.Place][]rivals{}
+	for _, r := range open {
+		if len(r.places) > 0 {
+			segment := r.places[0]
+			segment.Offset, segment.Length = 0, 0
+			bySegment[segment] = append(bySegment[segment], r)
+		}
+	}
+	for segment, blobs := range bySegment {
+		plain, err := c.read(ctx, ix, segment)
+		if err != nil && !errors.As(err, new(*repo.DamageError)) {
+			return nil, err
+		}
+		t := object.DataBlob
+		if spotOf(ix, segment).pack.Class == object.TreePack {
+			t = object.TreeBlob
+		}
+		for _, r := range blobs {
+			at, perr := ix.Place(r.places[0])
+			if perr != nil {
+				return nil, perr
+			}
+			if err == nil {
+				_, perr = c.r.Extract(t, r.id, &at, plain)
+			}
+			if err != nil || perr != nil {
+				next = append(next, rivals{r.id, r.places[1:]})
+				continue
+			}
+			c.verdicts.proven[r.id] = spotOf(ix, segment)
+		}
+	}
+	return next, nil
+}
+
+// read reads a segment from the store. What the repository has cached may have been read by another list.
+func (c *collector) read(ctx context.Context, ix *repo.Index, p local.Place) ([]byte, error) {
+	at, err := ix.Place(p)
+	if err != nil {
+		return nil, err
+	}
+	ciphertext, err := c.r.FetchRange(ctx, at.Pack, int64(at.At), int64(at.Stored), nil)
+	if err != nil {
+		return nil, err
+	}
+	key, err := c.r.OpenOrigin(at.Pack, at.Origin)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := repo.DecodeSegment(nil, key, &at.Segment, ciphertext)
+	if err != nil {
+		return nil, &repo.DamageError{Object: at.Pack.Name(), Err: err}
+	}
+	return plain, nil
+}
+
+// listed is what an index says of a copy.
+type listed struct {
+	id object.BlobID
+	at local.Place
+}
+
+// compare compares what index segments list with the directories of the packs, one after the other. It notes
+// what is unfounded, and returns what agrees in everything: what is read by the index, and carried by the
+// directory, must be one thing.
+func (c *collector) compare(ctx context.Context, ix *repo.Index, all []rivals) (exact map[listed]bool, err error) {
+	byPack := map[uint32][]listed{}
 	for _, r := range all {
 		for _, p := range r.places {
-			byPack[p.Pack] = append(byPack[p.Pack], claim{r.id, spotOf(ix, p)})
+			byPack[p.Pack] = append(byPack[p.Pack], listed{r.id, p})
 		}
 	}
-	for n, claims := range byPack {
+	exact = map[listed]bool{}
+	for n, copies := range byPack {
 		ref, _ := ix.Pack(n)
 		size, seen := c.sizes[ref.Ref]
 		if !seen { // put since
@@ -136,21 +196,47 @@ func (c *collector) findUnfounded(ctx context.Context, ix *repo.Index, all []riv
 			continue // perhaps it can be mended: nothing goes because of that
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		holds := map[claim]struct{}{}
-		for i := range dir.Segments {
-			for _, id := range dir.Segments[i].IDs {
-				holds[claim{id, spot{ref.Ref, dir.Segments[i].Offset}}] = struct{}{}
+		for _, l := range copies {
+			seg := segmentAt(dir, l.at.SegOffset)
+			if seg == nil || !slices.Contains(seg.IDs, l.id) {
+				c.verdicts.unfounded[claim{l.id, spotOf(ix, l.at)}] = struct{}{}
+				continue
 			}
-		}
-		for _, k := range claims {
-			if _, ok := holds[k]; !ok {
-				c.verdicts.unfounded[k] = struct{}{}
+			at, err := ix.Place(l.at)
+			if err != nil {
+				return nil, err
 			}
+			exact[l] = describes(dir, seg, l.id, &at)
 		}
 	}
-	return nil
+	return exact, nil
+}
+
+// segmentAt returns the segment at an offset, or nil.
+func segmentAt(dir *pack.Directory, offset uint32) *pack.Segment {
+	i, ok := slices.BinarySearchFunc(dir.Segments, offset, func(s pack.Segment, at uint32) int { return cmp.Compare(s.Offset, at) })
+	if !ok {
+		return nil
+	}
+	return &dir.Segments[i]
+}
+
+// describes reports whether a directory's segment is that of the place, with the blob at its place in it.
+func describes(dir *pack.Directory, seg *pack.Segment, id object.BlobID, at *repo.Place) bool {
+	if seg.Stored != at.Stored || seg.Plain != at.Plain || seg.Coding != at.Coding || seg.Ordinal != at.Ordinal ||
+		!reflect.DeepEqual(dir.Origins[seg.Origin], at.Origin) {
+		return false
+	}
+	offset := uint32(0)
+	for i, other := range seg.IDs {
+		if other == id && offset == at.Offset && seg.Lengths[i] == at.Length {
+			return true
+		}
+		offset += seg.Lengths[i]
+	}
+	return false
 }
 
 // split tells the places of a needed blob in packs that stay from those in packs that are dropped. A blob

@@ -287,17 +287,53 @@ func openCheckpoint(keys *seal.Keyring, n uint64, obj []byte) (*State, error) {
 // the commit.
 func (l *Log) MaybeCheckpoint(ctx context.Context) error {
 	l.mu.Lock()
-	st, added := l.state, l.added
+	st, added, sure := l.state, l.added, l.sure
 	l.mu.Unlock()
 	role, _ := l.keys.Signer()
-	if role < seal.Maintainer || st.N == 0 {
-		return nil
+	if role < seal.Maintainer || st.N == 0 || st.N > sure.N {
+		return nil // what another client has just put may not be durable yet: a checkpoint says that it is
 	}
 	last, size, err := l.lastCheckpoint(ctx, st.N)
 	if err != nil || st.N-last < checkpointEvery && added < size/checkpointShare {
 		return err
 	}
 	return l.WriteCheckpoint(ctx)
+}
+
+// CheckTail reads the log again and returns a DamageError if it ends before an entry of which there is a
+// checkpoint: then that entry was there, and was lost. Whoever is about to delete asks for it first, since what a
+// lost entry has added looks like what a dead session has left behind.
+func (l *Log) CheckTail(ctx context.Context) error {
+	if err := l.Refresh(ctx); err != nil {
+		return err
+	}
+	for info, err := range l.store.List(ctx, object.CheckpointsPrefix, object.CheckpointName(l.State().N)) {
+		if err != nil {
+			return fmt.Errorf("log: %w", err)
+		}
+		n, err := object.ParseNumbered(object.CheckpointsPrefix, info.Name)
+		if err != nil {
+			continue
+		}
+		obj, err := l.store.Get(ctx, info.Name, 0, -1, nil)
+		if ctx.Err() != nil || backends.IsTransient(err) {
+			return err
+		}
+		if err != nil {
+			continue
+		}
+		if _, err := openCheckpoint(l.keys, n, obj); err != nil {
+			continue // anybody can put something there
+		}
+		if err := l.Refresh(ctx); err != nil {
+			return err
+		}
+		if l.State().N < n {
+			return &DamageError{object.LogName(n), fmt.Errorf("missing, though there was such an entry: %s was made after it. "+
+				"Put it back from a copy; if the log was cut short on purpose, remove the checkpoint", info.Name)}
+		}
+	}
+	return nil
 }
 
 // lastCheckpoint is the number and the size of the newest checkpoint up to entry n. One of a later entry

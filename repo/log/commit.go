@@ -1,7 +1,6 @@
 package log
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +85,7 @@ func (l *Log) settle(ctx context.Context, name string, obj []byte) (own bool, er
 			// Not cancelled with ctx: one look decides between "done" and "unknown".
 			got, gerr := l.store.Get(context.WithoutCancel(ctx), name, 0, -1, nil)
 			if gerr == nil {
-				return bytes.Equal(got, obj), nil
+				return is(got, obj), nil
 			}
 			if !errors.Is(gerr, backends.ErrNotExist) && backends.KindOf(gerr) == backends.Permanent {
 				err = errors.Join(err, gerr)

@@ -134,75 +134,11 @@ type wireSigner struct {
 	Public []byte    `cbor:"2,keyasint"`
 }
 
-type initBody struct {
-	Signers []wireSigner `cbor:"1,keyasint"`
-}
-
-type snapshotBody struct {
-	Manifest  SealedManifest `cbor:"1,keyasint"`
-	Add       []wirePack     `cbor:"2,keyasint,omitempty"`
-	Index     []wireIndex    `cbor:"3,keyasint,omitempty"`
-	Supersede []byte         `cbor:"4,keyasint,omitempty"`
-	Partial   uint8          `cbor:"5,keyasint,omitempty"`
-	Run       []byte         `cbor:"6,keyasint"`
-}
-
-type forgetBody struct {
-	Snapshots []byte `cbor:"1,keyasint"`
-}
-
-type tagBody struct {
-	Snapshots []byte       `cbor:"1,keyasint"`
-	TagsOf    []uint32     `cbor:"2,keyasint"`
-	Tags      []SealedTags `cbor:"3,keyasint"`
-}
-
-type pinBody struct {
-	Snapshots []byte `cbor:"1,keyasint"`
-	Pinned    uint8  `cbor:"2,keyasint,omitempty"`
-}
-
-type collectBody struct {
-	Drop    []byte      `cbor:"1,keyasint,omitempty"`
-	Add     []wirePack  `cbor:"2,keyasint,omitempty"`
-	Revoke  []byte      `cbor:"3,keyasint,omitempty"`
-	Gone    []byte      `cbor:"4,keyasint,omitempty"`
-	Replace []byte      `cbor:"5,keyasint,omitempty"`
-	Index   []wireIndex `cbor:"6,keyasint,omitempty"`
-}
-
 // EncodeEntry returns the payload of entry n.
 func EncodeEntry(n uint64, prev object.Hash, e *Entry) ([]byte, error) {
-	var body any
-	switch e.Kind {
-	case KindInit:
-		body = initBody{Signers: packSigners(e.Signers)}
-	case KindSnapshot:
-		b := snapshotBody{
-			Manifest: e.Manifest, Add: packPacks(e.Add), Index: packIndex(e.Index),
-			Supersede: joinSessions(e.Supersede), Run: e.Run[:],
-		}
-		if e.Partial {
-			b.Partial = 1
-		}
-		body = b
-	case KindForget, KindUnforget:
-		body = forgetBody{Snapshots: joinSessions(e.Snapshots)}
-	case KindTag:
-		body = tagBody{Snapshots: joinSessions(e.Snapshots), TagsOf: e.TagsOf, Tags: e.Tags}
-	case KindPin:
-		b := pinBody{Snapshots: joinSessions(e.Snapshots)}
-		if e.Pinned {
-			b.Pinned = 1
-		}
-		body = b
-	case KindCollect:
-		body = collectBody{
-			Drop: joinRefs(e.Drop), Add: packPacks(e.Add), Revoke: joinSessions(e.Revoke),
-			Gone: joinSessions(e.Gone), Replace: joinRefs(e.Replace), Index: packIndex(e.Index),
-		}
-	default:
-		return nil, fmt.Errorf("log: cannot encode an entry of %v", e.Kind)
+	body, err := bodyOf(e)
+	if err != nil {
+		return nil, err
 	}
 	raw, err := wire.Marshal(body)
 	if err != nil {
@@ -229,91 +165,6 @@ func DecodeEntry(payload []byte) (n uint64, prev object.Hash, e *Entry, err erro
 		return 0, prev, nil, fmt.Errorf("log: %v entry: %w", e.Kind, err)
 	}
 	return w.N, prev, e, nil
-}
-
-func decodeBody(e *Entry, body []byte) (err error) {
-	switch e.Kind {
-	case KindInit:
-		var b initBody
-		if err := wire.Unmarshal(body, &b); err != nil {
-			return err
-		}
-		e.Signers, err = unpackSigners(b.Signers)
-		return err
-	case KindSnapshot:
-		var b snapshotBody
-		if err := wire.Unmarshal(body, &b); err != nil {
-			return err
-		}
-		if len(b.Run) != len(e.Run) {
-			return fmt.Errorf("run id of %d bytes", len(b.Run))
-		}
-		copy(e.Run[:], b.Run)
-		e.Manifest, e.Partial = b.Manifest, b.Partial != 0
-		if e.Supersede, err = splitSessions(b.Supersede); err != nil {
-			return err
-		}
-		if e.Add, err = unpackPacks(b.Add); err != nil {
-			return err
-		}
-		e.Index, err = unpackIndex(b.Index)
-		return err
-	case KindForget, KindUnforget:
-		var b forgetBody
-		if err := wire.Unmarshal(body, &b); err != nil {
-			return err
-		}
-		e.Snapshots, err = splitSessions(b.Snapshots)
-		return err
-	case KindTag:
-		var b tagBody
-		if err := wire.Unmarshal(body, &b); err != nil {
-			return err
-		}
-		if e.Snapshots, err = splitSessions(b.Snapshots); err != nil {
-			return err
-		}
-		if e.Tags, e.TagsOf = b.Tags, b.TagsOf; len(e.TagsOf) != len(e.Snapshots) {
-			return fmt.Errorf("%d snapshots and tags for %d", len(e.Snapshots), len(e.TagsOf))
-		}
-		for _, n := range e.TagsOf {
-			if int64(n) >= int64(len(e.Tags)) {
-				return fmt.Errorf("tags number %d of %d", n, len(e.Tags))
-			}
-		}
-		return nil
-	case KindPin:
-		var b pinBody
-		if err := wire.Unmarshal(body, &b); err != nil {
-			return err
-		}
-		e.Pinned = b.Pinned != 0
-		e.Snapshots, err = splitSessions(b.Snapshots)
-		return err
-	case KindCollect:
-		var b collectBody
-		if err := wire.Unmarshal(body, &b); err != nil {
-			return err
-		}
-		if e.Drop, err = splitRefs(b.Drop); err != nil {
-			return err
-		}
-		if e.Add, err = unpackPacks(b.Add); err != nil {
-			return err
-		}
-		if e.Revoke, err = splitSessions(b.Revoke); err != nil {
-			return err
-		}
-		if e.Gone, err = splitSessions(b.Gone); err != nil {
-			return err
-		}
-		if e.Replace, err = splitRefs(b.Replace); err != nil {
-			return err
-		}
-		e.Index, err = unpackIndex(b.Index)
-		return err
-	}
-	return &NewerError{What: e.Kind.String()}
 }
 
 // NewerError is an entry that this program does not know: the repository was written by a newer one.

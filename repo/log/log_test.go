@@ -3,364 +3,19 @@ package log
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"flag"
-	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
-	"sync"
+	"syscall"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/fault"
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/seal"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// sid returns a session id that is easy to recognise.
-func sid(n byte) (id object.SessionID) {
-	id[0], id[15] = n, n
-	return id
-}
-
-func ref(class object.Class, session, hash byte) object.Ref {
-	r := object.Ref{Class: class, Session: sid(session)}
-	r.Hash[0], r.Hash[31] = hash, hash
-	return r
-}
-
-// newLog makes a repository's log in store and returns it with the owner's keyring.
-func newLog(t testing.TB, store backends.Store) (*Log, *seal.Keyring) {
-	t.Helper()
-	keys, err := seal.NewKeyring([16]byte{7})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := Create(t.Context(), store, keys, sid(1), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l, keys
-}
-
-func reopen(t testing.TB, store backends.Store, keys *seal.Keyring, seen Mark) *Log {
-	t.Helper()
-	l, err := Open(t.Context(), store, keys, seen)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
-
-// snapshotEntry is a snapshot of session n with one pack of its own.
-func snapshotEntry(n byte) *Entry {
-	return &Entry{
-		Kind: KindSnapshot, Session: sid(n), Clock: int64(n), Run: sid(n),
-		Manifest: SealedManifest{Origin: seal.Origin{Kind: seal.Meta, Epoch: 1, Suite: 1, Sealed: []byte{n}}, Ciphertext: []byte{n}},
-		Add:      []PackRef{{ref(object.DataPack, n, 1), 100}},
-		Index:    []PackRef{{ref(object.Index, n, 2), 50}},
-	}
-}
-
-// tagEntry gives each of the snapshots tags of its own.
-func tagEntry(n byte, snapshots ...object.SessionID) *Entry {
-	e := &Entry{Kind: KindTag, Session: sid(n), Clock: int64(n), Snapshots: snapshots}
-	for i := range snapshots {
-		origin := seal.Origin{Kind: seal.Meta, Epoch: 1, Suite: 1, Sealed: []byte{n}}
-		e.Tags = append(e.Tags, SealedTags{Origin: origin, Ciphertext: []byte{byte(i)}})
-		e.TagsOf = append(e.TagsOf, uint32(i))
-	}
-	return e
-}
-
-func pinEntry(n byte, pinned bool, snapshots ...object.SessionID) *Entry {
-	return &Entry{Kind: KindPin, Session: sid(n), Snapshots: snapshots, Pinned: pinned}
-}
-
-func commit(t testing.TB, l *Log, e *Entry) {
-	t.Helper()
-	if _, err := l.Commit(t.Context(), fixed(e)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func fixed(e *Entry) Build {
-	return func(context.Context, *State) (*Entry, error) { return e, nil }
-}
-
-// sameState fails unless two states are equal in all fields.
-func sameState(t testing.TB, a, b *State) {
-	t.Helper()
-	if d := cmp.Diff(a, b, cmp.AllowUnexported(State{})); d != "" {
-		t.Errorf("states differ:\n%s", d)
-	}
-}
-
-func TestEntry_EveryKind_SurvivesEncoding(t *testing.T) {
-	collect := &Entry{
-		Kind: KindCollect, Session: sid(4), Clock: 4,
-		Drop: []object.Ref{ref(object.DataPack, 2, 1), ref(object.TreePack, 2, 3)}, Add: []PackRef{{ref(object.TreePack, 4, 9), 7}},
-		Revoke: []object.SessionID{sid(8)}, Gone: []object.SessionID{sid(2)},
-		Replace: []object.Ref{ref(object.Index, 2, 2)}, Index: []PackRef{{ref(object.Index, 4, 4), 3}},
-	}
-	partial := snapshotEntry(5)
-	partial.Partial, partial.Supersede = true, []object.SessionID{sid(2), sid(3)}
-	entries := []*Entry{
-		snapshotEntry(2), partial, collect,
-		{Kind: KindForget, Session: sid(6), Clock: -1, Snapshots: []object.SessionID{sid(2)}},
-		{Kind: KindUnforget, Session: sid(7), Snapshots: []object.SessionID{sid(2), sid(5)}},
-		{Kind: KindInit, Session: sid(1), Signers: []seal.Signer{{ID: seal.SignerID(make([]byte, 32)), Role: seal.Owner, Public: make([]byte, 32)}}},
-		tagEntry(8, sid(2), sid(3)),
-		{Kind: KindPin, Session: sid(9), Snapshots: []object.SessionID{sid(2)}, Pinned: true},
-		{Kind: KindPin, Session: sid(10), Snapshots: []object.SessionID{sid(2), sid(3)}},
-	}
-	golden := map[string]string{}
-	for i, e := range entries {
-		prev := object.Hash{1, 2}
-		payload, err := EncodeEntry(uint64(i+1), prev, e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n, gotPrev, got, err := DecodeEntry(payload)
-		if err != nil || n != uint64(i+1) || gotPrev != prev {
-			t.Fatalf("%v: n=%d, %v", e.Kind, n, err)
-		}
-		if d := cmp.Diff(e, got); d != "" {
-			t.Errorf("%v:\n%s", e.Kind, d)
-		}
-		for cut := range payload {
-			if _, _, _, err := DecodeEntry(payload[:cut]); err == nil {
-				t.Errorf("%v: %d of %d bytes decode", e.Kind, cut, len(payload))
-			}
-		}
-		golden[fmt.Sprintf("%d %v", i, e.Kind)] = fmt.Sprintf("%x", payload)
-	}
-	checkGolden(t, "entries.json", golden)
-}
-
-func TestState_Checkpoint_SurvivesEncoding(t *testing.T) {
-	l, _ := newLog(t, mem.New())
-	for n := byte(2); n < 6; n++ {
-		commit(t, l, snapshotEntry(n))
-	}
-	commit(t, l, &Entry{Kind: KindForget, Session: sid(20), Snapshots: []object.SessionID{sid(2), sid(3)}})
-	commit(t, l, &Entry{
-		Kind: KindCollect, Session: sid(21), Drop: []object.Ref{ref(object.DataPack, 2, 1)}, Gone: []object.SessionID{sid(2)},
-		Revoke: []object.SessionID{sid(99)}, Add: []PackRef{{ref(object.DataPack, 50, 1), 5}},
-	})
-	commit(t, l, &Entry{Kind: KindCollect, Session: sid(22), Drop: []object.Ref{ref(object.DataPack, 50, 1)}}) // 50 is still open
-	if len(l.State().dropped) != 1 {
-		t.Fatalf("dropped: %v", l.State().dropped)
-	}
-	commit(t, l, pinEntry(23, true, sid(4)))
-	commit(t, l, tagEntry(24, sid(3), sid(5)))
-	payload, err := EncodeState(l.State())
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := DecodeState(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sameState(t, l.State(), got)
-}
-
-func TestDecodeEntry_TagsThatAreNotThere_IsAnError(t *testing.T) {
-	for name, harm := range map[string]func(e *Entry){
-		"number beyond the tags": func(e *Entry) { e.TagsOf[1] = 2 },
-		"one number too few":     func(e *Entry) { e.TagsOf = e.TagsOf[:1] },
-		"one number too many":    func(e *Entry) { e.TagsOf = append(e.TagsOf, 0) },
-		"no tags":                func(e *Entry) { e.Tags = nil },
-	} {
-		e := tagEntry(8, sid(2), sid(3))
-		harm(e)
-		payload, err := EncodeEntry(1, object.Hash{}, e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, _, _, err := DecodeEntry(payload); err == nil {
-			t.Errorf("%s: decodes", name)
-		}
-	}
-}
-
-func checkGolden(t *testing.T, name string, got map[string]string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	b, err := json.MarshalIndent(got, "", "\t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b = append(b, '\n')
-	if *update {
-		if err := os.WriteFile(path, b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(b, want) {
-		t.Errorf("%s: the encoding changed (run with -update only if the format is meant to change)\n%s", path, cmp.Diff(string(want), string(b)))
-	}
-}
-
-func TestCommit_ManyClientsAtOnce_AllGetTheirOwnNumber(t *testing.T) {
-	store := mem.New()
-	_, keys := newLog(t, store)
-	const clients, each = 8, 10
-	var wg sync.WaitGroup
-	for c := range clients {
-		wg.Go(func() {
-			l, err := Open(t.Context(), store, keys, Mark{})
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			for i := range each {
-				if _, err := l.Commit(t.Context(), fixed(snapshotEntry(byte(10+c*each+i)))); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	st := reopen(t, store, keys, Mark{}).State()
-	if st.N != 1+clients*each || len(st.Snapshots) != clients*each || len(st.Packs) != clients*each {
-		t.Errorf("entries %d, snapshots %d, packs %d", st.N, len(st.Snapshots), len(st.Packs))
-	}
-}
-
-func TestCommit_AnswerLost_OwnEntryIsFoundFirst(t *testing.T) {
-	lost := &backends.Error{Op: "put", Kind: backends.Unclear, Err: errors.New("connection reset")}
-	inner := mem.New()
-	store := fault.New(inner)
-	l, keys := newLog(t, store)
-	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).After(lost))
-	calls := 0
-	_, err := l.Commit(t.Context(), func(context.Context, *State) (*Entry, error) {
-		calls++
-		return snapshotEntry(2), nil
-	})
-	if err != nil || calls != 1 || store.Fired() != 1 {
-		t.Fatalf("err %v, built %d times, fired %d", err, calls, store.Fired())
-	}
-	if st := reopen(t, inner, keys, Mark{}).State(); st.N != 2 {
-		t.Errorf("%d entries", st.N)
-	}
-}
-
-func TestCommit_PutLost_SameBytesAreSentAgain(t *testing.T) {
-	lost := &backends.Error{Op: "put", Kind: backends.Unclear, Err: errors.New("timeout")}
-	store := fault.New(mem.New())
-	l, _ := newLog(t, store)
-	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Before(lost))
-	commit(t, l, snapshotEntry(2))
-	if l.State().N != 2 {
-		t.Errorf("%d entries", l.State().N)
-	}
-}
-
-func TestCommit_StoreSaysNo_NothingIsCommitted(t *testing.T) {
-	full := &backends.Error{Op: "put", Kind: backends.Permanent, Err: errors.New("no space left")}
-	store := fault.New(mem.New())
-	l, _ := newLog(t, store)
-	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Always().Before(full))
-	if _, err := l.Commit(t.Context(), fixed(snapshotEntry(2))); !errors.Is(err, full) || errors.Is(err, ErrOutcomeUnknown) {
-		t.Fatal(err)
-	}
-	store.Clear()
-	commit(t, l, snapshotEntry(3))
-}
-
-func TestCommit_CancelledWhileUnclear_SaysThatTheOutcomeIsUnknown(t *testing.T) {
-	lost := &backends.Error{Op: "put", Kind: backends.Unclear, Err: errors.New("timeout")}
-	store := fault.New(mem.New())
-	l, _ := newLog(t, store)
-	ctx, cancel := context.WithCancel(t.Context())
-	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Always().Hook(func(context.Context, fault.Call) error {
-		cancel()
-		return lost
-	}))
-	if _, err := l.Commit(ctx, fixed(snapshotEntry(2))); !errors.Is(err, ErrOutcomeUnknown) {
-		t.Fatal(err)
-	}
-}
-
-func TestCommit_EntryThatWouldBeVoid_IsNotWritten(t *testing.T) {
-	store := mem.New()
-	l, keys := newLog(t, store)
-	commit(t, l, snapshotEntry(2))
-	own, dropped := ref(object.DataPack, 40, 1), ref(object.DataPack, 2, 1)
-	commit(t, l, &Entry{Kind: KindCollect, Session: sid(30), Drop: []object.Ref{dropped}, Revoke: []object.SessionID{sid(40)}})
-	add := func(n byte, p object.Ref) *Entry {
-		e := snapshotEntry(n)
-		e.Add = []PackRef{{p, 1}}
-		return e
-	}
-	foreign := snapshotEntry(41)
-	foreign.Index = []PackRef{{ref(object.Index, 42, 1), 1}}
-	complete := snapshotEntry(43)
-	complete.Supersede = []object.SessionID{sid(2)}
-	partial := snapshotEntry(60)
-	partial.Partial = true
-	commit(t, l, partial)
-	commit(t, l, pinEntry(61, true, sid(60)))
-	pinned := snapshotEntry(62)
-	pinned.Run, pinned.Supersede = partial.Run, []object.SessionID{sid(60)}
-	for name, e := range map[string]*Entry{
-		"closed session":                 snapshotEntry(2),
-		"revoked session":                snapshotEntry(40),
-		"adds a pack of a revoked one":   add(44, own),
-		"adds a dropped pack":            add(45, dropped),
-		"index segment of another":       foreign,
-		"supersedes a complete snapshot": complete,
-		"supersedes a pinned snapshot":   pinned,
-		"forgets a pinned snapshot":      {Kind: KindForget, Session: sid(63), Snapshots: []object.SessionID{sid(2), sid(60)}},
-		"pins nothing that is there":     pinEntry(64, true, sid(2), sid(9)),
-		"tags nothing that is there":     tagEntry(65, sid(2), sid(9)),
-		"drops what is not live":         {Kind: KindCollect, Session: sid(46), Drop: []object.Ref{dropped}},
-		"revokes itself":                 {Kind: KindCollect, Session: sid(47), Revoke: []object.SessionID{sid(47)}},
-		"revokes a closed session":       {Kind: KindCollect, Session: sid(48), Revoke: []object.SessionID{sid(2)}},
-		"lets a live snapshot go":        {Kind: KindCollect, Session: sid(49), Gone: []object.SessionID{sid(2)}},
-		"replaces what is not valid":     {Kind: KindCollect, Session: sid(50), Replace: []object.Ref{ref(object.Index, 9, 9)}},
-		"forgets nothing that is there":  {Kind: KindForget, Session: sid(51), Snapshots: []object.SessionID{sid(9)}},
-		"unforgets a live one":           {Kind: KindUnforget, Session: sid(52), Snapshots: []object.SessionID{sid(2)}},
-		"a second init":                  {Kind: KindInit, Session: sid(53)},
-	} {
-		if _, err := l.Commit(t.Context(), fixed(e)); err == nil {
-			t.Errorf("%s: was committed", name)
-		}
-	}
-	if st := reopen(t, store, keys, Mark{}).State(); st.N != 5 {
-		t.Errorf("%d entries", st.N)
-	}
-}
-
-// put adds an entry that a client without conscience, or without the role, makes.
-func put(t *testing.T, store backends.Store, l *Log, keys *seal.Keyring, e *Entry) {
-	t.Helper()
-	bad := &Log{store: store, keys: keys, state: l.State()}
-	obj, err := bad.sealEntry(l.State(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := store.Put(t.Context(), object.LogName(l.State().N+1), obj); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Refresh(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func TestFold_WriterForgetsOrCollects_EntryIsVoid(t *testing.T) {
 	store := mem.New()
@@ -464,14 +119,6 @@ func TestOpen_WithCheckpoint_GivesTheSameState(t *testing.T) {
 	sameState(t, l.State(), reopen(t, store, keys, Mark{}).State())
 }
 
-func mustLast(t *testing.T, l *Log) uint64 {
-	last, _, err := l.lastCheckpoint(t.Context(), l.State().N)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return last
-}
-
 func TestOpen_EntryLostBelowACheckpoint_UsesTheCheckpoint(t *testing.T) {
 	for _, next := range []bool{false, true} { // whether an entry follows the checkpoint's
 		store := mem.New()
@@ -525,14 +172,6 @@ func TestOpen_EntryDamaged_IsMendedByItsParity(t *testing.T) {
 	if _, err := Open(t.Context(), store, keys, Mark{}); !errors.As(err, new(*DamageError)) {
 		t.Fatalf("an entry of other bytes: %v", err)
 	}
-}
-
-func noise(n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(i * i)
-	}
-	return b
 }
 
 func TestOpen_HistoryChanged_IsNoticed(t *testing.T) {
@@ -607,5 +246,114 @@ func TestEntries_YieldsAllInOrder(t *testing.T) {
 	}
 	if !slices.Equal(kinds, []Kind{KindInit, KindSnapshot}) {
 		t.Error(kinds)
+	}
+}
+
+// TestOpen_EntryWithOtherParity_HasNoOtherHash gives an entry another parity section, as anybody can who has no key:
+// two clients must never see two hashes of one entry.
+func TestOpen_EntryWithOtherParity_HasNoOtherHash(t *testing.T) {
+	store := mem.New()
+	l, keys := newLog(t, store)
+	commit(t, l, snapshotEntry(2))
+	name := object.LogName(2)
+	obj, err := store.Get(t.Context(), name, 0, -1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	envelope, _, ok := parity.Body(obj)
+	if !ok {
+		t.Fatal("an entry without parity")
+	}
+	for _, section := range []struct {
+		value   uint32
+		percent int
+	}{{0, 9}, {0, 50}, {1, entryParity}} {
+		other, err := parity.Append(bytes.Clone(envelope), section.value, section.percent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.Tamper(name, other)
+		again, err := Open(t.Context(), store, keys, Mark{})
+		if err == nil && again.State().Hash != l.State().Hash {
+			t.Errorf("%v: the entry has another hash", section)
+		}
+	}
+}
+
+// TestOpen_EntryOnABadSector_UsesTheCheckpoint has a disk that can not read an entry: that is as good as a lost one.
+func TestOpen_EntryOnABadSector_UsesTheCheckpoint(t *testing.T) {
+	inner := mem.New()
+	l, keys := newLog(t, inner)
+	commit(t, l, snapshotEntry(2))
+	commit(t, l, snapshotEntry(3))
+	if err := l.WriteCheckpoint(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, l, snapshotEntry(4))
+	for _, n := range []uint64{1, 2, 3} {
+		store := fault.New(inner)
+		store.Inject(fault.On(fault.Get).Prefix(object.LogName(n)).Always().Before(&backends.Error{Op: "get", Err: syscall.EIO}))
+		sameState(t, l.State(), reopen(t, store, keys, Mark{}).State())
+	}
+}
+
+// TestOpen_CheckpointOfAnotherBranch_IsNotTrustedForTheEntryBehindIt has a log that was put back from an older copy and
+// continued, with a checkpoint of what was there before. A writer's key, which can put anything as the next
+// entry, must not make it count.
+func TestOpen_CheckpointOfAnotherBranch_IsNotTrustedForTheEntryBehindIt(t *testing.T) {
+	store := mem.New()
+	l, keys := newLog(t, store)
+	commit(t, l, snapshotEntry(2))
+	branch := store.Clone()
+	commit(t, l, snapshotEntry(3))
+	if err := l.WriteCheckpoint(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, l, snapshotEntry(4))
+
+	other := reopen(t, branch, keys, Mark{})
+	commit(t, other, snapshotEntry(5))
+	for _, name := range []string{object.CheckpointName(3), object.LogName(4)} {
+		obj, err := store.Get(t.Context(), name, 0, -1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		branch.Tamper(name, obj)
+	}
+	if got, err := Open(t.Context(), branch, keys, Mark{}); !errors.As(err, new(*DamageError)) {
+		t.Errorf("%v, with %d entries", err, got.State().N)
+	}
+}
+
+// TestCheckTail_EntryOfACheckpointMissing_IsDamage removes the last entry, of which there is a checkpoint, or what is
+// no checkpoint.
+func TestCheckTail_EntryOfACheckpointMissing_IsDamage(t *testing.T) {
+	store := mem.New()
+	l, keys := newLog(t, store)
+	commit(t, l, snapshotEntry(2))
+	before := store.Clone()
+	commit(t, l, snapshotEntry(3))
+	if err := l.CheckTail(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.WriteCheckpoint(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.CheckTail(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	obj, err := store.Get(t.Context(), object.CheckpointName(3), 0, -1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before.Tamper(object.CheckpointName(3), obj)
+	cut := reopen(t, before, keys, Mark{})
+	var damage *DamageError
+	if err := cut.CheckTail(t.Context()); !errors.As(err, &damage) || damage.Name != object.LogName(3) {
+		t.Errorf("cut short: %v", err)
+	}
+	before.Tamper(object.CheckpointName(3), noise(len(obj)))
+	if err := cut.CheckTail(t.Context()); err != nil {
+		t.Errorf("with what is no checkpoint: %v", err)
 	}
 }

@@ -1,10 +1,12 @@
 package log
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 
+	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/seal"
@@ -20,18 +22,41 @@ func appendParity(envelope []byte) ([]byte, error) { return parity.Append(envelo
 // wholeEntry returns the object of an entry as it was written, its envelope, and whether the bytes given
 // are others, which were mended. accept says whether an envelope is genuine.
 func wholeEntry(obj []byte, accept func(envelope []byte) bool) (whole, envelope []byte, mended bool, err error) {
-	if envelope, _, ok := parity.Body(obj); ok && parity.Whole(obj) {
+	if envelope, ok := canonical(obj); ok {
 		return obj, envelope, false, nil
 	}
 	whole, _, err = parity.Mend(obj, 0, func(candidate []byte) bool {
-		envelope, _, ok := parity.Body(candidate)
-		return ok && parity.Whole(candidate) && accept(envelope)
+		envelope, ok := canonical(candidate)
+		return ok && accept(envelope)
 	})
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("its bytes are not those that were written: %w", err)
 	}
 	envelope, _, _ = parity.Body(whole)
 	return whole, envelope, true, nil
+}
+
+// canonical returns the envelope of an object that is exactly what appendParity makes of it. Parity needs no key:
+// with another section, of another percentage, say, somebody who has none could give an entry another hash.
+func canonical(obj []byte) (envelope []byte, ok bool) {
+	if len(obj) < parity.FooterSize {
+		return nil, false
+	}
+	f, ok := parity.ParseFooter(obj[len(obj)-parity.FooterSize:])
+	if !ok || f.Percent != entryParity || f.Value != 0 || !parity.Whole(obj) {
+		return nil, false
+	}
+	envelope, _, ok = parity.Body(obj)
+	return envelope, ok
+}
+
+// is reports whether what was read is the entry that was put, if perhaps damaged.
+func is(got, put []byte) bool {
+	if bytes.Equal(got, put) {
+		return true
+	}
+	_, _, err := parity.Mend(got, len(put), func(candidate []byte) bool { return bytes.Equal(candidate, put) })
+	return err == nil
 }
 
 // openEnvelope returns the whole object of an entry and the plaintext in it.
@@ -66,8 +91,17 @@ func (l *Log) has(ctx context.Context, n uint64, want object.Hash) (bool, error)
 // entry has the hash, or, where that entry is lost, the next one was made on top of that hash.
 func (l *Log) belongs(ctx context.Context, st *State) (bool, error) {
 	same, err := l.has(ctx, st.N, st.Hash)
-	if same || err != nil && !errors.As(err, new(*DamageError)) {
+	if same || ctx.Err() != nil || backends.KindOf(err) != backends.Permanent {
 		return same, err
+	}
+	if err == nil { // it is there: damaged, or another
+		obj, err := l.store.Get(ctx, object.LogName(st.N), 0, -1, nil)
+		if err != nil {
+			return false, err
+		}
+		if _, whole := canonical(obj); whole {
+			return false, nil
+		}
 	}
 	obj, nerr := l.store.Get(ctx, object.LogName(st.N+1), 0, -1, nil)
 	if nerr != nil {

@@ -3,7 +3,6 @@ package records
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -30,9 +29,6 @@ const (
 
 	maxPayload = MaxPacks * (hashSize + 32) // a group of its own for each pack
 )
-
-// ErrInvalid is returned for a record that breaks the rules of the format.
-var ErrInvalid = errors.New("records: invalid")
 
 type wireRecord struct {
 	Groups []wireGroup `cbor:"1,keyasint"`

@@ -16,8 +16,13 @@ import (
 // maxObjects is how many records may lie around before they are merged.
 const maxObjects = 16
 
-// ErrRole is returned by Add with a key whose records would not count.
-var ErrRole = errors.New("records: only a maintainer's or the owner's key can note what was verified")
+var (
+	// ErrInvalid is returned for a record that breaks the rules of the format.
+	ErrInvalid = errors.New("records: invalid")
+
+	// ErrRole is returned by Add with a key whose records would not count.
+	ErrRole = errors.New("records: only a maintainer's or the owner's key can note what was verified")
+)
 
 // errSigner is a record that a writer has signed, or nobody that is known.
 var errSigner = errors.New("not signed by a maintainer or the owner: it does not count")
@@ -75,7 +80,7 @@ func open(r *repo.Repository, name string, obj []byte) (Verified, error) {
 		return nil, err
 	}
 	if object.Sum(obj) != ref.Hash {
-		return nil, errors.New("its bytes do not have the hash in its name")
+		return nil, repo.ErrHash
 	}
 	keys := r.Keys()
 	bind := seal.BindRepo(keys.RepoID())

@@ -80,7 +80,7 @@ func Packs(ctx context.Context, r *repo.Repository, o PacksOptions, ev Events) (
 		return nil, err
 	}
 	w := newWriter(r, &ev)
-	s := &salvage{w: w, o: &o, carriers: map[object.Class]*carrier{}, carried: map[nonce]struct{}{}}
+	s := &salvage{w: w, o: &o, carriers: map[object.Class]*carrier{}}
 	res := &PacksResult{}
 	damaged := o.Packs
 	if len(damaged) == 0 {
@@ -103,6 +103,9 @@ func Packs(ctx context.Context, r *repo.Repository, o PacksOptions, ev Events) (
 	ev.phase("carrying what can be read into new packs")
 	if err := s.all(ctx, damaged, res); err != nil {
 		return nil, err
+	}
+	if missing, packs := res.Count(Missing), len(r.State().Packs); len(o.Packs) == 0 && missing*2 > packs {
+		return nil, fmt.Errorf("%w: %d of %d", ErrManyMissing, missing, packs)
 	}
 	if o.DryRun || len(w.drop) == 0 {
 		return res, nil

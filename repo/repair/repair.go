@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -19,8 +20,8 @@ var (
 	// Nothing was changed; the next run starts anew.
 	ErrRevoked = errors.New("repair: a collector has revoked this run; run the repair again")
 
-	// ErrManyMissing is returned by Packs when so many packs are missing that it looks like a disk or a folder
-	// that is not mounted: dropping them would make all of them garbage.
+	// ErrManyMissing is returned by Packs when so many packs are missing, or have not a byte that can be read, that
+	// it looks like a disk or a folder that is not mounted, or a cable: dropping them would make all of them garbage.
 	ErrManyMissing = errors.New("repair: more than half of all packs are missing; nothing was changed")
 
 	// ErrNotLive is returned by Packs for a pack that is not part of the repository's newest state.
@@ -88,8 +89,11 @@ func live(ctx context.Context, r *repo.Repository, sid object.SessionID, host st
 }
 
 // isDamage reports whether an error is about one object: that it is missing, not what was written, or can not
-// be read.
+// be read. What this user may not read is no damage, and nothing goes because of it.
 func isDamage(ctx context.Context, err error) bool {
+	if errors.Is(err, fs.ErrPermission) {
+		return false
+	}
 	return errors.As(err, new(*repo.DamageError)) || errors.Is(err, backends.ErrNotExist) ||
 		errors.Is(err, backends.ErrRange) || repo.Unreadable(ctx, err)
 }

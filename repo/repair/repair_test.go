@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"syscall"
 	"testing"
 
@@ -15,24 +12,13 @@ import (
 	"github.com/kura-backup/kura/backends/fault"
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/repo/repair"
 )
-
-func seeded(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv("KURA_TEST_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("KURA_TEST_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 // file is what the tests back up: chunks of several packs' worth are not needed, of several segments are.
 func file() [][]byte {
@@ -176,7 +162,7 @@ func TestIndex_PackWithoutDirectory_IsNamedAndTheRestIsListed(t *testing.T) {
 
 // TestPacks_FlippedBits_AreMendedAndNothingIsSetAside flips a random bit in every pack.
 func TestPacks_FlippedBits_AreMendedAndNothingIsSetAside(t *testing.T) {
-	rng := seeded(t)
+	rng := testrand.New(t)
 	r, store := testrepo.New(t)
 	snap := testrepo.CommitFile(t, r, file()...)
 	packs := names(t, store, object.DataPrefix, object.TreePrefix)

@@ -19,13 +19,6 @@ type salvage struct {
 	o        *PacksOptions
 	places   map[object.Ref][]found // of packs without a directory
 	carriers map[object.Class]*carrier
-	carried  map[nonce]struct{}
-}
-
-// nonce names a segment wherever it was carried to.
-type nonce struct {
-	salt    [32]byte // of the origin
-	ordinal uint64
 }
 
 // remains is what there is of a pack.
@@ -228,13 +221,9 @@ func kindOf(class object.Class) seal.Kind {
 	return seal.Data
 }
 
-// carry puts a segment into an open pack, unless it is in one already.
+// carry puts a segment into an open pack, also if one with its number was carried before: that may be another's
+// forgery.
 func (s *salvage) carry(ctx context.Context, class object.Class, f *found, obj []byte) error {
-	key := nonce{f.origin.Salt, f.seg.Ordinal}
-	if _, done := s.carried[key]; done {
-		return nil
-	}
-	s.carried[key] = struct{}{}
 	c := s.carriers[class]
 	if c == nil {
 		c = &carrier{w: s.w, class: class, opts: s.o.Packing.Options(class)}
@@ -252,6 +241,17 @@ type carrier struct {
 }
 
 func (c *carrier) carry(ctx context.Context, f *found, ciphertext []byte) error {
+	err := c.put(ctx, f, ciphertext)
+	if !errors.Is(err, pack.ErrTwice) {
+		return err
+	}
+	if err := c.flush(ctx, false); err != nil {
+		return err
+	}
+	return c.put(ctx, f, ciphertext)
+}
+
+func (c *carrier) put(ctx context.Context, f *found, ciphertext []byte) error {
 	if c.b != nil && !c.b.Fits(int(f.seg.Stored)) {
 		if err := c.flush(ctx, false); err != nil {
 			return err

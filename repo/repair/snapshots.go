@@ -205,7 +205,7 @@ func (s *snapshots) one(ctx context.Context, e *log.Snapshot) (*SnapshotOutcome,
 
 // look finds out what is lost, and writes nothing.
 func (s *snapshots) look(ctx context.Context, root object.BlobID, out *SnapshotOutcome) (*walk, error) {
-	ix, err := s.r.Index(ctx)
+	ix, err := s.r.VerifiedIndex(ctx)
 	if err != nil {
 		return nil, err
 	}

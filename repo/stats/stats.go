@@ -1,5 +1,3 @@
-// Package stats counts what a repository holds: what its snapshots would take on a disk, what it takes itself,
-// and how much of it was proven readable lately.
 package stats
 
 import (

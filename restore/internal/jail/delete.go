@@ -7,9 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrMounted is returned where a file system is mounted in a folder that is to be deleted.
-var ErrMounted = errors.New("restore: a file system is mounted here, which is not deleted")
-
 // Choice decides what stays of the entries of a folder that is deleted.
 type Choice interface {
 	Keep(name string) bool

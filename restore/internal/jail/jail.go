@@ -19,6 +19,13 @@ var (
 
 	// ErrReplaced is returned when an entry is no longer the one that was created.
 	ErrReplaced = errors.New("restore: the entry was replaced by something else meanwhile")
+
+	// ErrLocked is returned where an entry, or the folder that it is in, is immutable or append-only: not even root
+	// changes it before the flag is taken off.
+	ErrLocked = errors.New("restore: it is immutable or append-only in the target: chattr -i -a takes that off")
+
+	// ErrMounted is returned where a file system is mounted in a folder that is to be deleted.
+	ErrMounted = errors.New("restore: a file system is mounted here, which is not deleted")
 )
 
 // Open opens a folder to restore into, and makes it, private to the user, if it does not exist.

@@ -7,10 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrLocked is returned where an entry, or the folder that it is in, is immutable or append-only: not even root
-// changes it before the flag is taken off.
-var ErrLocked = errors.New("restore: it is immutable or append-only in the target: chattr -i -a takes that off")
-
 // explain says of an EPERM for an entry whether it comes from inode flags.
 func (d *Dir) explain(name string, err error) error {
 	if !errors.Is(err, unix.EPERM) {

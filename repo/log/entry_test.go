@@ -1,0 +1,100 @@
+package log
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kura-backup/kura/backends/mem"
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/seal"
+)
+
+func TestEntry_EveryKind_SurvivesEncoding(t *testing.T) {
+	collect := &Entry{
+		Kind: KindCollect, Session: sid(4), Clock: 4,
+		Drop: []object.Ref{ref(object.DataPack, 2, 1), ref(object.TreePack, 2, 3)}, Add: []PackRef{{ref(object.TreePack, 4, 9), 7}},
+		Revoke: []object.SessionID{sid(8)}, Gone: []object.SessionID{sid(2)},
+		Replace: []object.Ref{ref(object.Index, 2, 2)}, Index: []PackRef{{ref(object.Index, 4, 4), 3}},
+	}
+	partial := snapshotEntry(5)
+	partial.Partial, partial.Supersede = true, []object.SessionID{sid(2), sid(3)}
+	entries := []*Entry{
+		snapshotEntry(2), partial, collect,
+		{Kind: KindForget, Session: sid(6), Clock: -1, Snapshots: []object.SessionID{sid(2)}},
+		{Kind: KindUnforget, Session: sid(7), Snapshots: []object.SessionID{sid(2), sid(5)}},
+		{Kind: KindInit, Session: sid(1), Signers: []seal.Signer{{ID: seal.SignerID(make([]byte, 32)), Role: seal.Owner, Public: make([]byte, 32)}}},
+		tagEntry(8, sid(2), sid(3)),
+		{Kind: KindPin, Session: sid(9), Snapshots: []object.SessionID{sid(2)}, Pinned: true},
+		{Kind: KindPin, Session: sid(10), Snapshots: []object.SessionID{sid(2), sid(3)}},
+	}
+	golden := map[string]string{}
+	for i, e := range entries {
+		prev := object.Hash{1, 2}
+		payload, err := EncodeEntry(uint64(i+1), prev, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, gotPrev, got, err := DecodeEntry(payload)
+		if err != nil || n != uint64(i+1) || gotPrev != prev {
+			t.Fatalf("%v: n=%d, %v", e.Kind, n, err)
+		}
+		if d := cmp.Diff(e, got); d != "" {
+			t.Errorf("%v:\n%s", e.Kind, d)
+		}
+		for cut := range payload {
+			if _, _, _, err := DecodeEntry(payload[:cut]); err == nil {
+				t.Errorf("%v: %d of %d bytes decode", e.Kind, cut, len(payload))
+			}
+		}
+		golden[fmt.Sprintf("%d %v", i, e.Kind)] = fmt.Sprintf("%x", payload)
+	}
+	checkGolden(t, "entries.json", golden)
+}
+
+func TestState_Checkpoint_SurvivesEncoding(t *testing.T) {
+	l, _ := newLog(t, mem.New())
+	for n := byte(2); n < 6; n++ {
+		commit(t, l, snapshotEntry(n))
+	}
+	commit(t, l, &Entry{Kind: KindForget, Session: sid(20), Snapshots: []object.SessionID{sid(2), sid(3)}})
+	commit(t, l, &Entry{
+		Kind: KindCollect, Session: sid(21), Drop: []object.Ref{ref(object.DataPack, 2, 1)}, Gone: []object.SessionID{sid(2)},
+		Revoke: []object.SessionID{sid(99)}, Add: []PackRef{{ref(object.DataPack, 50, 1), 5}},
+	})
+	commit(t, l, &Entry{Kind: KindCollect, Session: sid(22), Drop: []object.Ref{ref(object.DataPack, 50, 1)}}) // 50 is still open
+	if len(l.State().dropped) != 1 {
+		t.Fatalf("dropped: %v", l.State().dropped)
+	}
+	commit(t, l, pinEntry(23, true, sid(4)))
+	commit(t, l, tagEntry(24, sid(3), sid(5)))
+	payload, err := EncodeState(l.State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeState(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameState(t, l.State(), got)
+}
+
+func TestDecodeEntry_TagsThatAreNotThere_IsAnError(t *testing.T) {
+	for name, harm := range map[string]func(e *Entry){
+		"number beyond the tags": func(e *Entry) { e.TagsOf[1] = 2 },
+		"one number too few":     func(e *Entry) { e.TagsOf = e.TagsOf[:1] },
+		"one number too many":    func(e *Entry) { e.TagsOf = append(e.TagsOf, 0) },
+		"no tags":                func(e *Entry) { e.Tags = nil },
+	} {
+		e := tagEntry(8, sid(2), sid(3))
+		harm(e)
+		payload, err := EncodeEntry(1, object.Hash{}, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, _, err := DecodeEntry(payload); err == nil {
+			t.Errorf("%s: decodes", name)
+		}
+	}
+}
