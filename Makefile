@@ -44,11 +44,16 @@ unit:
 race:
 	$(GO) test -race -short -timeout 20m $(RACE)
 
-# Each fuzz target for FUZZTIME; the committed seeds are part of `make unit`.
+# Each fuzz target for FUZZTIME, and what came of it; the committed seeds are part of `make unit`.
 FUZZTIME ?= 30s
 fuzz:
-	@for f in $$($(GO) test ./fuzz -list '^Fuzz' | grep ^Fuzz); do \
-		echo "$$f for $(FUZZTIME)"; $(GO) test ./fuzz -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) || exit 1; done
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	for dir in $$(git grep -l --untracked '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+		for f in $$($(GO) test ./$$dir -list '^Fuzz' | grep '^Fuzz'); do \
+			$(GO) test ./$$dir -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) >"$$log" 2>&1 || { cat "$$log"; exit 1; }; \
+			echo "$$dir $$f: $$(sed -n 's/.*\(execs: [0-9]*\).*\(new interesting: .*\)/\1, \2/p' "$$log" | tail -n 1)"; \
+		done; \
+	done
 
 # Pinned linters and servers, built once into a cached folder.
 tools: lint-tools servers

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -34,6 +35,12 @@ func FuzzTreePage(f *testing.F) {
 				t.Fatalf("error of another family: %v", err)
 			}
 			return
+		}
+		for i := range p.Nodes { // the rules that keep a restore inside of its target
+			name := p.Nodes[i].Name
+			if name == "" || name == "." || name == ".." || len(name) > 4096 || strings.ContainsAny(name, "/\x00") {
+				t.Fatalf("name %q", name)
+			}
 		}
 		if refs > len(data)/len(object.BlobID{}) {
 			t.Fatalf("%d references in %d bytes", refs, len(data))

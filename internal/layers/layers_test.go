@@ -18,6 +18,12 @@ const module = "github.com/kura-backup/kura/"
 // formats turn bytes into bytes.
 var formats = []string{"chunk", "seal", "pack", "pack/parity", "index", "tree", "delta", "internal/wire", "internal/zst", "internal/object"}
 
+// helpers are there for tests alone.
+var helpers = []string{
+	"backends/fault", "backends/mem", "backends/storetest", "internal/durable/durabletest", "internal/durable/lossy", "internal/reader",
+	"internal/testrand", "internal/testrepo", "internal/testsys", "internal/treecmp", "repo/model",
+}
+
 // rule forbids packages (and what is below them, for those that end in /...) to import others.
 type rule struct {
 	from   []string
@@ -46,6 +52,11 @@ var rules = []rule{
 		why: "a backend that knows a format would treat objects differently by what is in them",
 	},
 	{
+		from: []string{"pack/parity"},
+		to:   []string{module + "seal", module + "pack"},
+		why:  "parity mends without a key and without knowing what it mends: others judge the outcome",
+	},
+	{
 		from: []string{"chunk"},
 		to:   []string{"github.com/zeebo/blake3", "crypto/...", "hash/...", module + "seal"},
 		why:  "cutting and naming are separate steps: chunks are hashed where they are looked up, once",
@@ -71,6 +82,31 @@ var rules = []rule{
 		why:  "the model is written from docs/protocol.md: if it shared code with what it models it would share its mistakes",
 	},
 	{
+		from: []string{"source/..."},
+		to:   []string{module + "repo/...", module + "backends/...", module + "seal", module + "backup/...", module + "restore/...", module + "ui/..."},
+		why:  "what there is to back up is the same whatever it is stored in",
+	},
+	{
+		from: []string{"backup/...", "restore/..."},
+		to:   []string{module + "backends/local", module + "backends/limit", module + "backends/location", module + "ui/..."},
+		why:  "verbs work through an open repository, and report by events: which store it is, and who looks on, is not theirs",
+	},
+	{
+		from: []string{"backup/..."},
+		to:   []string{module + "restore/..."},
+		why:  "a verb that needs another has found what belongs below both",
+	},
+	{
+		from: []string{"restore/..."},
+		to:   []string{module + "backup/...", module + "source/files"},
+		why:  "a verb that needs another has found what belongs below both",
+	},
+	{
+		from: []string{"internal/treecmp", "internal/testsys"},
+		to:   []string{module + "backup/...", module + "restore/...", module + "source/...", module + "tree"},
+		why:  "what decides whether a restore is right may not make the mistakes of backup and restore",
+	},
+	{
 		from: []string{"retain/..."},
 		to:   []string{"os", "time/tzdata", module + "repo/...", module + "backends/...", "context"},
 		why:  "which snapshots stay is a pure function of their list, and is tested as one",
@@ -84,6 +120,12 @@ var rules = []rule{
 		why: "the reader shows that docs/format.md says enough: it may not borrow from the code that the page describes",
 	},
 	{
+		from:   []string{"..."},
+		except: helpers,
+		to:     inModule(helpers),
+		why:    "what is made for tests is weaker or slower than the real thing, and does not ship",
+	},
+	{
 		from: []string{"..."},
 		to:   []string{module + "cmd/..."},
 		why:  "commands call, and are not called",
@@ -93,6 +135,14 @@ var rules = []rule{
 		to:   []string{"github.com/pkg/errors", "math/rand", "io/ioutil"},
 		why:  "errors are wrapped with %w; math/rand has a global state, math/rand/v2 need not",
 	},
+}
+
+func inModule(pkgs []string) []string {
+	out := make([]string, len(pkgs))
+	for i, p := range pkgs {
+		out[i] = module + p
+	}
+	return out
 }
 
 // call forbids a function, or a variable, outside of some places.
@@ -215,13 +265,30 @@ func TestForbidden_KnowsOffenders(t *testing.T) {
 		{"retain", module + "repo"},
 		{"index/local", module + "repo"},
 		{"backup", "math/rand"},
+		{"backup", module + "ui"},
+		{"restore", module + "source/files"},
+		{"source/ignore", module + "repo"},
+		{"pack/parity", module + "seal"},
+		{"internal/treecmp", module + "tree"},
+		{"backends/limit", module + "pack/parity"},
+		{"repo/repair", module + "ui"},
+		{"repo", module + "backends/mem"},
+		{"cmd/kura", module + "internal/testrepo"},
 	} {
 		if len(forbidden(c.pkg, c.imports)) == 0 {
 			t.Errorf("%s may import %s", c.pkg, c.imports)
 		}
 	}
 	for _, c := range []struct{ pkg, imports string }{
-		{"repo", module + "repo/log"}, {"backends/fault", module + "backends"}, {"index/local", "os"}, {"pack", module + "seal"}, {"cmd/kura", module + "ui"},
+		{"repo", module + "repo/log"},
+		{"backends/fault", module + "backends"},
+		{"index/local", "os"},
+		{"pack", module + "seal"},
+		{"cmd/kura", module + "ui"},
+		{"pack", module + "pack/parity"},
+		{"restore", module + "source/pattern"},
+		{"repo/repair", module + "repo/log"},
+		{"internal/testrepo", module + "backends/mem"},
 	} {
 		if why := forbidden(c.pkg, c.imports); len(why) > 0 {
 			t.Errorf("%s may not import %s: %v", c.pkg, c.imports, why)

@@ -8,9 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrReplaced is wrapped when a folder is not the one any more that it was when it was first opened.
-var ErrReplaced = errors.New("folder was replaced")
-
 const (
 	dirFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	maxOpen  = 256

@@ -15,8 +15,13 @@ import (
 
 const fileFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_NOCTTY | unix.O_CLOEXEC
 
-// ErrOtherType is wrapped when an entry is no regular file any more.
-var ErrOtherType = errors.New("no regular file any more")
+var (
+	// ErrOtherType is wrapped when an entry is no regular file any more.
+	ErrOtherType = errors.New("no regular file any more")
+
+	// ErrReplaced is wrapped when a folder is not the one any more that it was when it was first opened.
+	ErrReplaced = errors.New("folder was replaced")
+)
 
 // File is an open regular file. It is not safe for concurrent use.
 type File struct {
