@@ -16,7 +16,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # Packages whose tests are run with the race detector: those that share memory between goroutines.
-RACE := ./backends/... ./internal/durable/... ./internal/budget ./index/local/... ./repo ./repo/log ./repo/gc ./repo/check ./backup/... ./restore/... ./source/... ./ui/...
+RACE := ./backends/... ./internal/durable/... ./internal/budget ./index/local/... ./repo ./repo/log ./repo/gc ./repo/check ./repo/repair ./backup/... ./restore/... ./source/... ./ui/...
 
 .PHONY: build demo test test-all check-style unit race fuzz tools lint-tools servers apt bench bench-peers clean
 

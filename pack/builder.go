@@ -128,9 +128,25 @@ func NewBuilder(k *seal.Keyring, class object.Class, session object.SessionID, s
 }
 
 // Fits reports whether a segment of n bytes, before encryption, still goes into the pack by
-// the writers' rule: header and segments stay within the target. An empty pack takes anything.
+// the writers' rule: header and segments stay within the target; and the directory, which with very small blobs
+// is larger than they are, within what a pack may have. An empty pack takes anything.
 func (b *Builder) Fits(n int) bool {
-	return b.Empty() || len(b.buf)+n+seal.Overhead <= b.target
+	if b.Empty() {
+		return true
+	}
+	n += len(b.buf) + seal.Overhead
+	return n <= b.target && (b.blobs < manyBlobs || b.whole(n) <= MaxPackSize)
+}
+
+// manyBlobs is from how many blobs on the directory is minded.
+const manyBlobs = 1 << 17
+
+// whole is at most how long the pack is with so many bytes of header and segments, one segment more than it has, of
+// any number of blobs.
+func (b *Builder) whole(n int) int {
+	const perBlob, perSegment, perOrigin = 32 + 5, 128, 2048
+	n += perBlob*(b.blobs+MaxBlobsPerSegment) + perSegment*(len(b.dir.Segments)+1) + perOrigin*(len(b.dir.Origins)+1)
+	return n + parity.Size(n, b.parity)
 }
 
 // Empty reports whether the pack has no segments yet.
@@ -232,7 +248,8 @@ func (b *Builder) verify(ciphertext []byte, s *Segment, plain []byte) error {
 }
 
 // Carry puts a segment of another pack in as it is: its ciphertext, its origin, and what its
-// pack's directory says of it (but the offset). The segment's IDs and Lengths are kept.
+// pack's directory says of it (but the offset). The segment's IDs and Lengths are kept. After an error the
+// pack holds what it held before.
 func (b *Builder) Carry(origin *seal.Origin, s Segment, ciphertext []byte) error {
 	if origin.Kind != kind(b.class) {
 		return fmt.Errorf("%w: origin of the wrong kind for a %v pack", ErrInvalid, b.class)
@@ -250,7 +267,7 @@ func (b *Builder) Carry(origin *seal.Origin, s Segment, ciphertext []byte) error
 	}
 	n := nonce{s.Origin, s.Ordinal}
 	if _, twice := b.ordinals[n]; twice || b.key != nil && s.Origin == b.own {
-		return fmt.Errorf("%w: ordinal %d of its origin is in the pack", ErrInvalid, s.Ordinal)
+		return fmt.Errorf("%w: %w: %d", ErrInvalid, ErrTwice, s.Ordinal)
 	}
 	b.ordinals[n] = struct{}{}
 	b.buf = append(b.buf, ciphertext...)

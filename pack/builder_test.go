@@ -10,12 +10,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/seal"
 )
 
 func TestBuilder_SegmentsOfAllKinds_ReadBackEqual(t *testing.T) {
-	r, k := seeded(t), keyring(t)
+	r, k := testrand.New(t), keyring(t)
 	for _, c := range []struct {
 		class object.Class
 		kind  seal.Kind
@@ -68,7 +69,7 @@ func TestBuilder_SegmentsOfAllKinds_ReadBackEqual(t *testing.T) {
 }
 
 func TestBuilder_BufferOfBufferSize_IsNotReplaced(t *testing.T) {
-	r, k := seeded(t), keyring(t)
+	r, k := testrand.New(t), keyring(t)
 	buf := make([]byte, 0, Options{}.BufferSize(object.TreePack))
 	b, err := NewBuilder(k, object.TreePack, object.SessionID{}, secret(t, k, seal.Meta), Options{}, buf)
 	if err != nil {
@@ -96,7 +97,7 @@ func TestBuilder_BufferOfBufferSize_IsNotReplaced(t *testing.T) {
 }
 
 func TestBuilder_LargeBlobInEmptyTreePack_Fits(t *testing.T) {
-	r, k := seeded(t), keyring(t)
+	r, k := testrand.New(t), keyring(t)
 	b := builder(t, k, object.TreePack, secret(t, k, seal.Meta))
 	bl := newBlobs(k, object.TreeBlob, noise(r, 5<<20))
 	if err := b.Add(bl.segment()); err != nil {
@@ -115,7 +116,7 @@ func TestBuilder_LargeBlobInEmptyTreePack_Fits(t *testing.T) {
 }
 
 func TestBuilder_StoredIsNotThePlaintext_RefusedAndPackGoesOn(t *testing.T) {
-	r, k := seeded(t), keyring(t)
+	r, k := testrand.New(t), keyring(t)
 	b := builder(t, k, object.DataPack, secret(t, k, seal.Data))
 	good := newBlobs(k, object.DataBlob, text(r, 3000))
 	for name, spoil := range map[string]func(*NewSegment){
@@ -147,7 +148,7 @@ func TestBuilder_StoredIsNotThePlaintext_RefusedAndPackGoesOn(t *testing.T) {
 func with(s NewSegment, stored []byte) NewSegment { s.Stored = stored; return s }
 
 func TestBuilder_ImpossibleSegments_Refused(t *testing.T) {
-	r, k := seeded(t), keyring(t)
+	r, k := testrand.New(t), keyring(t)
 	b := builder(t, k, object.DataPack, secret(t, k, seal.Data))
 	good := newBlobs(k, object.DataBlob, text(r, 1000), text(r, 1000))
 	for name, spoil := range map[string]func(*NewSegment){
@@ -195,7 +196,7 @@ func TestBuilder_FinishedTwice_Refused(t *testing.T) {
 }
 
 func TestCarry_ByAKeyringThatCannotRead_SegmentsReadBackEqual(t *testing.T) {
-	r, k := seeded(t), keyring(t)
+	r, k := testrand.New(t), keyring(t)
 	maintainer, err := k.Subset(seal.Maintainer)
 	if err != nil {
 		t.Fatal(err)
@@ -304,7 +305,7 @@ func parityBuilder(t testing.TB, k *seal.Keyring, class object.Class, s *seal.Se
 }
 
 func TestBuilder_Parity_FillsTheBufferAndMends(t *testing.T) {
-	r, k := seeded(t), keyring(t)
+	r, k := testrand.New(t), keyring(t)
 	for _, o := range []Options{{Parity: 1}, {Parity: DefaultParity}, {Parity: parity.MaxPercent}, {Target: 1 << 20, Parity: DefaultParity}} {
 		for _, pad := range []bool{false, true} {
 			buf := make([]byte, 0, o.BufferSize(object.TreePack))
@@ -354,7 +355,7 @@ func TestBuilder_Parity_FillsTheBufferAndMends(t *testing.T) {
 
 // A pack that lost both footers is mended: its trailer says what was in them.
 func TestBuilder_FootersLost_MendedByTheTrailer(t *testing.T) {
-	r, k := seeded(t), keyring(t)
+	r, k := testrand.New(t), keyring(t)
 	b := parityBuilder(t, k, object.DataPack, secret(t, k, seal.Data), Options{Parity: DefaultParity}, nil)
 	if err := b.Add(newBlobs(k, object.DataBlob, noise(r, 100<<10)).segment()); err != nil {
 		t.Fatal(err)
@@ -395,6 +396,35 @@ func TestOptions_PacksThatCanNotBe_Refused(t *testing.T) {
 		_, err := NewBuilder(keyring(t), object.DataPack, object.SessionID{}, nil, c.o, nil)
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: builder: %v", name, err)
+		}
+	}
+}
+
+// TestBuilder_VerySmallBlobs_ThePackIsClosedBeforeItsDirectoryIsTooLarge fills a pack with blobs of four bytes, of each
+// of which the directory has more than thirty.
+func TestBuilder_VerySmallBlobs_ThePackIsClosedBeforeItsDirectoryIsTooLarge(t *testing.T) {
+	k := keyring(t)
+	plain := make([]byte, 4*MaxBlobsPerSegment)
+	ids, lengths := make([]object.BlobID, MaxBlobsPerSegment), make([]uint32, MaxBlobsPerSegment)
+	for i := range lengths {
+		lengths[i] = 4
+	}
+	for _, o := range []Options{{Parity: DefaultParity}, {Parity: 50}} {
+		b, err := NewBuilder(k, object.DataPack, object.SessionID{}, secret(t, k, seal.Data), o, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for b.Fits(len(plain)) {
+			if err := b.Add(NewSegment{Coding: Raw, Stored: plain, Plain: plain, IDs: ids, Lengths: lengths}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		obj, _, _, err := b.Finish(true)
+		if err != nil || len(obj) > MaxPackSize || len(obj) < MaxPackSize/2 {
+			t.Errorf("parity of %d %%: a pack of %d bytes and %d blobs, %v", o.Parity, len(obj), b.Blobs(), err)
+		}
+		if _, err := OpenDirectory(k, object.DataPack, obj); err != nil {
+			t.Error(err)
 		}
 	}
 }

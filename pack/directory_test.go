@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/seal"
@@ -136,7 +137,7 @@ func TestDecodeDirectory_TooManyBlobs_Refused(t *testing.T) {
 }
 
 func TestOpenDirectory_ChangedPack_Refused(t *testing.T) {
-	r, k := seeded(t), keyring(t)
+	r, k := testrand.New(t), keyring(t)
 	b := builder(t, k, object.DataPack, secret(t, k, seal.Data))
 	if err := b.Add(newBlobs(k, object.DataBlob, noise(r, 500)).segment()); err != nil {
 		t.Fatal(err)
@@ -209,7 +210,7 @@ func TestGolden_StoredPack_ReadAsWritten(t *testing.T) {
 func goldenPack(t *testing.T, name string, o Options) {
 	var rawKeys, obj, plains, listing []byte
 	if *update {
-		r, k := seeded(t), keyring(t)
+		r, k := testrand.New(t), keyring(t)
 		other := builder(t, k, object.DataPack, secret(t, k, seal.Data))
 		b := parityBuilder(t, k, object.DataPack, secret(t, k, seal.Data), o, nil)
 		for _, bl := range []*blobs{

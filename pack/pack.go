@@ -36,6 +36,10 @@ var (
 	// from: the machine, not the repository, is at fault.
 	ErrVerify = errors.New("pack: a segment does not decode to what was put in")
 
+	// ErrTwice is returned by Builder.Carry for a segment whose number its pack has already: two packs that were
+	// carried had it. It goes into another pack.
+	ErrTwice = errors.New("pack: it has a segment of this number of the same origin")
+
 	// ErrFull is returned when something does not fit into the pack.
 	ErrFull = errors.New("pack: full")
 )

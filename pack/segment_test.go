@@ -5,11 +5,12 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/zst"
 )
 
 func TestEncodeSegment_RawWhereCompressionSavesLittle(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	for name, c := range map[string]struct {
 		plain  []byte
 		coding Coding
@@ -45,7 +46,7 @@ func TestDecodeSegment_UnknownCoding_Refused(t *testing.T) {
 }
 
 func BenchmarkBuilder_Add(b *testing.B) {
-	r, k := seeded(b), keyring(b)
+	r, k := testrand.New(b), keyring(b)
 	s := secret(b, k, 1)
 	seg := newBlobs(k, 1, noise(r, 1<<20)).segment()
 	buf := make([]byte, 0, Options{}.BufferSize(5))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
@@ -28,30 +29,50 @@ type GroupObject struct {
 // maxGroupHead is more than header and members of any group take.
 const maxGroupHead = seal.HeaderSize + 4096
 
+// maxGroup is more than any group takes: its sum is as long as its longest member.
+const maxGroup = maxGroupHead + pack.MaxPackSize + seal.Overhead
+
 // Groups lists the groups of the repository, in the order of their names. One that is damaged so that its
 // members can not be told is left out.
 func (r *Repository) Groups(ctx context.Context) ([]GroupObject, error) {
-	var out []GroupObject
+	for try := 1; ; try++ {
+		out, gone, err := r.listGroups(ctx)
+		if err != nil || !gone || try == groupTries {
+			return out, err
+		}
+	}
+}
+
+// groupTries is how often groups are listed while a collector is at them.
+const groupTries = 4
+
+// listGroups is Groups, once. gone says that a group was deleted meanwhile: the one in its place may not have been
+// listed.
+func (r *Repository) listGroups(ctx context.Context) (out []GroupObject, gone bool, _ error) {
 	for info, err := range r.store.List(ctx, object.ParityPrefix, "") {
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		ref, err := object.ParseRef(info.Name)
 		if err != nil {
 			continue
 		}
+		if info.Size > maxGroup {
+			continue
+		}
 		head, err := r.store.Get(ctx, info.Name, 0, min(info.Size, maxGroupHead), nil)
 		if errors.Is(err, backends.ErrNotExist) || errors.Is(err, backends.ErrRange) {
-			continue // another collector was faster
+			gone = true
+			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if members, _, err := groupMembers(head); err == nil {
 			out = append(out, GroupObject{ref, info.Size, members})
 		}
 	}
-	return out, nil
+	return out, gone, nil
 }
 
 // groupMembers reads the members from the beginning of a group's object, and says where the sum begins.
@@ -118,6 +139,13 @@ type groupIndex struct {
 	byPack map[object.Ref][]object.Ref
 }
 
+// forget makes the next look-up list the groups again, which a collector may have replaced without any entry.
+func (x *groupIndex) forget() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.state, x.byPack = nil, nil
+}
+
 // of returns the groups that a pack is in.
 func (x *groupIndex) of(ctx context.Context, r *Repository, ref object.Ref) ([]object.Ref, error) {
 	x.mu.Lock()
@@ -143,6 +171,16 @@ var errNoGroup = errors.New("no group of packs has it")
 // rebuild makes a pack from the other members of a group that it is in. The members are read one by one,
 // and each may itself be mended by its own parity, but not by another group.
 func (r *Repository) rebuild(ctx context.Context, ref object.Ref) ([]byte, error) {
+	obj, err := r.rebuildOnce(ctx, ref)
+	if errors.Is(err, backends.ErrNotExist) {
+		// The group itself may be what is missing: a collector puts a new one before it deletes the old.
+		r.groups.forget()
+		obj, err = r.rebuildOnce(ctx, ref)
+	}
+	return obj, err
+}
+
+func (r *Repository) rebuildOnce(ctx context.Context, ref object.Ref) ([]byte, error) {
 	groups, err := r.groups.of(ctx, r, ref)
 	if err != nil {
 		return nil, err

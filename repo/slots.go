@@ -65,8 +65,8 @@ func (r *Repository) AddSlot(ctx context.Context, role seal.Role, c seal.Credent
 	return addSlot(ctx, r.store, keys, c, cost)
 }
 
-// RemoveSlot deletes both copies of a slot. It refuses the one in use (ErrSlotInUse), so that the last
-// slot of an owner stays: only an owner may remove others. Whoever has copied the slot, and has its
+// RemoveSlot deletes both copies of a slot. It refuses the one in use (ErrSlotInUse), and any once
+// that one was removed by somebody else, so that the last slot of an owner stays: only an owner may remove others. Whoever has copied the slot, and has its
 // password, can still open the copy: what it gives is not taken back by this. The error wraps
 // ErrNotFound when there is no such slot. A removal that was cut off is repeated.
 func (r *Repository) RemoveSlot(ctx context.Context, id string) error {
@@ -79,6 +79,9 @@ func (r *Repository) RemoveSlot(ctx context.Context, id string) error {
 	}
 	if id == r.slot {
 		return ErrSlotInUse
+	}
+	if !slices.Contains(ids, r.slot) {
+		return errors.New("repo: the key slot that this client was opened with is there no more: another might be the last")
 	}
 	if role := r.keys.Role(); role != seal.Owner {
 		return fmt.Errorf("repo: only an owner's key can remove key slots, this is a %v's", role)

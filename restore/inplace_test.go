@@ -239,9 +239,12 @@ func TestInPlace_RunCutOffAnywhere_TheNextCompletesIt(t *testing.T) {
 		entries = append(entries, file(fmt.Sprintf("f%d", i), chunks(d[:1<<20], d[1<<20:2<<20], d[2<<20:])...), textFile(fmt.Sprintf("s%d", i), fmt.Sprint("small ", i)))
 	}
 	snap := commit(t, r, entries...)
-	cuts := 0
+	cuts, step := 0, 2
+	if testing.Short() {
+		step = 8
+	}
 	for _, policy := range []restore.Overwrite{restore.OverwriteAlways, restore.OverwriteIfChanged, restore.OverwriteIfNewer, restore.OverwriteNever} {
-		for n := 1; ; n += 2 {
+		for n := 1; ; n += step {
 			target := t.TempDir()
 			for i := range 8 { // to be changed in place
 				old := filepath.Join(target, fmt.Sprintf("f%d", i))

@@ -95,7 +95,10 @@ func TestRun_OrdinaryUserManyForeignEntries_OneLineForEachKind(t *testing.T) {
 	if !testsys.AsUser(t) {
 		return
 	}
-	const n = 2000 // of each of five
+	n := uint64(2000) // of each of five
+	if testing.Short() {
+		n = 300
+	}
 	r, _ := testrepo.New(t)
 	foreign := func(n *tree.Node) { n.UID, n.GID = 0, 0 }
 	attr := func(name string, value []byte) func(*tree.Node) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
@@ -48,7 +49,7 @@ named. kura repair repairs either. The exit code is 4 if something is damaged.`,
   kura check --rolling 50G`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			choice, err := o.choice(cmd.Flags().Changed("seed"))
+			choice, err := o.choice(cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -68,9 +69,9 @@ named. kura repair repairs either. The exit code is 4 if something is damaged.`,
 }
 
 // choice says which packs are read.
-func (o *checkOptions) choice(seeded bool) (c check.Choice, err error) {
-	given := 0
-	for _, set := range []bool{o.readData, o.subset != "", o.rolling != "", o.noKey} {
+func (o *checkOptions) choice(flags *pflag.FlagSet) (c check.Choice, err error) {
+	seeded, given := flags.Changed("seed"), 0
+	for _, set := range []bool{o.readData, flags.Changed("read-data-subset"), flags.Changed("rolling"), o.noKey} {
 		if set {
 			given++
 		}
@@ -81,9 +82,9 @@ func (o *checkOptions) choice(seeded bool) (c check.Choice, err error) {
 	switch {
 	case o.readData:
 		c.All = true
-	case o.subset != "":
+	case flags.Changed("read-data-subset"):
 		c, err = check.ParseSubset(o.subset)
-	case o.rolling != "":
+	case flags.Changed("rolling"):
 		c.Rolling, err = check.ParseSize(o.rolling)
 	}
 	if err != nil {

@@ -117,10 +117,13 @@ func explain(code int, err error) (message string, hints []string) {
 	if len(hints) > 0 {
 		return message, hints
 	}
+	var damage *repo.DamageError
 	switch {
 	case errors.Is(err, log.ErrRollback):
 	case errors.Is(err, log.ErrOutcomeUnknown):
 		hints = []string{"look at kura snapshots: the change may have arrived; if not, run the command again"}
+	case errors.As(err, &damage) && strings.HasPrefix(damage.Object, "index/"):
+		hints = []string{"kura repair index makes it again from the packs; no data is lost by this"}
 	case code == exitDamage:
 		hints = []string{"kura check --read-data finds out how much is damaged; keep the repository as it is until then"}
 	case code == exitBusy:
@@ -130,7 +133,7 @@ func explain(code int, err error) (message string, hints []string) {
 	case errors.Is(err, syscall.EROFS):
 		hints = []string{"mount it writable; a repository that can only be read is enough for snapshots, ls, restore and check"}
 	case errors.Is(err, fs.ErrPermission):
-		hints = []string{"run the command as a user who may do this; backup, forget and prune need to write to the repository"}
+		hints = []string{"run the command as a user who may do this"}
 	case errors.Is(err, seal.ErrNoKey):
 		hints = []string{"use a password or key file with more rights, such as the owner's"}
 	}

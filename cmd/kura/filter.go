@@ -58,7 +58,7 @@ func splitTags(lists []string) ([]string, error) {
 		for tag := range strings.SplitSeq(list, ",") {
 			tag = strings.TrimSpace(tag)
 			if tag == "" {
-				return nil, usage(fmt.Sprintf("--tag %q has an empty tag in it", list))
+				return nil, usage(fmt.Sprintf("the tags %q: one of them is empty", list))
 			}
 			out = append(out, tag)
 		}

@@ -124,7 +124,7 @@ func helpCommand() *cobra.Command {
 		RunE: func(help *cobra.Command, args []string) error {
 			cmd, rest, err := help.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return withHint(fmt.Errorf("there is no command %q to explain", strings.Join(args, " ")), "kura help lists the commands")
+				return usage(fmt.Sprintf("there is no command %q to explain", strings.Join(args, " ")), "kura help lists the commands")
 			}
 			cmd.InitDefaultHelpFlag()
 			return cmd.Help()

@@ -19,6 +19,7 @@ import (
 	"github.com/kura-backup/kura/backup"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/tree"
@@ -51,26 +52,12 @@ type process struct {
 }
 
 func newWorld(t testing.TB, rng *rand.Rand) *world {
-	w := &world{t: t, rng: rng, dir: memoryDir(t), want: map[object.SessionID]digest{}}
+	w := &world{t: t, rng: rng, dir: testsys.MemoryDir(t), want: map[object.SessionID]digest{}}
 	w.source = filepath.Join(w.dir, "source")
 	if err := os.Mkdir(w.source, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return w
-}
-
-// memoryDir returns a folder in memory, where there is such a thing, that is removed with the test.
-func memoryDir(t testing.TB) string {
-	dir, err := os.MkdirTemp("/dev/shm", "kura-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }
 
 // write gives n files of the source new content of up to max bytes.

@@ -10,27 +10,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/internal/treecmp"
 )
-
-// seeded returns a source of random numbers. Its seed is logged, and taken from KURA_TEST_SEED.
-func seeded(t testing.TB) *rand.Rand {
-	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("KURA_TEST_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("KURA_TEST_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 1))
-}
 
 // site is a folder that is going to be changed in one way.
 type site struct {
@@ -254,7 +240,7 @@ func TestCompare_SeededDifferencesAsUser_AreSeenAndNothingElse(t *testing.T) {
 }
 
 func seedAll(t *testing.T) {
-	rng := seeded(t)
+	rng := testrand.New(t)
 	like := t.TempDir()
 	testsys.Gallery(t, like)
 	seen, refused := 0, 0

@@ -2,7 +2,6 @@ package parity
 
 import (
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -15,10 +14,6 @@ const MaxMembers = 16
 
 // maxMember is the most bytes that a member may have: no pack is larger.
 const maxMember = 128 << 20
-
-// ErrMember is returned for a pack that is not in a group, or is in it already, or is not what the
-// group says.
-var ErrMember = errors.New("pack/parity: not this member")
 
 // Member is a pack of a group.
 type Member struct {

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrand"
 )
 
 // packs are members by their refs, which are those of their bytes.
@@ -93,7 +94,7 @@ func TestGroup_AnyMemberLost_Rebuilt(t *testing.T) {
 }
 
 func TestGroup_Merged_HasTheMembersOfBoth(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	a, b := newPacks(r, 5), newPacks(r, 7)
 	g, o := a.group(t), b.group(t)
 	sum := bytes.Clone(o.Sum)
@@ -130,7 +131,7 @@ func TestGroup_Merged_HasTheMembersOfBoth(t *testing.T) {
 }
 
 func TestGroup_WrongMembers_Refused(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	all := newPacks(r, 3)
 	g := all.group(t)
 	m := g.Members[1]
@@ -174,7 +175,7 @@ func TestGroup_WrongMembers_Refused(t *testing.T) {
 func second(_ []byte, err error) error { return err }
 
 func TestMembers_Encoded_DecodedEqualAndChecked(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	members := newPacks(r, MaxMembers).group(t).Members
 	for n := 1; n <= len(members); n++ {
 		enc, err := EncodeMembers(members[:n])

@@ -4,27 +4,12 @@ import (
 	"bytes"
 	"flag"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 
 	"github.com/kura-backup/kura/internal/object"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
-
-// seeded returns a source of random numbers. Its seed is logged, and taken from KURA_TEST_SEED.
-func seeded(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv("KURA_TEST_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("KURA_TEST_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 func noise(r *rand.Rand, n int) []byte {
 	b := make([]byte, n, n+n/8+4096)

@@ -34,6 +34,10 @@ var (
 
 	// ErrBeyond is returned for damage that is more than the parity can mend.
 	ErrBeyond = errors.New("pack/parity: the damage is more than can be mended")
+
+	// ErrMember is returned for a pack that is not in a group, or is in it already, or is not what the
+	// group says.
+	ErrMember = errors.New("pack/parity: not this member")
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/kura-backup/kura/internal/testrand"
 )
 
 func TestLayout_SizesAndPercentages_AsTheFormatSays(t *testing.T) {
@@ -149,7 +151,7 @@ func slowAppend(body []byte, value uint32, percent int) []byte {
 }
 
 func TestAppend_AnyBody_IsWhatTheFormatSays(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	sizes := []int{1, 2, 511, 512, 513, 1024, 4000, 20000, 65535, 65536, 65537, 70000, 250 * 512, 600 * 512}
 	for _, n := range sizes {
 		body := noise(r, n)
@@ -178,7 +180,7 @@ func TestAppend_AnyBody_IsWhatTheFormatSays(t *testing.T) {
 
 // The largest groups, which no slow code has the time for, agree with the two that it has.
 func TestAppend_ManyGroups_IsWhatTheFormatSays(t *testing.T) {
-	body := noise(seeded(t), 256*4096+100)
+	body := noise(testrand.New(t), 256*4096+100)
 	if !bytes.Equal(protected(t, body, 9, 3), slowAppend(body, 9, 3)) {
 		t.Error("the section differs")
 	}
@@ -194,7 +196,7 @@ func TestAppend_CapacityForTheSection_StaysInPlace(t *testing.T) {
 }
 
 func TestAppend_OldBytesBehindTheBody_Overwritten(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	for _, n := range []int{100, 5000, 70000} {
 		body := noise(r, n)
 		want := protected(t, body, 1, 10)
@@ -206,7 +208,7 @@ func TestAppend_OldBytesBehindTheBody_Overwritten(t *testing.T) {
 }
 
 func TestAppend_Concurrent_SameBytes(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	var wg sync.WaitGroup
 	for n := range 8 {
 		body := noise(r, 3000*(n/2+1))
@@ -235,7 +237,7 @@ func TestCoders_MoreShapesThanAreKept_StayBounded(t *testing.T) {
 }
 
 func TestWhole_OneByteChanged_False(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	obj := protected(t, noise(r, 700), 5, 3)
 	for at := range obj {
 		bad := bytes.Clone(obj)

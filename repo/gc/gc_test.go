@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/kura-backup/kura/backends/mem"
+	"github.com/kura-backup/kura/internal/clock"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
@@ -210,4 +214,39 @@ func TestNewSession_AfterADeadOne_AdoptsItsPacks(t *testing.T) {
 	}
 	wantFile(t, testrepo.Open(t, store), snap, a)
 	noGarbage(t, r, store)
+}
+
+// TestRun_LastEntryLost_DeletesNothing loses the file of the last entry, a snapshot's, of which there is a checkpoint.
+// What the snapshot has stored looks like what a dead session left behind.
+func TestRun_LastEntryLost_DeletesNothing(t *testing.T) {
+	now := clock.NewFake(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC))
+	store := mem.NewWithClock(now)
+	r := testrepo.Init(t, store)
+	data := testrepo.Random(1, 300<<10)
+	snap := testrepo.CommitFile(t, r, data)
+	name := object.LogName(r.State().N)
+	entry, err := store.Get(t.Context(), name, 0, -1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(testrepo.Names(t, store, object.CheckpointName(r.State().N))) == 0 {
+		t.Fatal("there is no checkpoint of the entry")
+	}
+	if err := store.Delete(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	now.Advance(24 * time.Hour)
+	client := testrepo.Open(t, store)
+	for _, dry := range []bool{true, false} {
+		_, err := gc.Run(t.Context(), client, gc.Options{DryRun: dry}, gc.Events{})
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("dry run %v: %v", dry, err)
+		}
+	}
+	if err := store.Put(t.Context(), name, entry); err != nil { // from a copy
+		t.Fatal(err)
+	}
+	client = testrepo.Open(t, store)
+	prune(t, client)
+	wantFile(t, client, snap, data)
 }

@@ -191,3 +191,24 @@ func TestFreed_CountsWhatNobodyElseNeeds(t *testing.T) {
 		t.Error("a real run took a snapshot for forgotten")
 	}
 }
+
+// TestRun_ObjectFromTheFuture_DoesNotEndTheTimeToHold has objects that were put while the store's clock was wrong.
+func TestRun_ObjectFromTheFuture_DoesNotEndTheTimeToHold(t *testing.T) {
+	const day = 24 * time.Hour
+	now := clock.NewFake(time.Date(2036, 3, 1, 0, 0, 0, 0, time.UTC))
+	store := mem.NewWithClock(now)
+	r := testrepo.Init(t, store)
+	testrepo.CommitFile(t, r, testrepo.Random(1, 1000))
+	now.Advance(-10 * 365 * day)
+	a := testrepo.Random(2, 1<<20)
+	snap := testrepo.CommitFile(t, r, a)
+	forget(t, r, snap)
+	now.Advance(day)
+	if res := run(t, r, gc.Options{Hold: 7 * day}); res.Held != 1 || len(res.Gone) != 0 {
+		t.Fatalf("held %d, gone %v", res.Held, res.Gone)
+	}
+	if _, err := r.Unforget(t.Context(), []object.SessionID{snap.ID}); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, testrepo.Open(t, store), snap, a)
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 
@@ -203,15 +204,9 @@ func TestCommit_EntryThatWouldBeVoid_IsNotWritten(t *testing.T) {
 // TestCommit_AnswerLostAndABitFlipped_IsStillTheOwnEntry has a put without an answer whose bytes are mended when they are
 // read: a writer that took them for another's would say that it had been revoked.
 func TestCommit_AnswerLostAndABitFlipped_IsStillTheOwnEntry(t *testing.T) {
-	inner := mem.New()
-	store := fault.New(inner)
+	store := &flippingStore{Store: mem.New()}
 	l, keys := newLog(t, store)
-	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Hook(func(ctx context.Context, c fault.Call) error {
-		obj := bytes.Clone(c.Data)
-		obj[len(obj)/3] ^= 1
-		inner.Tamper(c.Name, obj)
-		return &backends.Error{Op: "put", Kind: backends.Unclear, Err: errors.New("connection reset")}
-	}))
+	store.on = true
 	calls := 0
 	st, err := l.Commit(t.Context(), func(context.Context, *State) (*Entry, error) {
 		calls++
@@ -220,5 +215,21 @@ func TestCommit_AnswerLostAndABitFlipped_IsStillTheOwnEntry(t *testing.T) {
 	if err != nil || calls != 1 || st.N != 2 {
 		t.Fatalf("err %v, built %d times, entry %d", err, calls, st.N)
 	}
-	sameState(t, st, reopen(t, inner, keys, Mark{}).State())
+	sameState(t, st, reopen(t, store.Store, keys, Mark{}).State())
+}
+
+// flippingStore stores entries with a flipped bit and does not answer.
+type flippingStore struct {
+	*mem.Store
+	on bool
+}
+
+func (s *flippingStore) Put(ctx context.Context, name string, data []byte) error {
+	if !s.on || !strings.HasPrefix(name, object.LogPrefix) {
+		return s.Store.Put(ctx, name, data)
+	}
+	obj := bytes.Clone(data)
+	obj[len(obj)/3] ^= 1
+	s.Tamper(name, obj)
+	return &backends.Error{Op: "put", Name: name, Kind: backends.Unclear, Err: errors.New("connection reset")}
 }

@@ -80,4 +80,3 @@ func TestPacks_NothingOfMostCanBeRead_Refused(t *testing.T) {
 	}
 	wantWhole(t, inner, snap, file())
 }
-
