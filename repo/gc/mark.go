@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
@@ -82,7 +83,8 @@ func (m *marks) walk(ctx context.Context, r *repo.Repository, root object.BlobID
 		if err == nil {
 			stack, err = m.page(id, page, stack)
 		}
-		if errors.As(err, new(*repo.DamageError)) && !must {
+		// No forger can make a disk fail: what can not be read today may be read tomorrow.
+		if errors.As(err, new(*repo.DamageError)) && !must && !errors.Is(err, syscall.EIO) {
 			m.gaps = true
 			continue
 		}
