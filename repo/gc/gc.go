@@ -104,6 +104,7 @@ type collector struct {
 	unreadable map[uint64]object.SessionID // by the numbers of their entries
 
 	marks    *marks
+	lacking  bool // whether needed data blobs are not in the index
 	facts    map[object.Ref]*indexFacts
 	sizes    map[object.Ref]int64 // of the packs in the store
 	verdicts *verdicts

@@ -14,6 +14,7 @@ import (
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/repo/log"
+	"github.com/kura-backup/kura/repo/repair"
 	"github.com/kura-backup/kura/tree"
 )
 
@@ -253,4 +254,44 @@ func TestRun_ListingOfALivePackLost_KeepsThePack(t *testing.T) {
 	if len(data) == 0 {
 		t.Error("a pack of which nobody knows what is in it was dropped")
 	}
+}
+
+// TestRun_NeededBlobInNoList_KeepsItsPack has a list of a pack that leaves out one of its blobs. The snapshot
+// that needs the others is forgotten, the one that needs this blob is not.
+func TestRun_NeededBlobInNoList_KeepsItsPack(t *testing.T) {
+	r, store := testrepo.New(t)
+	a, b := []byte("small a"), []byte("small b")
+	old := testrepo.CommitFile(t, r, a, b)
+	snap := testrepo.CommitFile(t, r, b)
+	lost := r.BlobID(object.DataBlob, b)
+	var seg index.Segment
+	for ref, p := range r.State().Packs {
+		if ref.Session != old.ID {
+			continue
+		}
+		dir, err := r.LoadDirectory(t.Context(), ref, p.Size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := seg.AddPack(ref, p.Size, dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seg.Blobs = slices.DeleteFunc(seg.Blobs, func(b index.Blob) bool { return b.ID == lost })
+	refs, err := r.PutIndex(t.Context(), object.SessionID{}, &seg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Commit(t.Context(), func(_ context.Context, st *log.State) (*log.Entry, error) {
+		return &log.Entry{Kind: log.KindCollect, Index: refs, Replace: lists(st, old)}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	forget(t, r, old)
+	prune(t, r)
+	prune(t, r)
+	if _, err := repair.Index(t.Context(), r, repair.IndexOptions{AllPacks: true}, repair.Events{}); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, testrepo.Open(t, store), snap, b)
 }

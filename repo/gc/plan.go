@@ -107,6 +107,9 @@ func (c *collector) choose(ctx context.Context, ix *repo.Index, objects *objects
 			total -= k.unused()
 		}
 	}
+	if err := c.spareUnlisted(ctx, p); err != nil {
+		return nil, err
+	}
 	c.res.BytesUnused = max(unused, 0)
 	// Neighbours in time stay neighbours.
 	slices.SortFunc(p.repack, func(a, b *candidate) int {
@@ -144,6 +147,7 @@ func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, 
 	need := func(p local.Place) { byNo[p.Pack].live[p.SegOffset] = int64(p.Stored) }
 	var needed []local.Place
 	var several []rivals
+	found, last := 0, uint64(0)     // needed data blobs in the index, by what marks keeps of their ids
 	listed := map[uint32]struct{}{} // a pack can have a number from a segment that is valid no longer
 	for e, err := range ix.All(ctx) {
 		if err != nil {
@@ -158,6 +162,9 @@ func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, 
 				needed = append(needed, p)
 			}
 		}
+		if at := prefix(e.ID); c.marks.has(object.DataPack, e.ID) && (found == 0 || at != last) {
+			found, last = found+1, at
+		}
 		switch len(needed) {
 		case 0:
 		case 1:
@@ -167,6 +174,7 @@ func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, 
 			several = append(several, rivals{e.ID, slices.Clone(needed)})
 		}
 	}
+	c.lacking = found < len(c.marks.data)
 	if err := c.judge(ctx, ix, several); err != nil {
 		return nil, err
 	}
@@ -181,6 +189,37 @@ func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, 
 	}
 	slices.SortFunc(all, func(a, b *candidate) int { return a.ref.Compare(b.ref) })
 	return all, nil
+}
+
+// spareUnlisted takes packs out of the plan that hold, by their own directories, a needed blob which the index
+// does not know. That the index lacks a needed blob means that it is lost, or that a list was lost, or
+// was never true; then its pack must be there for repair to find. Without that, nothing is read.
+func (c *collector) spareUnlisted(ctx context.Context, p *plan) error {
+	if !c.lacking {
+		return nil
+	}
+	for ref := range p.drop {
+		dir, err := c.r.LoadDirectory(ctx, ref, p.ix.State().Packs[ref].Size)
+		if err != nil && !errors.As(err, new(*repo.DamageError)) {
+			return err
+		}
+		if err != nil || c.holdsUnlisted(p.ix, ref, dir) {
+			delete(p.drop, ref)
+		}
+	}
+	p.repack = slices.DeleteFunc(p.repack, func(k *candidate) bool { _, ok := p.drop[k.ref]; return !ok })
+	return nil
+}
+
+func (c *collector) holdsUnlisted(ix *repo.Index, ref object.Ref, dir *pack.Directory) bool {
+	for i := range dir.Segments {
+		for _, id := range dir.Segments[i].IDs {
+			if _, listed := ix.Has(id); !listed && c.marks.has(ref.Class, id) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // newPacks is how many packs carrying would fill, about.
