@@ -38,6 +38,8 @@ type checkSummary struct {
 	Blobs              uint64   `json:"blobs"`
 	PacksRead          int      `json:"packs_read"`
 	BytesRead          int64    `json:"bytes_read"`
+	GroupsRead         int      `json:"parity_groups_read"`
+	GroupBytesRead     int64    `json:"parity_bytes_read"`
 	ReadData           bool     `json:"read_data"`
 	NoKey              bool     `json:"no_key,omitempty"`
 	Seed               uint64   `json:"seed,omitempty"`
@@ -76,7 +78,7 @@ func (t *Terminal) Checked(r *check.Report, choice check.Choice, noKey bool) {
 			SuggestRepairIndex: suggestRepairIndex(r), Mendable: r.Mendable(), Hints: len(r.Problems) - damaged,
 			Snapshots: r.Snapshots, SnapshotsDamaged: r.SnapshotsDamaged, FilesDamaged: r.FilesDamaged,
 			Packs: r.Packs, Blobs: r.Blobs, PacksRead: r.PacksRead, BytesRead: r.BytesRead, ReadData: choice.All, NoKey: noKey,
-			Seed: r.Seed, Garbage: r.Garbage, Unfinished: r.Adoptable, Quarantined: r.Quarantined,
+			GroupsRead: r.Groups, GroupBytesRead: r.GroupBytes, Seed: r.Seed, Garbage: r.Garbage, Unfinished: r.Adoptable, Quarantined: r.Quarantined,
 		})
 		return
 	}
@@ -104,6 +106,9 @@ func (t *Terminal) checkedPacks(r *check.Report, choice check.Choice) {
 		Count(uint64(r.Packs), "pack"), Count(r.Blobs, "blob")))
 	if !choice.IsZero() {
 		read := fmt.Sprintf("read %s of %s", Bytes(uint64(max(0, r.BytesRead))), Count(uint64(r.PacksRead), "pack"))
+		if r.Groups > 0 {
+			read += fmt.Sprintf(", and %s of %s", Bytes(uint64(max(0, r.GroupBytes))), groupsOfParity(r.Groups))
+		}
 		if choice.Drawn() {
 			read += fmt.Sprintf(", drawn with --seed %d", r.Seed)
 		}
@@ -133,6 +138,14 @@ func (t *Terminal) checkedDamage(r *check.Report, choice check.Choice) {
 	if mendable > 0 {
 		t.Print(fmt.Sprintf("of %s, %d can be mended and cost nothing yet", Count(uint64(damaged), "problem"), mendable))
 	}
+}
+
+// groupsOfParity names objects of parity across packs.
+func groupsOfParity(n int) string {
+	if n == 1 {
+		return "1 group of parity"
+	}
+	return strconv.Itoa(n) + " groups of parity"
 }
 
 func filesOrFolders(n int) string {

@@ -25,6 +25,10 @@ type pruneMessage struct {
 	SizeUnused          int64  `json:"size_unused"`
 	ObjectsDeleted      int    `json:"objects_deleted"`
 	SizeDeleted         int64  `json:"size_deleted"`
+	Groups              int    `json:"parity_groups"`
+	GroupsAdded         int    `json:"parity_groups_added"`
+	GroupsDeleted       int    `json:"parity_groups_deleted"`
+	SizeGroups          int64  `json:"size_parity_groups"`
 }
 
 // Prune prints what a collection did, or for a dry run would do.
@@ -36,6 +40,7 @@ func (t *Terminal) Prune(r *gc.Result, dryRun bool) {
 			PacksBefore: r.PacksBefore, PacksAfter: r.PacksAfter, PacksDropped: r.PacksDropped, PacksRepacked: r.PacksRepacked,
 			SizeBefore: r.BytesBefore, SizeAfter: r.BytesAfter, SizeRepacked: r.BytesRepacked, SizeUnused: r.BytesUnused,
 			ObjectsDeleted: r.ObjectsDeleted, SizeDeleted: r.BytesDeleted,
+			Groups: r.Groups, GroupsAdded: r.GroupsAdded, GroupsDeleted: r.GroupsDeleted, SizeGroups: r.GroupBytes,
 		})
 		return
 	}
@@ -52,6 +57,12 @@ func (t *Terminal) Prune(r *gc.Result, dryRun bool) {
 		t.Print("would free " + freed)
 	} else {
 		t.Print("freed:     " + freed)
+	}
+	switch groups := groupsOfParity(r.Groups) + ", " + size(r.GroupBytes); {
+	case r.GroupsAdded+r.GroupsDeleted > 0:
+		t.Print(fmt.Sprintf("across:    %s (%d added, %d deleted)", groups, r.GroupsAdded, r.GroupsDeleted))
+	case r.Groups > 0:
+		t.Print("across:    " + groups)
 	}
 	if r.Held > 0 {
 		t.Print(fmt.Sprintf("held:      %s, forgotten lately", Count(uint64(r.Held), "snapshot")))

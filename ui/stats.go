@@ -22,6 +22,8 @@ type statsMessage struct {
 	Verified     *float64 `json:"verified_share,omitempty"`
 	EverVerified *float64 `json:"ever_verified_share,omitempty"`
 	VerifiedDays int      `json:"verified_days,omitempty"`
+	Groups       int      `json:"parity_groups,omitempty"`
+	GroupsSize   int64    `json:"parity_groups_size,omitempty"`
 }
 
 // Stats prints what a repository holds. Of restored and raw one may be nil. snapshots is how many there are, days
@@ -38,7 +40,14 @@ func (t *Terminal) Stats(restored *stats.Restored, raw *stats.Raw, snapshots, da
 	if raw == nil {
 		return
 	}
-	t.Print(fmt.Sprintf("stored:         %s in %s", Bytes(uint64(max(0, raw.Stored))), Count(uint64(raw.Packs), "pack")))
+	stored := fmt.Sprintf("stored:         %s in %s", Bytes(uint64(max(0, raw.Total()))), Count(uint64(raw.Packs), "pack"))
+	if raw.Groups > 0 {
+		stored += " and " + groupsOfParity(raw.Groups)
+	}
+	t.Print(stored)
+	if raw.Groups > 0 {
+		t.Print(fmt.Sprintf("parity groups:  %s of that, in %s", Bytes(uint64(max(0, raw.GroupBytes))), Count(uint64(raw.Groups), "object")))
+	}
 	t.Print(fmt.Sprintf("content:        %s in %s, each stored once (%.2f times what is stored)", Bytes(raw.Plain), Count(raw.Blobs, "blob"), raw.Ratio()))
 	t.Print(fmt.Sprintf("proven:         %s was read and found whole in the last %d days, %s at any time",
 		percent(raw.Verified, raw.Stored), days, percent(raw.EverVerified, raw.Stored)))
@@ -50,12 +59,13 @@ func (t *Terminal) Stats(restored *stats.Restored, raw *stats.Raw, snapshots, da
 func statsJSON(restored *stats.Restored, raw *stats.Raw, snapshots, days int) statsMessage {
 	m := statsMessage{SnapshotsCount: snapshots}
 	if raw != nil {
-		m.TotalSize, m.TotalUncompressedSize = uint64(max(0, raw.Stored)), raw.Plain
+		m.TotalSize, m.TotalUncompressedSize = uint64(max(0, raw.Total())), raw.Plain
 		m.CompressionRatio = raw.Ratio()
 		if m.CompressionRatio > 0 {
 			m.CompressionSpaceSaving = 100 * (1 - 1/m.CompressionRatio)
 		}
-		m.TotalBlobCount, m.Packs, m.RawSize, m.VerifiedDays = raw.Blobs, raw.Packs, raw.Stored, days
+		m.TotalBlobCount, m.Packs, m.RawSize, m.VerifiedDays = raw.Blobs, raw.Packs, raw.Total(), days
+		m.Groups, m.GroupsSize = raw.Groups, raw.GroupBytes
 		verified, ever := share(raw.Verified, raw.Stored), share(raw.EverVerified, raw.Stored)
 		m.Verified, m.EverVerified = &verified, &ever
 	}

@@ -131,6 +131,9 @@ var cases = map[string]func(t *ui.Terminal){
 	"check-good": func(t *ui.Terminal) {
 		t.Checked(&check.Report{Snapshots: 1, Packs: 1, Blobs: 1, PacksRead: 1, BytesRead: 4096}, check.Choice{All: true}, false)
 	},
+	"check-groups": func(t *ui.Terminal) {
+		t.Checked(&check.Report{Snapshots: 1, Packs: 2, Blobs: 1, PacksRead: 2, BytesRead: 4096, Groups: 1, GroupBytes: 2048}, check.Choice{All: true}, false)
+	},
 	"check-drawn": func(t *ui.Terminal) {
 		t.Checked(&check.Report{Snapshots: 1, Packs: 9, Blobs: 1, PacksRead: 2, BytesRead: 4096, Seed: 7}, check.Choice{Percent: 20, Seed: 7}, false)
 	},
@@ -172,6 +175,7 @@ var cases = map[string]func(t *ui.Terminal){
 		t.Stats(restored, nil, 2, 30)
 		t.Stats(nil, raw, 2, 30)
 		t.Stats(nil, &stats.Raw{}, 0, 30)
+		t.Stats(nil, &stats.Raw{Packs: 3, Stored: 3 << 18, Groups: 1, GroupBytes: 1 << 18, Blobs: 40, Plain: 2 << 20}, 1, 30)
 	},
 	"forget": func(t *ui.Terminal) {
 		t.Forget([]ui.ForgetGroup{{
@@ -202,6 +206,8 @@ var cases = map[string]func(t *ui.Terminal){
 			BytesBefore: 9 << 20, BytesAfter: 5 << 20, BytesRepacked: 1000, BytesUnused: 77, ObjectsDeleted: 6, BytesDeleted: 4 << 20,
 		}, false)
 		t.Prune(&gc.Result{Snapshots: 1, Held: 2}, true)
+		t.Prune(&gc.Result{Groups: 1, GroupBytes: 4096}, true)
+		t.Prune(&gc.Result{GroupsAdded: 2, GroupsDeleted: 1, Groups: 3, GroupBytes: 5000}, false)
 	},
 }
 

@@ -105,7 +105,11 @@ func (c *checker) form(ctx context.Context, name string, class object.Class) err
 // hashes reads every object that is named by its hash.
 func (c *checker) hashes(ctx context.Context) error {
 	prefixes := []string{object.DataPrefix, object.TreePrefix, object.IndexPrefix, object.ParityPrefix, object.RecordsPrefix}
-	return c.hashed(ctx, prefixes, func(info backends.Info, err error) {
+	count := func(size int) {
+		c.rep.PacksRead++
+		c.rep.BytesRead += int64(size)
+	}
+	return c.hashed(ctx, prefixes, count, func(info backends.Info, err error) {
 		ref, perr := object.ParseRef(info.Name)
 		p := Problem{Object: info.Name, Err: err, Mendable: perr == nil && c.mends(ctx, ref)}
 		if p.Mendable {

@@ -258,13 +258,18 @@ func (c *checker) segment(ref object.Ref, dir *pack.Directory, seg *pack.Segment
 
 // parity checks the parity of groups of packs, which nothing relies on.
 func (c *checker) parity(ctx context.Context) error {
-	return c.hashed(ctx, []string{object.ParityPrefix}, func(info backends.Info, err error) {
+	count := func(size int) {
+		c.rep.Groups++
+		c.rep.GroupBytes += int64(size)
+	}
+	return c.hashed(ctx, []string{object.ParityPrefix}, count, func(info backends.Info, err error) {
 		c.problem(Problem{Object: info.Name, Mendable: true, Err: fmt.Errorf("no pack can be rebuilt from it: %w", err)})
 	})
 }
 
-// hashed reads all objects below the prefixes and reports those that do not have the hash in their name.
-func (c *checker) hashed(ctx context.Context, prefixes []string, bad func(backends.Info, error)) error {
+// hashed reads all objects below the prefixes and reports those that do not have the hash in their name. count is
+// called with the size of each, never twice at the same time.
+func (c *checker) hashed(ctx context.Context, prefixes []string, count func(int), bad func(backends.Info, error)) error {
 	for _, prefix := range prefixes {
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(runtime.GOMAXPROCS(0))
@@ -291,8 +296,7 @@ func (c *checker) hashed(ctx context.Context, prefixes []string, bad func(backen
 					err = repo.ErrHash
 				}
 				c.mu.Lock()
-				c.rep.PacksRead++
-				c.rep.BytesRead += int64(len(obj))
+				count(len(obj))
 				c.mu.Unlock()
 				if err != nil {
 					bad(info, err)

@@ -41,6 +41,9 @@ type Report struct {
 
 	PacksRead int    // whole ones, as Options.Read asked for
 	BytesRead int64  // of them
+	// Objects of parity across packs that were read, which is with Options.Read.All.
+	Groups     int
+	GroupBytes int64
 	Seed      uint64 // of the choice of packs, where it was drawn
 
 	Garbage     int // objects that the next prune deletes

@@ -56,7 +56,8 @@ func (e *Events) step(done, total uint64) {
 }
 
 // Result says what a run did, or for a dry run would do. A dry run can only estimate what new packs take:
-// PacksAdded, PacksAfter and BytesAfter; everything else is what a real run in its place would have said.
+// PacksAdded, PacksAfter and BytesAfter; and it does not say what would become of groups. Everything else is
+// what a real run in its place would have said.
 type Result struct {
 	Entry     uint64 // number of the log entry; 0 if none was needed
 	Snapshots int    // live ones, whose blobs were kept
@@ -80,6 +81,8 @@ type Result struct {
 	Damaged []object.Ref
 
 	GroupsAdded, GroupsDeleted int // of parity across packs
+	Groups                     int // that there are after the run; for a dry run, those that there are now
+	GroupBytes                 int64
 
 	ObjectsDeleted int // without old checkpoints, and the run's own sign of life
 	BytesDeleted   int64
@@ -193,7 +196,9 @@ func (c *collector) run(ctx context.Context) error {
 		}
 	}
 	if c.opts.DryRun {
-		return nil
+		groups, err := c.r.Groups(ctx)
+		c.countGroups(groups)
+		return err
 	}
 	err := c.keepGroups(ctx)
 	if err != nil && !full(err) {

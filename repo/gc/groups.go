@@ -23,6 +23,7 @@ import (
 // deletes those whose packs are all in others.
 func (c *collector) keepGroups(ctx context.Context) error {
 	groups, err := c.r.Groups(ctx)
+	c.countGroups(groups)
 	if err != nil || len(groups) == 0 && !c.opts.Packing.Groups {
 		return err
 	}
@@ -62,6 +63,14 @@ func (c *collector) keepGroups(ctx context.Context) error {
 	return k.deleteOld(ctx)
 }
 
+// countGroups notes what groups there are. What is put and deleted afterwards is counted as it is.
+func (c *collector) countGroups(groups []repo.GroupObject) {
+	c.res.Groups, c.res.GroupBytes = len(groups), 0
+	for _, g := range groups {
+		c.res.GroupBytes += g.Size
+	}
+}
+
 // smallGroup is how many members a group may have and still be merged with another.
 const smallGroup = parity.MaxMembers / 2
 
@@ -70,7 +79,7 @@ type groupKeeper struct {
 	covered map[object.Ref]struct{} // packs in a group that stays
 	small   []repo.GroupObject      // groups of live packs to be merged
 	loose   []parity.Member         // packs, perhaps of open sessions, whose group could not be kept
-	old     []object.Ref            // groups to delete
+	old     []repo.GroupObject      // to delete
 }
 
 // sort decides what becomes of a group.
@@ -91,13 +100,13 @@ func (k *groupKeeper) sort(ctx context.Context, g repo.GroupObject) error {
 	}
 	switch {
 	case !news: // nothing is left of it, or all of it is in other groups
-		k.old = append(k.old, g.Ref)
+		k.old = append(k.old, g)
 		return nil
 	case len(leave) == 0:
 		k.cover(g, live)
 		return nil
 	}
-	k.old = append(k.old, g.Ref)
+	k.old = append(k.old, g)
 	if len(leave) <= len(stay) {
 		shrunk, err := k.shrink(ctx, g, leave)
 		if err == nil {
@@ -149,6 +158,8 @@ func (k *groupKeeper) put(ctx context.Context, group *parity.Group) (repo.GroupO
 	g, err := k.c.r.PutGroup(ctx, k.c.sid, group)
 	if err == nil {
 		k.c.res.GroupsAdded++
+		k.c.res.Groups++
+		k.c.res.GroupBytes += g.Size
 	}
 	return g, err
 }
@@ -176,13 +187,13 @@ func (k *groupKeeper) merge(ctx context.Context) error {
 // join stores several groups as one. One that is damaged is left out, and its packs are grouped anew.
 func (k *groupKeeper) join(ctx context.Context, batch []repo.GroupObject) error {
 	all := new(parity.Group)
-	var joined []object.Ref
+	var joined []repo.GroupObject
 	for _, g := range batch {
 		group, err := k.c.r.LoadGroup(ctx, g.Ref)
 		switch {
 		case errors.As(err, new(*repo.DamageError)):
 			k.loose = append(k.loose, g.Members...)
-			k.old = append(k.old, g.Ref)
+			k.old = append(k.old, g)
 			continue
 		case err != nil:
 			return err
@@ -190,7 +201,7 @@ func (k *groupKeeper) join(ctx context.Context, batch []repo.GroupObject) error 
 		if err := all.Merge(group); err != nil {
 			return err
 		}
-		joined = append(joined, g.Ref)
+		joined = append(joined, g)
 	}
 	if len(joined) < 2 {
 		return nil
@@ -239,12 +250,14 @@ func (k *groupKeeper) regroup(ctx context.Context) error {
 }
 
 func (k *groupKeeper) deleteOld(ctx context.Context) error {
-	for _, ref := range k.old {
-		err := k.c.r.Store().Delete(ctx, ref.Name())
+	for _, g := range k.old {
+		err := k.c.r.Store().Delete(ctx, g.Ref.Name())
 		if err != nil && !errors.Is(err, backends.ErrNotExist) {
 			return err
 		}
 		k.c.res.GroupsDeleted++
+		k.c.res.Groups--
+		k.c.res.GroupBytes -= g.Size
 	}
 	return nil
 }

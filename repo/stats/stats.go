@@ -23,15 +23,18 @@ type Raw struct {
 	VerifiedSince time.Time
 }
 
+// Total is the bytes of packs and groups.
+func (r *Raw) Total() int64 { return r.Stored + r.GroupBytes }
+
 // Ratio is how many bytes of content one stored byte stands for; 0 without any.
 func (r *Raw) Ratio() float64 {
-	if r.Stored == 0 {
+	if r.Total() == 0 {
 		return 0
 	}
-	return float64(r.Plain) / float64(r.Stored)
+	return float64(r.Plain) / float64(r.Total())
 }
 
-// OfRepository counts the live packs, and what was verified since a time.
+// OfRepository counts the live packs and the groups of parity across packs, and what was verified since a time.
 func OfRepository(ctx context.Context, r *repo.Repository, since, now time.Time) (*Raw, error) {
 	ix, err := r.Index(ctx)
 	if err != nil {
@@ -51,6 +54,13 @@ func OfRepository(ctx context.Context, r *repo.Repository, since, now time.Time)
 	}
 	raw.Verified, raw.Stored = noted.Verified.Share(r, since)
 	raw.EverVerified, _ = noted.Verified.Share(r, time.Unix(0, 0))
+	for info, err := range r.Store().List(ctx, object.ParityPrefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		raw.Groups++
+		raw.GroupBytes += info.Size
+	}
 	return raw, nil
 }
 
