@@ -277,6 +277,9 @@ func bomb(t *testing.T, r *repo.Repository, width, levels int) *repo.Snapshot {
 }
 
 func TestEscape_TreeBomb_TakesBoundedMemoryAndCanBeStopped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures memory, which the race detector multiplies")
+	}
 	r, _ := testrepo.New(t)
 	snap := bomb(t, r, 20_000, 30) // 10^129 files
 	ctx, cancel := context.WithCancel(t.Context())
