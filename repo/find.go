@@ -82,11 +82,18 @@ func (r *Repository) latest(ctx context.Context, back int, f SnapshotFilter) (*S
 	case len(matching) == 0 && len(all) == 0:
 		return nil, fmt.Errorf("there are no snapshots yet: %w", ErrNotFound)
 	case len(matching) == 0:
-		return nil, fmt.Errorf("no complete snapshot fits; kura snapshots lists all: %w", ErrNotFound)
+		return nil, fmt.Errorf("no complete snapshot fits: %w", ErrNotFound)
 	case back >= len(matching):
-		return nil, fmt.Errorf("%d complete snapshots fit, wanted the one %d before the latest: %w", len(matching), back, ErrNotFound)
+		return nil, fmt.Errorf("%s; latest~%d is none of them: %w", fitting(len(matching)), back, ErrNotFound)
 	}
 	return matching[len(matching)-1-back], nil
+}
+
+func fitting(n int) string {
+	if n == 1 {
+		return "there is 1 complete snapshot that fits"
+	}
+	return fmt.Sprintf("there are %d complete snapshots that fit", n)
 }
 
 // matching returns the snapshots, in the order of the log, whose ids begin with prefix: all, the live

@@ -39,11 +39,12 @@ func (run *run) apply(h *jail.Handle, t tree.Type, m *meta, path func() string) 
 	chowned := info.UID != m.uid || info.GID != m.gid
 	if chowned {
 		uidErr, gidErr := run.chown(h, &info, m)
-		if err := omit("owner", errors.Join(uidErr, gidErr)); err != nil {
+		refused := bothErrors(uidErr, gidErr)
+		if err := omit("owner", refused); err != nil {
 			return err
 		}
 		if kept := keptBits(mode, uidErr == nil, gidErr == nil); t == tree.File && kept != mode {
-			run.rep.omit("setuid and setgid bits of files of other owners", errors.Join(uidErr, gidErr), path)
+			run.rep.omit("setuid and setgid bits of files of other owners", refused, path)
 			mode = kept
 		}
 	}
@@ -109,6 +110,14 @@ func (run *run) chown(h *jail.Handle, info *jail.Info, m *meta) (uidErr, gidErr 
 		gidErr = h.Chown(jail.KeepID, m.gid)
 	}
 	return uidErr, gidErr
+}
+
+// bothErrors joins what was said about owner and group, once if it is the same.
+func bothErrors(uidErr, gidErr error) error {
+	if uidErr != nil && gidErr != nil && uidErr.Error() == gidErr.Error() {
+		return uidErr
+	}
+	return errors.Join(uidErr, gidErr)
 }
 
 // keptBits drops the setuid bit without the right owner and the setgid bit without the right group.

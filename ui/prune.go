@@ -58,11 +58,11 @@ func (t *Terminal) Prune(r *gc.Result, dryRun bool) {
 	} else {
 		t.Print("freed:     " + freed)
 	}
-	switch groups := groupsOfParity(r.Groups) + ", " + size(r.GroupBytes); {
+	switch groups := Count(uint64(r.Groups), "group") + " across packs, " + size(r.GroupBytes); {
 	case r.GroupsAdded+r.GroupsDeleted > 0:
-		t.Print(fmt.Sprintf("across:    %s (%d added, %d deleted)", groups, r.GroupsAdded, r.GroupsDeleted))
+		t.Print(fmt.Sprintf("parity:    %s (%d added, %d deleted)", groups, r.GroupsAdded, r.GroupsDeleted))
 	case r.Groups > 0:
-		t.Print("across:    " + groups)
+		t.Print("parity:    " + groups)
 	}
 	if r.Held > 0 {
 		t.Print(fmt.Sprintf("held:      %s, forgotten lately", Count(uint64(r.Held), "snapshot")))

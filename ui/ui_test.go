@@ -200,6 +200,13 @@ var cases = map[string]func(t *ui.Terminal){
 			t.Changed([]object.SessionID{snapshot(1).ID})
 		}
 	},
+	"mended": func(t *ui.Terminal) {
+		pack, tree, segment := object.Ref{Class: object.DataPack}, object.Ref{Class: object.TreePack}, object.Ref{Class: object.Index}
+		t.Mended(nil)
+		t.Mended([]object.Ref{pack})
+		t.Mended([]object.Ref{segment})
+		t.Mended([]object.Ref{pack, tree, segment})
+	},
 	"prune": func(t *ui.Terminal) {
 		t.Prune(&gc.Result{
 			Snapshots: 3, Gone: make([]object.SessionID, 2), Open: 1, PacksBefore: 9, PacksAfter: 5, PacksDropped: 5, PacksRepacked: 1, PacksAdded: 1,

@@ -162,9 +162,9 @@ func (o *backupOptions) options(a *app, args []string) (out backup.Options, err 
 		return out, usage(fmt.Sprintf("--group-by %q is not a list of host, paths, tags", o.groupBy))
 	}
 	out.ParentBy = &by
-	if n := given(o.readConcurrency, envReadConcurrency); n != "" {
+	if n, name := givenBy("--read-concurrency", o.readConcurrency, envReadConcurrency); n != "" {
 		if out.ReadConcurrency, err = strconv.Atoi(n); err != nil || out.ReadConcurrency < 1 || out.ReadConcurrency > 1000 {
-			return out, usage(fmt.Sprintf("--read-concurrency %q is not a number of files from 1 to 1000", n))
+			return out, usage(fmt.Sprintf("%s %q is not a number of files from 1 to 1000", name, n))
 		}
 	}
 	if err := o.leaveOut(a, &out); err != nil {

@@ -105,6 +105,7 @@ func (o *checkOptions) choice(flags *pflag.FlagSet) (c check.Choice, err error) 
 
 func (a *app) runCheck(ctx context.Context, choice check.Choice) error {
 	return a.withRepository(ctx, func(r *session) error {
+		r.reports = true
 		return a.check(ctx, choice, false, func(ev check.Events) (*check.Report, error) {
 			return check.Run(ctx, r.Repository, check.Options{Read: choice}, ev)
 		})
@@ -174,23 +175,4 @@ func (a *app) explainRecords(r *check.Report, choice check.Choice) error {
 	}
 	a.term.Info("what was verified could not be noted: " + ui.PrintableMessage(plain{r.RecordErr}.Error()))
 	return nil
-}
-
-// damageFound says what can be done about damage.
-func damageFound(r *check.Report, choice check.Choice, noKey bool) error {
-	n, mendable := r.Damaged(), r.Mendable()
-	var hints []string
-	if mendable == n {
-		hints = append(hints, "nothing is lost yet: kura repair packs, and kura repair index, write anew what parity mends")
-	} else {
-		hints = append(hints, "keep the repository as it is until it is clear what is lost; kura restore still restores what is whole",
-			"kura repair packs saves what can be read, kura repair index what the index lost; neither deletes anything")
-	}
-	switch {
-	case noKey:
-		hints = append(hints, "kura check, with a password, says which files it costs")
-	case !choice.All:
-		hints = append(hints, "kura check --read-data finds all of it")
-	}
-	return withHint(fmt.Errorf("%w: %s", errDamageFound, ui.Count(uint64(n), "problem")), hints...)
 }

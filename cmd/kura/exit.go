@@ -3,10 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/spf13/pflag"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/location"
@@ -51,6 +55,13 @@ func usage(message string, hints ...string) error {
 func asUsage(err error) error {
 	if errors.As(err, new(*usageError)) {
 		return err
+	}
+	if bad := (*pflag.InvalidValueError)(nil); errors.As(err, &bad) && errors.As(err, new(*strconv.NumError)) {
+		wanted := "a whole number"
+		if bad.GetFlag().Value.Type() == "bool" {
+			wanted = "true or false"
+		}
+		err = fmt.Errorf("--%s %q is not %s", bad.GetFlag().Name, bad.GetValue(), wanted)
 	}
 	// cobra's messages have several lines; the first says what is wrong.
 	first, _, _ := strings.Cut(err.Error(), "\n")

@@ -90,6 +90,14 @@ func given(flag, variable string) string {
 	return os.Getenv(variable)
 }
 
+// givenBy is given for values that can be wrong: it also returns the name of the flag or variable that is to blame.
+func givenBy(flag, value, variable string) (text, name string) {
+	if value != "" {
+		return value, flag
+	}
+	return os.Getenv(variable), "$" + variable
+}
+
 // cache returns the folder for caches, or "" for a throw-away one.
 func (o *globalOptions) cache() (string, error) {
 	if o.noCache {
@@ -128,16 +136,16 @@ func limited(s backends.Store, r limit.Rates) backends.Store {
 
 // packing returns how new packs are made.
 func (o *globalOptions) packing() (p repo.Packing, err error) {
-	if text := given(o.packSize, envPackSize); text != "" {
+	if text, name := givenBy("--pack-size", o.packSize, envPackSize); text != "" {
 		mib, err := strconv.Atoi(text)
 		if err != nil || mib < 4 || mib > 120 {
-			return p, usage(fmt.Sprintf("--pack-size %q is not a size in MiB from 4 to 120", text))
+			return p, usage(fmt.Sprintf("%s %q is not a size in MiB from 4 to 120", name, text))
 		}
 		p.Size = mib << 20
 	}
-	if text := given(o.parity, envParity); text != "" {
+	if text, name := givenBy("--parity", o.parity, envParity); text != "" {
 		if p.Parity, err = strconv.Atoi(text); err != nil || p.Parity < 0 || p.Parity > 50 {
-			return p, usage(fmt.Sprintf("--parity %q is not a number of percent from 0 to 50", text))
+			return p, usage(fmt.Sprintf("%s %q is not a number of percent from 0 to 50", name, text))
 		}
 		if p.Parity == 0 {
 			p.Parity = -1

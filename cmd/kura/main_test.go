@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"os/exec"
@@ -39,16 +40,17 @@ func TestScripts(t *testing.T) {
 			return os.MkdirAll(home, 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":    cmdExits,
-			"scrub":    cmdScrub,
-			"setsnap":  cmdSetSnap,
-			"random":   cmdRandom,
-			"corrupt":  cmdCorrupt,
-			"wreck":    cmdWreck,
-			"files":    cmdFiles,
-			"keyid":    cmdKeyID,
-			"readable": cmdReadable,
-			"catall":   cmdCatAll,
+			"exits":     cmdExits,
+			"scrub":     cmdScrub,
+			"setsnap":   cmdSetSnap,
+			"random":    cmdRandom,
+			"corrupt":   cmdCorrupt,
+			"wreck":     cmdWreck,
+			"files":     cmdFiles,
+			"removeone": cmdRemoveOne,
+			"keyid":     cmdKeyID,
+			"readable":  cmdReadable,
+			"catall":    cmdCatAll,
 		},
 	})
 }
@@ -141,6 +143,25 @@ func cmdCorrupt(ts *testscript.TestScript, neg bool, args []string) {
 // wreck DIR writes zeros over the middle half of every file below DIR: no parity mends that.
 func cmdWreck(ts *testscript.TestScript, neg bool, args []string) {
 	damageFiles(ts, neg, args, func(b []byte) { clear(b[len(b)/4 : 3*len(b)/4]) })
+}
+
+var errRemoved = errors.New("removed")
+
+// removeone DIR removes one of the files below DIR.
+func cmdRemoveOne(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: removeone DIR")
+	}
+	err := filepath.Walk(ts.MkAbs(args[0]), func(path string, info os.FileInfo, err error) error {
+		if err != nil || info.IsDir() {
+			return err
+		}
+		ts.Check(os.Remove(path))
+		return errRemoved
+	})
+	if !errors.Is(err, errRemoved) {
+		ts.Fatalf("no file was removed from %s: %v", args[0], err)
+	}
 }
 
 func damageFiles(ts *testscript.TestScript, neg bool, args []string, damage func([]byte)) {

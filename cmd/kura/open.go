@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/location"
+	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
@@ -81,6 +83,8 @@ type session struct {
 	*repo.Repository
 	place *place
 	store backends.Store
+	// reports is set by a command that says itself what it had to mend.
+	reports bool
 }
 
 // Close closes the repository and its store.
@@ -103,7 +107,20 @@ func (a *app) withPlace(ctx context.Context, p *place, fn func(r *session) error
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	return fn(r)
+	err = fn(r)
+	if !r.reports {
+		a.term.Mended(r.stillDamaged())
+	}
+	return err
+}
+
+// stillDamaged returns what was mended to be read, but for what the command itself has replaced.
+func (s *session) stillDamaged() []object.Ref {
+	st := s.State()
+	return slices.DeleteFunc(s.Mended(), func(ref object.Ref) bool {
+		_, valid := st.Index[ref]
+		return !valid && !st.Live(ref)
+	})
 }
 
 // open opens a repository. A password that was typed wrong can be typed again.

@@ -183,10 +183,14 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) err
 		stop := a.showProgress(ctx, ui.RestoreStatus(progress), ui.RestoreMessage)
 		defer stop()
 		opts.Path = path
+		blocked := false
 		result, err := restore.Run(ctx, r.Repository, snap, opts, restore.Events{
 			Progress: progress,
-			Error:    func(path string, err error) { a.term.ItemError("restore", path, plain{err}) },
-			Item:     a.term.RestoreItem,
+			Error: func(path string, err error) {
+				blocked = blocked || errors.Is(err, restore.ErrFolder)
+				a.term.ItemError("restore", path, plain{err})
+			},
+			Item: a.term.RestoreItem,
 		})
 		stop()
 		if errors.Is(err, restore.ErrOptions) {
@@ -199,7 +203,14 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) err
 			Result: result, SnapshotID: snap.ID.String(), Target: opts.Target, DryRun: o.dryRun, Verify: o.verify,
 			Elapsed: clock.Since(start), Progress: progress,
 		})
-		return restoreError(result)
+		if len(opts.Include)+len(opts.IInclude) > 0 && restoredNothing(result) {
+			a.term.Info("warning: nothing in the snapshot matches what is to be included; kura ls shows what is in it")
+		}
+		err = restoreError(result)
+		if blocked && !o.delete {
+			err = withHint(err, "--delete also replaces folders that are where the snapshot has something else; with --dry-run -vv it says what would go")
+		}
+		return err
 	})
 }
 
@@ -208,6 +219,11 @@ func entriesAre(n uint64) string {
 		return "1 file or folder is"
 	}
 	return fmt.Sprintf("%d files or folders are", n)
+}
+
+// restoredNothing reports whether there was nothing to restore.
+func restoredNothing(r *restore.Result) bool {
+	return r.Files+r.Dirs+r.Others+r.Skipped+r.Errors+r.Damaged == 0 && len(r.Omitted) == 0
 }
 
 // restoreError is how a restore that ran to its end failed.

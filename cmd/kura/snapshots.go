@@ -47,7 +47,7 @@ func (a *app) runSnapshots(ctx context.Context, o snapshotsOptions, ids []string
 		return err
 	}
 	if o.latest < 0 {
-		return usage("--latest must be at least 1")
+		return usage("--latest must be at least 0, which is all")
 	}
 	if o.forgotten && len(ids) > 0 {
 		return usage("--forgotten lists all that are; no snapshots can be named")

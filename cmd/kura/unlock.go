@@ -3,11 +3,11 @@ package main
 import "github.com/spf13/cobra"
 
 func (a *app) unlockCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "unlock",
 		Short: "do nothing: kura has no locks",
 		Long: `Do nothing. Kura has no locks: any number of backups and prunes may run in one repository at the same
-time, and one that was cut off leaves nothing behind that has to be removed. The command, and the flag
+time, and one that was cut off leaves nothing behind that has to be removed. The command with its flag, and
 --no-lock, are there so that scripts made for other programs work.`,
 		Example: `  kura unlock`,
 		Args:    noArgs,
@@ -16,4 +16,6 @@ time, and one that was cut off leaves nothing behind that has to be removed. The
 			return nil
 		},
 	}
+	cmd.Flags().Bool("remove-all", false, "does nothing either")
+	return cmd
 }

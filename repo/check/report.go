@@ -39,12 +39,12 @@ type Report struct {
 	Packs     int
 	Blobs     uint64 // places of blobs that directories list
 
-	PacksRead int    // whole ones, as Options.Read asked for
-	BytesRead int64  // of them
+	PacksRead int   // whole ones, as Options.Read asked for
+	BytesRead int64 // of them
 	// Objects of parity across packs that were read, which is with Options.Read.All.
 	Groups     int
 	GroupBytes int64
-	Seed      uint64 // of the choice of packs, where it was drawn
+	Seed       uint64 // of the choice of packs, where it was drawn
 
 	Garbage     int // objects that the next prune deletes
 	Adoptable   int // packs and index segments of sessions that have not finished

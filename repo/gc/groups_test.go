@@ -88,6 +88,22 @@ func TestGroups_AnyPackLost_IsMadeAgain(t *testing.T) {
 	}
 }
 
+// groupsAreCounted compares what a result says of groups with what there is.
+func groupsAreCounted(t testing.TB, r *repo.Repository, res *gc.Result) {
+	t.Helper()
+	groups, err := r.Groups(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size int64
+	for _, g := range groups {
+		size += g.Size
+	}
+	if res.Groups != len(groups) || res.GroupBytes != size {
+		t.Errorf("%d groups with %d bytes, and there are %d with %d", res.Groups, res.GroupBytes, len(groups), size)
+	}
+}
+
 func TestRun_PacksGo_GroupsKeepTheOthersSafe(t *testing.T) {
 	r, store := testrepo.New(t)
 	keep := [][]byte{testrepo.Random(1, 6<<20), testrepo.Random(2, 7<<20)}
@@ -108,6 +124,8 @@ func TestRun_PacksGo_GroupsKeepTheOthersSafe(t *testing.T) {
 	if res.GroupsAdded == 0 || res.GroupsDeleted == 0 {
 		t.Errorf("%d groups were added, %d deleted", res.GroupsAdded, res.GroupsDeleted)
 	}
+	groupsAreCounted(t, r, res)
+	groupsAreCounted(t, r, run(t, r, gc.Options{DryRun: true}))
 	prune(t, r)
 	eachPackLost(t, store, last, keep...)
 	noGarbage(t, r, store)

@@ -18,6 +18,9 @@ type Raw struct {
 	Blobs  uint64 // different ones in them
 	Plain  uint64 // bytes of these blobs, before compression
 
+	Groups     int // objects of parity across packs, which come on top of the packs
+	GroupBytes int64
+
 	Verified      int64 // of Stored, in packs that were read and found whole since the time asked for
 	EverVerified  int64 // or ever
 	VerifiedSince time.Time

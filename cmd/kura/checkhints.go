@@ -1,0 +1,96 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo/check"
+	"github.com/kura-backup/kura/ui"
+)
+
+// damageFound is the error of a check that found damage, and says what can be done about it.
+func damageFound(r *check.Report, choice check.Choice, noKey bool) error {
+	n := r.Damaged()
+	hints := damageHints(r)
+	switch {
+	case noKey:
+		hints = append(hints, "kura check, with a password, says which files it costs")
+	case !choice.All:
+		hints = append(hints, "kura check --read-data finds all of it")
+	}
+	return withHint(fmt.Errorf("%w: %s", errDamageFound, ui.Count(uint64(n), "problem")), hints...)
+}
+
+// damageKind is what is done about damage of a class of objects.
+type damageKind int
+
+const (
+	damagedIndex damageKind = iota
+	unlistedBlobs
+	damagedCopy // of what exists twice
+	damagedPack
+	damagedGroup
+	damagedLog
+	damagedNote // costs time, or what is known of earlier checks
+	damageKinds
+)
+
+func kindOfDamage(p check.Problem) damageKind {
+	switch in := func(prefix string) bool { return strings.HasPrefix(p.Object, prefix) }; {
+	case errors.Is(p.Err, check.ErrUnlisted):
+		return unlistedBlobs
+	case in(object.IndexPrefix):
+		return damagedIndex
+	case p.Object == object.ConfigName, p.Object == object.ConfigCopyName, in(object.KeysPrefix):
+		return damagedCopy
+	case in(object.ParityPrefix):
+		return damagedGroup
+	case in(object.LogPrefix):
+		return damagedLog
+	case in(object.CheckpointsPrefix), in(object.RecordsPrefix):
+		return damagedNote
+	}
+	return damagedPack // or a file or folder that lay in one
+}
+
+// damageHints says what to do about the damage, in the order in which it is to be done.
+func damageHints(r *check.Report) []string {
+	var mend, lost [damageKinds]bool
+	for _, p := range r.Problems {
+		switch {
+		case p.Hint:
+		case p.Mendable:
+			mend[kindOfDamage(p)] = true
+		default:
+			lost[kindOfDamage(p)] = true
+		}
+	}
+	noIndex := lost[damagedIndex]
+	var hints []string
+	add := func(when bool, hint string) {
+		if when {
+			hints = append(hints, hint)
+		}
+	}
+	add(noIndex, "kura repair index comes first: nothing can be restored before it has made the index again from the packs, which loses no data; then kura check says what else is damaged")
+	add(lost[unlistedBlobs] && !noIndex, "kura repair index --read-all-packs makes the index again from the packs; no data is lost by this")
+	add(r.Damaged() > r.Mendable() && !noIndex, "keep the repository as it is until it is clear what is lost; kura restore still restores what is whole")
+	add(lost[damagedLog], "put lost log entries back from another copy of the repository, if there is one")
+	add(mend[damagedCopy], "copy the good one of the two over the bad one, or to the place of the missing one: config and config.copy, keys/ID and keys/ID.copy are the same bytes")
+	add(mend[damagedIndex] && !noIndex, "kura repair index writes the index anew")
+	switch {
+	case lost[damagedPack]:
+		add(true, "kura repair packs saves what can be read, and deletes nothing")
+	case mend[damagedPack]:
+		add(true, "kura repair packs writes anew what parity mends")
+	}
+	add(mend[damagedGroup], "remove what is damaged in parity/, and kura prune --parity-groups makes it again")
+	add(mend[damagedLog], "keep a copy of the repository: its log is mended whenever it is read, but not written anew")
+	add(len(hints) == 0 && mend[damagedNote], "nothing has to be done, what is damaged only costs time")
+	if r.Damaged() == r.Mendable() && len(hints) > 0 {
+		hints[0] = "nothing is lost yet: " + hints[0]
+	}
+	return hints
+}
