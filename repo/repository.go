@@ -146,6 +146,28 @@ func (r *Repository) Commit(ctx context.Context, build log.Build) (*log.State, e
 	return st, nil
 }
 
+// ErrMoved is returned by a build function that found the log to have moved on while it worked.
+var ErrMoved = errors.New("repo: the log moved on")
+
+// CommitReading is Commit for an entry whose making reads objects. Another collector can make them go, or the
+// log can move on meanwhile (ErrMoved): then the entry is made again on the newer state, as long as there is
+// a newer one.
+func (r *Repository) CommitReading(ctx context.Context, build log.Build) (*log.State, error) {
+	for {
+		before := r.State()
+		st, err := r.Commit(ctx, build)
+		if err == nil || !errors.Is(err, ErrMoved) && !errors.Is(err, backends.ErrNotExist) {
+			return st, err
+		}
+		if rerr := r.Refresh(ctx); rerr != nil {
+			return st, rerr
+		}
+		if r.State() == before {
+			return st, err
+		}
+	}
+}
+
 // BlobID names a blob.
 func (r *Repository) BlobID(t object.BlobType, plaintext []byte) object.BlobID {
 	return r.hasher.ID(t, plaintext)

@@ -194,17 +194,12 @@ func (run *run) comparePiece(ctx context.Context, p *piece) error {
 		p.markAll()
 		return nil
 	}
-	dir, err := run.folders.acquire(f.dir)
-	if err != nil {
-		return err
-	}
-	defer run.folders.release(f.dir)
-	h, err := dir.OpenSame(f.name, f.id)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	same := true
+	return run.withSame(f, func(h *jail.File) error { return run.compareWith(ctx, h, p) })
+}
+
+// compareWith compares a piece with the open file.
+func (run *run) compareWith(ctx context.Context, h *jail.File, p *piece) (err error) {
+	f, same := p.c.file, true
 	for i := p.needs[0]; i < p.needs[1] && (same || f.inPlace); i++ {
 		n := &p.c.needs[i]
 		if n.same, err = run.holds(ctx, h, n.at, int64(n.length), n.id); err != nil {

@@ -137,6 +137,11 @@ func (run *run) releaseInode(ino *inode) error {
 }
 
 func (run *run) lock(f *file, flags uint32) error {
+	return run.withSame(f, func(h *jail.File) error { return h.AddFlags(flags) })
+}
+
+// withSame opens a file in the target that is known, and must not have been replaced since.
+func (run *run) withSame(f *file, do func(*jail.File) error) error {
 	dir, err := run.folders.acquire(f.dir)
 	if err != nil {
 		return err
@@ -147,7 +152,7 @@ func (run *run) lock(f *file, flags uint32) error {
 		return err
 	}
 	defer h.Close()
-	return h.AddFlags(flags)
+	return do(h)
 }
 
 // newInode notes the first of several names that the walker meets.

@@ -321,8 +321,9 @@ func TestReadDir_DamagedFolder_NamesThePage(t *testing.T) {
 	}
 }
 
-// A page that is lost costs its own names, and those of pages below it, and no others.
-func TestReadDir_LostPages_CostOnlyTheirNames(t *testing.T) {
+// wideFolder stores a folder of many pages.
+func wideFolder(t *testing.T) (*memory, []tree.Node, object.BlobID) {
+	t.Helper()
 	m := newMemory()
 	var nodes []tree.Node
 	for i := range 6000 {
@@ -332,6 +333,12 @@ func TestReadDir_LostPages_CostOnlyTheirNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m, nodes, root
+}
+
+// A page that is lost costs its own names, and those of pages below it, and no others.
+func TestReadDir_LostPages_CostOnlyTheirNames(t *testing.T) {
+	m, nodes, root := wideFolder(t)
 	lost := 0
 	for id, page := range maps.Clone(m.blobs) {
 		if id == root {
@@ -377,15 +384,7 @@ func TestReadDir_LostPages_CostOnlyTheirNames(t *testing.T) {
 }
 
 func TestReadDirAfter_AnyName_BeginsBehindItWithoutTheOtherPages(t *testing.T) {
-	m := newMemory()
-	var nodes []tree.Node
-	for i := range 6000 {
-		nodes = append(nodes, file(fmt.Sprintf("%05d", i)))
-	}
-	root, err := tree.WriteDir(ctx, nodes, m.save)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m, nodes, root := wideFolder(t)
 	for _, after := range []string{"", "0", "00000", "02999", "02999x", "05998", "05999", "x"} {
 		var got, want []string
 		loads := 0

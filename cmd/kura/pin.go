@@ -41,6 +41,17 @@ func (a *app) pinning(cmd *cobra.Command, pin bool) *cobra.Command {
 }
 
 func (a *app) runPin(ctx context.Context, o filterOptions, names []string, pin bool) error {
+	verb, do := "pinned", (*session).Pin
+	if !pin {
+		verb, do = "unpinned", (*session).Unpin
+	}
+	return a.changeSnapshots(ctx, o, names, verb, func(r *session, ids []object.SessionID) ([]object.SessionID, error) {
+		return do(r, ctx, ids)
+	})
+}
+
+// changeSnapshots does something to the snapshots that are named, and shows which ones it has changed.
+func (a *app) changeSnapshots(ctx context.Context, o filterOptions, names []string, verb string, do func(*session, []object.SessionID) ([]object.SessionID, error)) error {
 	f, err := o.filter()
 	if err != nil {
 		return err
@@ -54,11 +65,7 @@ func (a *app) runPin(ctx context.Context, o filterOptions, names []string, pin b
 		for i, s := range list {
 			ids[i] = s.ID
 		}
-		verb, do := "pinned", r.Pin
-		if !pin {
-			verb, do = "unpinned", r.Unpin
-		}
-		done, err := do(ctx, ids)
+		done, err := do(r, ids)
 		if err != nil {
 			return err
 		}

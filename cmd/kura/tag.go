@@ -75,24 +75,7 @@ func (a *app) runTag(ctx context.Context, o tagOptions, names []string) error {
 	if err != nil {
 		return err
 	}
-	f, err := o.filter()
-	if err != nil {
-		return err
-	}
-	return a.withRepository(ctx, func(r *session) error {
-		list, err := selectSnapshots(ctx, r, f, names)
-		if err != nil {
-			return err
-		}
-		ids := make([]object.SessionID, len(list))
-		for i, s := range list {
-			ids[i] = s.ID
-		}
-		done, err := r.SetTags(ctx, ids, change)
-		if err != nil {
-			return err
-		}
-		a.changed("changed the tags of", done)
-		return nil
+	return a.changeSnapshots(ctx, o.filterOptions, names, "changed the tags of", func(r *session, ids []object.SessionID) ([]object.SessionID, error) {
+		return r.SetTags(ctx, ids, change)
 	})
 }

@@ -169,96 +169,94 @@ func (d *disk) wantNoLitter() error {
 	return err
 }
 
-// TestCommands_DeathAtEveryFileOperation_NothingLostAndNoHelpNeeded lets commands die at each step of the local
-// store: what is left are temporary files, halves of them, objects in folders that were not synced.
-func TestCommands_DeathAtEveryFileOperation_NothingLostAndNoHelpNeeded(t *testing.T) {
-	s := seed(t)
-	var all tally
+// onDisks runs a test of each scenario, side by side, and adds up what they count.
+func onDisks(t *testing.T, salt int, try func(t *testing.T, sc *scenario, w *world, prepared *disk, sum *tally)) *tally {
+	seed, all := seed(t), new(tally)
 	t.Run("all", func(t *testing.T) {
 		for i := range scenarios {
 			sc := &scenarios[i]
 			t.Run(sc.name, func(t *testing.T) {
 				t.Parallel()
 				sum := tally{worlds: 1}
-				w, prepared, n := sc.onDisk(t, sc.rng(s, 1000))
+				w, prepared, n := sc.onDisk(t, sc.rng(seed, salt))
 				sum.mutations = n
-				for _, i := range sample(w.rng, n, steps(20)) {
-					for _, when := range []durabletest.When{durabletest.Before, durabletest.After} {
-						d := prepared.clone(w)
-						fail := func(n int, _ durabletest.Op) (durabletest.When, error) {
-							switch {
-							case n == i:
-								return when, errDead
-							case d.changed.Load() >= int64(i):
-								return durabletest.Before, errDead
-							}
-							return 0, nil
-						}
-						if _, err := sc.attempt(w, d, fail, func() {}); err != nil {
-							t.Fatalf("%s, death at operation %d of %d, %v: %v", sc.name, i, n, d.failed.Load(), err)
-						}
-						if d.failed.Load() == nil {
-							sum.outlived++
-						} else {
-							sum.deaths++
-						}
-						w.must(os.RemoveAll(d.dir))
-					}
-				}
-				t.Logf("%-20s %v", sc.name+":", &sum)
+				try(t, sc, w, prepared, &sum)
 				all.add(&sum)
 			})
 		}
 	})
-	t.Logf("in all: %v", &all)
+	if all.deaths == 0 {
+		t.Error("nothing died")
+	}
+	return all
+}
+
+// TestCommands_DeathAtEveryFileOperation_NothingLostAndNoHelpNeeded lets commands die at each step of the local
+// store: what is left are temporary files, halves of them, objects in folders that were not synced.
+func TestCommands_DeathAtEveryFileOperation_NothingLostAndNoHelpNeeded(t *testing.T) {
+	all := onDisks(t, 1000, func(t *testing.T, sc *scenario, w *world, prepared *disk, sum *tally) {
+		for _, i := range sample(w.rng, sum.mutations, steps(20)) {
+			for _, when := range []durabletest.When{durabletest.Before, durabletest.After} {
+				d := prepared.clone(w)
+				fail := func(n int, _ durabletest.Op) (durabletest.When, error) {
+					switch {
+					case n == i:
+						return when, errDead
+					case d.changed.Load() >= int64(i):
+						return durabletest.Before, errDead
+					}
+					return 0, nil
+				}
+				if _, err := sc.attempt(w, d, fail, func() {}); err != nil {
+					t.Fatalf("%s, death at operation %d of %d, %v: %v", sc.name, i, sum.mutations, d.failed.Load(), err)
+				}
+				if d.failed.Load() == nil {
+					sum.outlived++
+				} else {
+					sum.deaths++
+				}
+				w.must(os.RemoveAll(d.dir))
+			}
+		}
+		t.Logf("%-20s %v", sc.name+":", sum)
+	})
+	t.Logf("in all: %v", all)
 }
 
 // TestCommands_DiskFailsAtEveryChange_FailWithoutHarm lets each change of the file system fail in turn, once or from
 // then on, as a full, a broken and a read-only disk do.
 func TestCommands_DiskFailsAtEveryChange_FailWithoutHarm(t *testing.T) {
-	s := seed(t)
-	var all tally
-	t.Run("all", func(t *testing.T) {
-		for i := range scenarios {
-			sc := &scenarios[i]
-			t.Run(sc.name, func(t *testing.T) {
-				t.Parallel()
-				sum := tally{worlds: 1}
-				w, prepared, n := sc.onDisk(t, sc.rng(s, 2000))
-				sum.mutations = n
-				for k, i := range sample(w.rng, n, steps(40)) {
-					for _, errno := range errnos(k) {
-						forGood := w.rng.IntN(2) == 0
-						d := prepared.clone(w)
-						fail := func(n int, op durabletest.Op) (durabletest.When, error) {
-							hit := n == i || forGood && n > i
-							if hit && (errno != syscall.ENOSPC || slices.Contains(grows, op.Kind)) {
-								return durabletest.Before, errno
-							}
-							return 0, nil
-						}
-						runErr, err := sc.attempt(w, d, fail, nil)
-						if err == nil && runErr != nil && !errors.Is(runErr, errno) {
-							err = fmt.Errorf("it failed with another error: %w", runErr)
-						}
-						if err != nil {
-							t.Fatalf("%s, %v at change %d of %d, %v (for good: %v): %v", sc.name, errno, i, n, d.failed.Load(), forGood, err)
-						}
-						switch {
-						case d.failed.Load() == nil:
-							sum.outlived++
-						case runErr == nil:
-							sum.inVain++
-						default:
-							sum.deaths++
-						}
-						w.must(os.RemoveAll(d.dir))
+	all := onDisks(t, 2000, func(t *testing.T, sc *scenario, w *world, prepared *disk, sum *tally) {
+		for k, i := range sample(w.rng, sum.mutations, steps(40)) {
+			for _, errno := range errnos(k) {
+				forGood := w.rng.IntN(2) == 0
+				d := prepared.clone(w)
+				fail := func(n int, op durabletest.Op) (durabletest.When, error) {
+					hit := n == i || forGood && n > i
+					if hit && (errno != syscall.ENOSPC || slices.Contains(grows, op.Kind)) {
+						return durabletest.Before, errno
 					}
+					return 0, nil
 				}
-				t.Logf("%-20s %d changes: %d failures ended the command, %d did not matter, %d were never met", sc.name+":", n, sum.deaths, sum.inVain, sum.outlived)
-				all.add(&sum)
-			})
+				runErr, err := sc.attempt(w, d, fail, nil)
+				if err == nil && runErr != nil && !errors.Is(runErr, errno) {
+					err = fmt.Errorf("it failed with another error: %w", runErr)
+				}
+				if err != nil {
+					t.Fatalf("%s, %v at change %d of %d, %v (for good: %v): %v", sc.name, errno, i, sum.mutations, d.failed.Load(), forGood, err)
+				}
+				switch {
+				case d.failed.Load() == nil:
+					sum.outlived++
+				case runErr == nil:
+					sum.inVain++
+				default:
+					sum.deaths++
+				}
+				w.must(os.RemoveAll(d.dir))
+			}
 		}
+		t.Logf("%-20s %d changes: %d failures ended the command, %d did not matter, %d were never met", sc.name+":", sum.mutations, sum.deaths, sum.inVain, sum.outlived)
 	})
 	t.Logf("in all: %d changes: %d failures ended the command, %d did not matter, %d were never met", all.mutations, all.deaths, all.inVain, all.outlived)
 }

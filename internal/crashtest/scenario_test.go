@@ -32,6 +32,13 @@ type scenario struct {
 	worlds int
 }
 
+// opened is a command that opens the repository, does one thing and closes it.
+func opened(do func(*process, *repo.Repository) error) func(*process) error {
+	return func(p *process) error {
+		return p.with(func(r *repo.Repository) error { return do(p, r) })
+	}
+}
+
 var scenarios = []scenario{
 	{
 		name: "init", worlds: 20,
@@ -158,12 +165,10 @@ var scenarios = []scenario{
 			w.must(p.init())
 			w.snapshots(p, 3, 5, 2000)
 		},
-		run: func(p *process) error {
-			return p.with(func(r *repo.Repository) error {
-				_, err := r.Pin(p.ctx, p.w.kept[:1])
-				return err
-			})
-		},
+		run: opened(func(p *process, r *repo.Repository) error {
+			_, err := r.Pin(p.ctx, p.w.kept[:1])
+			return err
+		}),
 		done: (*process).wantPinned,
 	},
 	{
@@ -173,12 +178,10 @@ var scenarios = []scenario{
 			w.snapshots(p, 3, 5, 2000)
 			w.spoil(p, object.IndexPrefix, func([]byte) []byte { return nil })
 		},
-		run: func(p *process) error {
-			return p.with(func(r *repo.Repository) error {
-				_, err := repair.Index(p.ctx, r, repair.IndexOptions{}, repair.Events{})
-				return err
-			})
-		},
+		run: opened(func(p *process, r *repo.Repository) error {
+			_, err := repair.Index(p.ctx, r, repair.IndexOptions{}, repair.Events{})
+			return err
+		}),
 		done: (*process).wantClean,
 	},
 	{
@@ -190,12 +193,10 @@ var scenarios = []scenario{
 			w.spoil(p, object.DataPrefix, flip)
 			w.spoil(p, object.TreePrefix, flip)
 		},
-		run: func(p *process) error {
-			return p.with(func(r *repo.Repository) error {
-				_, err := repair.Packs(p.ctx, r, repair.PacksOptions{}, repair.Events{})
-				return err
-			})
-		},
+		run: opened(func(p *process, r *repo.Repository) error {
+			_, err := repair.Packs(p.ctx, r, repair.PacksOptions{}, repair.Events{})
+			return err
+		}),
 		done: (*process).wantClean,
 	},
 	{

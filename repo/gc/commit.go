@@ -2,11 +2,9 @@ package gc
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 
-	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
@@ -17,26 +15,11 @@ import (
 // commit adds the collect entry. On every retry the whole of the new state is looked at again.
 func (c *collector) commit(ctx context.Context) error {
 	c.ev.phase("committing")
-	for {
-		before := c.r.State()
-		st, err := c.r.Commit(ctx, c.build)
-		if err == nil {
-			if st.Closed(c.sid) {
-				c.res.Entry = st.N
-			}
-			return nil
-		}
-		// Objects that build wanted to read can be gone because another collector replaced them.
-		if !errors.Is(err, errChanged) && !errors.Is(err, backends.ErrNotExist) {
-			return err
-		}
-		if rerr := c.r.Refresh(ctx); rerr != nil {
-			return rerr
-		}
-		if c.r.State() == before {
-			return err
-		}
+	st, err := c.r.CommitReading(ctx, c.build)
+	if err == nil && st.Closed(c.sid) {
+		c.res.Entry = st.N
 	}
+	return err
 }
 
 func (c *collector) build(ctx context.Context, st *log.State) (*log.Entry, error) {
@@ -48,7 +31,7 @@ func (c *collector) build(ctx context.Context, st *log.State) (*log.Entry, error
 		return nil, err
 	}
 	if ix.State() != st {
-		return nil, errChanged
+		return nil, repo.ErrMoved
 	}
 	drop, add, err := c.rescue(ctx, ix)
 	if err != nil {
@@ -76,9 +59,6 @@ func (c *collector) build(ctx context.Context, st *log.State) (*log.Entry, error
 	}
 	return e, nil
 }
-
-// errChanged is returned by build when the log moved on while it worked. The commit is tried again.
-var errChanged = errors.New("gc: the log moved on")
 
 // rescue returns what is dropped and added on the index's state: of the plan's drops those that are
 // live, but for packs that hold a copy of a needed blob that must stay (missed); and the plan's new packs

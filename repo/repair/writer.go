@@ -2,11 +2,9 @@ package repair
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 
-	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
@@ -60,26 +58,11 @@ func newWriter(r *repo.Repository, ev *Events) *writer {
 
 // commit adds the entry. On every retry the whole of the new state is looked at again.
 func (w *writer) commit(ctx context.Context) error {
-	for {
-		before := w.r.State()
-		st, err := w.r.Commit(ctx, w.build)
-		if err == nil {
-			if st.Closed(w.sid) {
-				w.entry = st.N
-			}
-			return nil
-		}
-		// Objects that build wanted to read can be gone because a collector replaced them.
-		if !errors.Is(err, backends.ErrNotExist) {
-			return err
-		}
-		if rerr := w.r.Refresh(ctx); rerr != nil {
-			return rerr
-		}
-		if w.r.State() == before {
-			return err
-		}
+	st, err := w.r.CommitReading(ctx, w.build)
+	if err == nil && st.Closed(w.sid) {
+		w.entry = st.N
 	}
+	return err
 }
 
 func (w *writer) build(ctx context.Context, st *log.State) (*log.Entry, error) {
