@@ -78,7 +78,7 @@ $(TOOLDIR)/minio-$(MINIO):
 
 # Debian packages that tests use. Skipped where they are installed already.
 # The race detector needs a C compiler.
-APT := rsync attr acl libcap2-bin e2fsprogs xfsprogs btrfs-progs gcc libc6-dev
+APT := openssh-server rsync attr acl libcap2-bin e2fsprogs xfsprogs btrfs-progs gcc libc6-dev
 apt:
 	@missing=$$(for p in $(APT); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	if [ -n "$$missing" ]; then \

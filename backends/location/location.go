@@ -18,21 +18,27 @@ var ErrLocation = errors.New("location: not the location of a store")
 type kind struct {
 	scheme string
 	form   string // how its locations look, for messages
-	open   func(ctx context.Context, rest string) (backends.Store, error)
-	create func(ctx context.Context, rest string) (backends.Store, error)
+	open   func(ctx context.Context, rest string, o Options) (backends.Store, error)
+	create func(ctx context.Context, rest string, o Options) (backends.Store, error)
+	// canonical checks what follows the scheme, without any I/O, and returns its full form.
+	canonical func(rest string) (string, error)
 }
+
+// Options are the settings of the kinds of stores that are not part of a location.
+type Options struct{}
 
 // kinds is every kind of store there is. The first is that of plain paths.
 var kinds = []kind{
 	{
 		scheme: "local",
 		form:   "/path or local:path",
-		open: func(_ context.Context, path string) (backends.Store, error) {
+		open: func(_ context.Context, path string, _ Options) (backends.Store, error) {
 			return asStore(local.Open(path))
 		},
-		create: func(_ context.Context, path string) (backends.Store, error) {
+		create: func(_ context.Context, path string, _ Options) (backends.Store, error) {
 			return asStore(local.Create(path))
 		},
+		canonical: canonicalPath,
 	},
 }
 
@@ -60,26 +66,25 @@ func Parse(s string) (Location, error) {
 	}
 	for i := range kinds {
 		if k := &kinds[i]; k.scheme == scheme {
-			return parsePath(k, rest)
+			rest, err := k.canonical(rest)
+			if err != nil {
+				return Location{}, fmt.Errorf("%w: %w; supported: %s", ErrLocation, err, supported())
+			}
+			return Location{k, rest}, nil
 		}
 	}
 	return Location{}, fmt.Errorf("%w: there are no %q stores, only %s; if %q is a folder, write ./%s",
 		ErrLocation, scheme, supported(), s, s)
 }
 
-func parsePath(k *kind, path string) (Location, error) {
+func canonicalPath(path string) (string, error) {
 	switch {
 	case path == "":
-		return Location{}, fmt.Errorf("%w: the path is empty; supported: %s", ErrLocation, supported())
+		return "", errors.New("the path is empty")
 	case path == "~" || strings.HasPrefix(path, "~/"):
-		return Location{}, fmt.Errorf("%w: %q starts with a ~ that no shell has replaced; write the whole path, or ./%s for a folder of that name",
-			ErrLocation, path, path)
+		return "", fmt.Errorf("%q starts with a ~ that no shell has replaced; write the whole path, or ./%s for a folder of that name", path, path)
 	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return Location{}, err
-	}
-	return Location{k, path}, nil
+	return filepath.Abs(path)
 }
 
 func supported() string {
@@ -94,11 +99,11 @@ func supported() string {
 func (l Location) String() string { return l.kind.scheme + ":" + l.rest }
 
 // Open opens a store. The error wraps [backends.ErrNoStore] when there is none.
-func (l Location) Open(ctx context.Context) (backends.Store, error) {
-	return l.kind.open(ctx, l.rest)
+func (l Location) Open(ctx context.Context, o Options) (backends.Store, error) {
+	return l.kind.open(ctx, l.rest, o)
 }
 
 // Create opens a store and makes the place for it first where it is missing.
-func (l Location) Create(ctx context.Context) (backends.Store, error) {
-	return l.kind.create(ctx, l.rest)
+func (l Location) Create(ctx context.Context, o Options) (backends.Store, error) {
+	return l.kind.create(ctx, l.rest, o)
 }

@@ -58,12 +58,12 @@ func TestOpenAndCreate_Local(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err := l.Open(t.Context()); !errors.Is(err, backends.ErrNoStore) || s != nil {
+	if s, err := l.Open(t.Context(), location.Options{}); !errors.Is(err, backends.ErrNoStore) || s != nil {
 		t.Fatalf("Open before Create = %v, %v", s, err)
 	}
 	for _, open := range []func() (backends.Store, error){
-		func() (backends.Store, error) { return l.Create(t.Context()) },
-		func() (backends.Store, error) { return l.Open(t.Context()) },
+		func() (backends.Store, error) { return l.Create(t.Context(), location.Options{}) },
+		func() (backends.Store, error) { return l.Open(t.Context(), location.Options{}) },
 	} {
 		s, err := open()
 		if err != nil {

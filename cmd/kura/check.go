@@ -118,17 +118,13 @@ func (a *app) runCheckNoKey(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	rates, err := a.globals.rates()
-	if err != nil {
-		return err
-	}
-	store, err := p.Open(ctx)
+	store, err := a.openStore(ctx, p.Open)
 	if err != nil {
 		return explainOpen(p, err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	err = a.check(ctx, check.Choice{All: true}, true, func(ev check.Events) (*check.Report, error) {
-		return check.NoKey(ctx, limited(store, rates), ev)
+		return check.NoKey(ctx, store, ev)
 	})
 	if errors.Is(err, repo.ErrNoRepository) {
 		return explainOpen(p, err)

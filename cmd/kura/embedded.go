@@ -124,15 +124,10 @@ func (a *app) initialise(ctx context.Context, p *place, credential seal.Credenti
 	if err != nil {
 		return nil, err
 	}
-	rates, err := a.globals.rates()
-	if err != nil {
-		return nil, err
-	}
-	store, err := p.Create(ctx)
+	store, err := a.openStore(ctx, p.Create)
 	if err != nil {
 		return nil, fmt.Errorf("make %v: %w", p, err)
 	}
-	store = limited(store, rates)
 	r, err := repo.Init(ctx, store, repo.InitOptions{Credential: credential, Cost: passwordCost, CacheDir: cache})
 	if errors.Is(err, repo.ErrExists) {
 		err = withHint(fmt.Errorf("there is a repository at %v already%w", p, hidden{err}), fmt.Sprintf("kura backup -r %v PATH… backs up into it", p))

@@ -129,15 +129,10 @@ func (a *app) open(ctx context.Context, p *place) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	rates, err := a.globals.rates()
-	if err != nil {
-		return nil, err
-	}
-	store, err := p.Open(ctx)
+	store, err := a.openStore(ctx, p.Open)
 	if err != nil {
 		return nil, explainOpen(p, err)
 	}
-	store = limited(store, rates)
 	for try := 1; ; try++ {
 		credential, typed, err := a.credential(ctx, p)
 		if err != nil {
@@ -156,6 +151,24 @@ func (a *app) open(ctx context.Context, p *place) (*session, error) {
 		}
 		return nil, errors.Join(explainOpen(p, err), store.Close())
 	}
+}
+
+// openStore opens or creates a store with the settings that were given: do is [location.Location.Open] or
+// Create.
+func (a *app) openStore(ctx context.Context, do func(context.Context, location.Options) (backends.Store, error)) (backends.Store, error) {
+	rates, err := a.globals.rates()
+	if err != nil {
+		return nil, err
+	}
+	o, err := a.globals.storeOptions()
+	if err != nil {
+		return nil, err
+	}
+	store, err := do(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return limited(store, rates), nil
 }
 
 // credential returns the password or key that was given, that of the embedded repository, or one that
