@@ -9,7 +9,8 @@ var (
 	// ErrExist is returned by Put when the name is taken.
 	ErrExist = errors.New("backends: object exists already")
 
-	// ErrNotExist is returned by Get and Delete when there is no such object.
+	// ErrNotExist is returned by Get when there is no such object, and by Delete
+	// of stores that can tell.
 	ErrNotExist = errors.New("backends: no such object")
 
 	// ErrName is returned for a name that [ValidName] refuses.
@@ -25,6 +26,9 @@ var (
 
 	// ErrNoStore is returned when a store is opened where there is none.
 	ErrNoStore = errors.New("backends: no store at this place")
+
+	// ErrUnsettled is returned by [Settle] when an object may have been created, and it can not be found out.
+	ErrUnsettled = errors.New("backends: whether the object was created is unknown")
 
 	// ErrRange is wrapped by every [*RangeError].
 	ErrRange = errors.New("backends: range outside of the object")

@@ -13,6 +13,9 @@ var (
 	// ErrDenied is returned when the credentials may not do what was asked for.
 	ErrDenied = errors.New("backends: the credentials do not permit this")
 
+	// ErrNoCreateOnly is returned by Put where the store can not refuse taken names. Nothing was done.
+	ErrNoCreateOnly = errors.New("backends: the store has no create-only writes")
+
 	// ErrLocked is wrapped by every [*LockedError].
 	ErrLocked = errors.New("backends: the object is locked")
 )

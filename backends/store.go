@@ -50,8 +50,9 @@ type Store interface {
 	// yielded or not. After yielding an error List ends.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
 
-	// Delete removes the object, or returns an error wrapping [ErrNotExist].
-	// A deletion need not survive a power failure.
+	// Delete removes the object. When there is none it returns nil or an error
+	// wrapping [ErrNotExist]: not every store can tell. A deletion need not
+	// survive a power failure.
 	Delete(ctx context.Context, name string) error
 
 	// Caps says what this store can do. It is probed, not guessed, and does

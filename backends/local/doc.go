@@ -1,4 +1,5 @@
-// Package local keeps objects as files in a folder: a disk, a mounted server.
+// Package local keeps objects as files in a folder: a disk, a mounted server. Package sftp puts the same
+// folder on another machine, by giving [New] another file system.
 //
 // # Layout
 //

@@ -17,7 +17,8 @@ type item struct {
 	// key orders the items. A file's is the object's name. A folder's is what
 	// all names in it start with, and so no greater than any of them.
 	key  string
-	path string // of a folder; empty for a file
+	path string      // of a folder; empty for a file
+	info fs.FileInfo // of a file, where reading the folder brought it
 }
 
 // walk yields names in order without reading the whole tree first. The folders
@@ -27,15 +28,17 @@ type item struct {
 // every folder it has opened, sorted, in a heap by the first key, and opens a
 // folder when its key is the smallest of all.
 type walk struct {
-	fsys   durable.FS
+	read   func(dir string) ([]fs.DirEntry, error)
 	saw    func(dir string)
 	prefix string
 	after  string
+	far    bool // reading a folder brings what Stat would tell
+	ahead  func(folders []item)
 	open   folderHeap
 }
 
-// next returns the smallest name left.
-func (w *walk) next() (name string, ok bool, err error) {
+// next returns the item with the smallest name left.
+func (w *walk) next() (file item, ok bool, err error) {
 	for len(w.open) > 0 {
 		first := w.open[0][0]
 		if w.open[0] = w.open[0][1:]; len(w.open[0]) == 0 {
@@ -44,18 +47,18 @@ func (w *walk) next() (name string, ok bool, err error) {
 			heap.Fix(&w.open, 0)
 		}
 		if first.path == "" {
-			return first.key, true, nil
+			return first, true, nil
 		}
 		if err := w.enter(first); err != nil {
-			return "", false, err
+			return item{}, false, err
 		}
 	}
-	return "", false, nil
+	return item{}, false, nil
 }
 
 // enter adds what is wanted in a folder. A folder that is gone has nothing.
 func (w *walk) enter(dir item) error {
-	entries, err := w.fsys.ReadDir(dir.path)
+	entries, err := w.read(dir.path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) && dir.path != "." {
 			return nil
@@ -65,16 +68,26 @@ func (w *walk) enter(dir item) error {
 	var items []item
 	files := false
 	for _, e := range entries {
-		if it, ok := classify(dir, e); ok && w.wanted(it) {
-			items = append(items, it)
-			files = files || it.path == ""
+		it, ok := classify(dir, e)
+		if !ok || !w.wanted(it) {
+			continue
 		}
+		if it.path == "" {
+			files = true
+			if w.far {
+				if it.info, err = e.Info(); err != nil {
+					return err
+				}
+			}
+		}
+		items = append(items, it)
 	}
 	if files {
 		w.saw(dir.path)
 	}
 	if len(items) > 0 {
 		slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.key, b.key) })
+		w.ahead(items)
 		heap.Push(&w.open, items)
 	}
 	return nil
@@ -99,7 +112,7 @@ func classify(dir item, e fs.DirEntry) (item, bool) {
 		}
 		_, want := place(name)
 		return item{key: name}, want == path
-	case !e.IsDir() || base == tmpDir && dir.path == ".":
+	case !e.IsDir() || base == TempDir && dir.path == ".":
 		return item{}, false
 	case dir.path == ".":
 		// A class is a name, and so is any of its objects' first part.
@@ -137,7 +150,12 @@ func (h *folderHeap) Pop() any {
 
 // list is List without the dressing of errors.
 func (s *Store) list(ctx context.Context, prefix, after string, yield func(backends.Info) bool) error {
-	w := &walk{fsys: s.fsys, saw: s.writer.Saw, prefix: prefix, after: after}
+	w := &walk{read: s.fsys.ReadDir, saw: s.writer.Saw, prefix: prefix, after: after, ahead: func([]item) {}}
+	if far, ok := s.fsys.(durable.Far); ok {
+		r := newReader(far)
+		defer r.stop()
+		w.far, w.read, w.ahead = true, r.readDir, r.ahead
+	}
 	if err := w.enter(item{path: "."}); err != nil {
 		return err
 	}
@@ -145,19 +163,22 @@ func (s *Store) list(ctx context.Context, prefix, after string, yield func(backe
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		name, ok, err := w.next()
+		it, ok, err := w.next()
 		if err != nil || !ok {
 			return err
 		}
-		_, path := place(name)
-		info, err := s.fsys.Stat(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // deleted since its folder was read
-			continue
-		case err != nil:
-			return err
+		info := it.info
+		if info == nil {
+			_, path := place(it.key)
+			info, err = s.fsys.Stat(path)
+			switch {
+			case errors.Is(err, fs.ErrNotExist): // deleted since its folder was read
+				continue
+			case err != nil:
+				return err
+			}
 		}
-		if !yield(backends.Info{Name: name, Size: info.Size(), ModTime: info.ModTime()}) {
+		if !yield(backends.Info{Name: it.key, Size: info.Size(), ModTime: info.ModTime()}) {
 			return nil
 		}
 	}

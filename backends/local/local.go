@@ -54,7 +54,7 @@ func Create(dir string) (*Store, error) {
 // New returns the store in a folder behind the seam. Closing the store closes
 // fsys.
 func New(fsys durable.FS) *Store {
-	return &Store{fsys: fsys, writer: durable.NewWriter(fsys, tmpDir)}
+	return &Store{fsys: fsys, writer: durable.NewWriter(fsys, TempDir)}
 }
 
 // Put creates an object; see [backends.Store].
@@ -200,7 +200,7 @@ func (s *Store) Caps() backends.Caps {
 // Sweep removes the temporary files of dead writers. The first Put of a Store
 // does it, too.
 func (s *Store) Sweep(ctx context.Context) (removed int, err error) {
-	return durable.Sweep(ctx, s.fsys, tmpDir)
+	return durable.Sweep(ctx, s.fsys, TempDir)
 }
 
 // Close gives up the folder.

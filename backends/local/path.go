@@ -6,9 +6,10 @@ import (
 	"github.com/kura-backup/kura/backends"
 )
 
-const (
-	tmpDir = "tmp" // no object: the name is reserved in every store
+// TempDir is the folder of temporary files. It is no class of objects: the name is reserved in every store.
+const TempDir = "tmp"
 
+const (
 	shardDigits = 3 // of a number, what counts the files in one folder
 	shardChars  = 2 // of other names, what names the folder
 )

@@ -4,4 +4,6 @@
 //
 //	/path or ./path     a folder
 //	local:path          the same, for any path
+//	s3:https://host/bucket/prefix, and as restic writes it: see package s3
+//	sftp:user@host:/path, and as restic writes it: see package sftp
 package location

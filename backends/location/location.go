@@ -9,6 +9,9 @@ import (
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/local"
+	"github.com/kura-backup/kura/backends/retry"
+	"github.com/kura-backup/kura/backends/s3"
+	"github.com/kura-backup/kura/backends/sftp"
 )
 
 // ErrLocation is wrapped by the errors of Parse.
@@ -25,7 +28,11 @@ type kind struct {
 }
 
 // Options are the settings of the kinds of stores that are not part of a location.
-type Options struct{}
+type Options struct {
+	S3    s3.Options
+	SFTP  sftp.Options
+	Retry retry.Options
+}
 
 // kinds is every kind of store there is. The first is that of plain paths.
 var kinds = []kind{
@@ -40,6 +47,53 @@ var kinds = []kind{
 		},
 		canonical: canonicalPath,
 	},
+	{
+		scheme: "s3",
+		form:   "s3:https://host/bucket/prefix",
+		open: func(ctx context.Context, rest string, o Options) (backends.Store, error) {
+			return inS3(ctx, rest, o, s3.Open)
+		},
+		create: func(ctx context.Context, rest string, o Options) (backends.Store, error) {
+			return inS3(ctx, rest, o, s3.Create)
+		},
+		canonical: func(rest string) (string, error) {
+			l, err := s3.ParseLocation(rest)
+			return l.String(), err
+		},
+	},
+	{
+		scheme: "sftp",
+		form:   "sftp:user@host:/path",
+		open: func(ctx context.Context, rest string, o Options) (backends.Store, error) {
+			return overSFTP(ctx, rest, o, sftp.Open)
+		},
+		create: func(ctx context.Context, rest string, o Options) (backends.Store, error) {
+			return overSFTP(ctx, rest, o, sftp.Create)
+		},
+		canonical: func(rest string) (string, error) {
+			l, err := sftp.ParseLocation(rest)
+			if err != nil {
+				return "", err
+			}
+			return l.String(), nil
+		},
+	},
+}
+
+func overSFTP(ctx context.Context, rest string, o Options, open func(context.Context, sftp.Location, sftp.Options) (*sftp.Store, error)) (backends.Store, error) {
+	l, err := sftp.ParseLocation(rest)
+	if err != nil {
+		return nil, err
+	}
+	return asStore(open(ctx, l, o.SFTP))
+}
+
+func inS3(ctx context.Context, rest string, o Options, open func(context.Context, s3.Location, s3.Options) (*s3.Store, error)) (backends.Store, error) {
+	l, err := s3.ParseLocation(rest)
+	if err != nil {
+		return nil, err
+	}
+	return asStore(open(ctx, l, o.S3))
 }
 
 // asStore keeps a nil pointer from becoming a Store that is not nil.
@@ -100,10 +154,20 @@ func (l Location) String() string { return l.kind.scheme + ":" + l.rest }
 
 // Open opens a store. The error wraps [backends.ErrNoStore] when there is none.
 func (l Location) Open(ctx context.Context, o Options) (backends.Store, error) {
-	return l.kind.open(ctx, l.rest, o)
+	return patient(o)(l.kind.open(ctx, l.rest, o))
 }
 
 // Create opens a store and makes the place for it first where it is missing.
 func (l Location) Create(ctx context.Context, o Options) (backends.Store, error) {
-	return l.kind.create(ctx, l.rest, o)
+	return patient(o)(l.kind.create(ctx, l.rest, o))
+}
+
+// patient makes a store try again what may help.
+func patient(o Options) func(backends.Store, error) (backends.Store, error) {
+	return func(s backends.Store, err error) (backends.Store, error) {
+		if err != nil {
+			return nil, err
+		}
+		return retry.New(s, o.Retry), nil
+	}
 }

@@ -33,7 +33,15 @@ func TestParse_Table(t *testing.T) {
 		{"local:", "path is empty", false},
 		{"~/kura", "write the whole path", false},
 		{"~", "write the whole path", false},
-		{"s3:host/bucket", "only /path or local:path", false},
+		{"s3:s3.example.com/bucket", "s3:https://s3.example.com/bucket", true},
+		{"s3://host:9000/bucket/a/b/", "s3:https://host:9000/bucket/a/b", true},
+		{"s3:http://Host:80//bucket/", "s3:http://host/bucket", true},
+		{"s3:host", "no bucket", false},
+		{"sftp:me@host:/srv//kura/", "sftp:me@host:/srv/kura", true},
+		{"sftp:host:kura", "sftp:host:kura", true},
+		{"sftp://me@host:2222//srv/kura", "sftp://me@host:2222//srv/kura", true},
+		{"sftp:host", "is not user@host:path", false},
+		{"ftp:host/folder", "only /path or local:path", false},
 		{"C:repo", "write ./C:repo", false},
 	} {
 		l, err := location.Parse(c.in)

@@ -2,11 +2,14 @@ package storetest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/testrand"
@@ -90,10 +93,61 @@ func deleteOnce(t *testing.T, s backends.Store) {
 	wantsNone(t, s, "data/aa")
 	wants(t, s, "data/ab", []byte("y"))
 	for _, name := range []string{"data/aa", "data/zz", "data", "config"} {
-		if err := s.Delete(t.Context(), name); !errors.Is(err, backends.ErrNotExist) {
-			t.Errorf("Delete %s: err = %v, want ErrNotExist", name, err)
+		if err := s.Delete(t.Context(), name); err != nil && !errors.Is(err, backends.ErrNotExist) {
+			t.Errorf("Delete %s: err = %v, want none or ErrNotExist", name, err)
 		}
 	}
+	wants(t, s, "data/ab", []byte("y"))
+}
+
+func deleteMany(t *testing.T, s backends.Store) {
+	count := 1200 // in all more than one batch of an S3 deletion
+	if testing.Short() || s.Caps().Local {
+		count = 50
+	}
+	var all, deleted, left []string
+	for i := range count {
+		name := fmt.Sprintf("data/%06d", i)
+		all = append(all, name)
+		if i%6 == 0 {
+			left = append(left, name)
+		} else {
+			deleted = append(deleted, name)
+		}
+	}
+	putAll(t, s, all)
+	calls := map[string]int{}
+	asked := append([]string{"Invalid", "data/no-such-object"}, deleted...)
+	err := backends.DeleteMany(t.Context(), s, asked, 8, func(name string, err error) {
+		calls[name]++ // never concurrently: the race detector watches
+		switch {
+		case name == "Invalid":
+			if !errors.Is(err, backends.ErrName) {
+				t.Errorf("%s: err = %v, want ErrName", name, err)
+			}
+		case err != nil && (name != "data/no-such-object" || !errors.Is(err, backends.ErrNotExist)):
+			t.Errorf("%s: %v", name, err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range asked {
+		if calls[name] != 1 {
+			t.Errorf("%s was reported %d times", name, calls[name])
+		}
+	}
+	if diff := cmp.Diff(left, names(t.Context(), t, s, "", "")); diff != "" {
+		t.Errorf("what is left (-want +got):\n%s", diff)
+	}
+	wantsNone(t, s, deleted[0])
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := backends.DeleteMany(ctx, s, left, 8, func(string, error) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: err = %v", err)
+	}
+	wants(t, s, left[0], []byte(left[0]))
 }
 
 func deleteRace(t *testing.T, s backends.Store) {

@@ -17,7 +17,10 @@ func putTaken(t *testing.T, s backends.Store) {
 		first := []byte("first")
 		put(t, s, name, first)
 		for _, data := range [][]byte{first, []byte("second"), bytes.Repeat([]byte("x"), 1<<20)} {
-			if err := s.Put(t.Context(), name, data); !errors.Is(err, backends.ErrExist) {
+			err := s.Put(t.Context(), name, data)
+			// A server may hang up before it has read a large object whole, and take its answer with it.
+			hungUp := len(data) > 64<<10 && backends.IsUnclear(err)
+			if !errors.Is(err, backends.ErrExist) && !hungUp {
 				t.Errorf("Put on a taken name: err = %v, want ErrExist", err)
 			}
 		}

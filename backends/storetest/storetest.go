@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) backends.Store) {
 		{"Visible_WholeOrNotAtAll", visibleWhole},
 		{"Delete_RemovesOnce", deleteOnce},
 		{"Delete_ManyRacers_GoneInTheEnd", deleteRace},
+		{"DeleteMany_EachReportedOnce", deleteMany},
 		{"Canceled_NothingIsDone", canceled},
 	} {
 		t.Run(c.name, func(t *testing.T) {

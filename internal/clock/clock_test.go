@@ -29,3 +29,13 @@ func TestSystem_DoesNotRunBackwards(t *testing.T) {
 		t.Fatalf("%v is before %v", b, a)
 	}
 }
+
+func TestUptime_GoesOn(t *testing.T) {
+	a := clock.Uptime()
+	if a <= 0 {
+		t.Fatalf("up for %v", a)
+	}
+	if b := clock.Uptime(); b < a {
+		t.Fatalf("%v after %v", b, a)
+	}
+}

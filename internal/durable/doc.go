@@ -38,7 +38,9 @@
 // the same log tree), so fdatasync would save nothing here, and only fsync
 // also keeps the modification time, which is the store's time of the object.
 //
-// A link that was sent and got no answer, and whose name cannot be read, is an
+// A link that was sent and got no answer, as when a server was cut off, may still
+// be on its way. The temporary name is removed first, so that it finds nothing to
+// link any more; what the name holds then is final. If that fails, too, it is an
 // [*UnclearError]. Whoever reads the name later and finds its own bytes takes them
 // for done, so it tells [Writer.Found] first, which makes them durable.
 //
@@ -66,6 +68,7 @@
 // # The seam
 //
 // Nothing here calls the operating system but [Dir], through the interface
-// [FS]. A file system that drops, reorders and tears what was not synced, or
+// [FS]. Folders of other machines are behind it as well ([Far]): there, what would
+// cost a trip over the network each is done many at a time. A file system that drops, reorders and tears what was not synced, or
 // dies between any two calls, goes in its place: package lossy.
 package durable

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 )
 
 var (
@@ -59,6 +60,18 @@ type FS interface {
 
 	// Close releases the folder.
 	Close() error
+}
+
+// Far is an FS on another machine, where each call waits for a network. Its ReadDir brings what Stat would
+// tell of the entries.
+type Far interface {
+	FS
+
+	// Parallel is how many calls are worth making at once.
+	Parallel() int
+
+	// Now is the time by the clock that files get their times from.
+	Now() (time.Time, error)
 }
 
 // File is an open file of an [FS]. ReadAt is safe for concurrent use, the

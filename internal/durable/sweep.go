@@ -22,8 +22,8 @@ const (
 	litterAge = 24 * time.Hour
 )
 
-// tempName returns a fresh name for a temporary file.
-func tempName(dir string) string {
+// TempName returns a fresh name for a temporary file.
+func TempName(dir string) string {
 	var r [tempRandom]byte
 	rand.Read(r[:]) // never fails
 	return path.Join(dir, tempPrefix+hex.EncodeToString(r[:]))
@@ -75,12 +75,26 @@ func sweepOne(fsys FS, name string) (removed bool, err error) {
 	case errors.Is(err, ErrLocked):
 		return false, nil
 	case errors.Is(err, errors.ErrUnsupported):
-		info, err := f.Stat()
-		if err != nil || clock.Since(info.ModTime()) < litterAge {
+		if old, err := outlived(fsys, f); err != nil || !old {
 			return false, err
 		}
 	case err != nil:
 		return false, err
 	}
 	return true, fsys.Unlink(name)
+}
+
+// outlived says whether a file is too old to have a living writer.
+func outlived(fsys FS, f File) (bool, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	now := clock.Now()
+	if far, ok := fsys.(Far); ok {
+		if now, err = far.Now(); err != nil {
+			return false, err
+		}
+	}
+	return now.Sub(info.ModTime()) >= litterAge, nil
 }

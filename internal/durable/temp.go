@@ -18,7 +18,7 @@ const chunk = 4 << 20
 
 // writeTemp makes a temporary file with the given content and syncs it.
 func writeTemp(ctx context.Context, fsys FS, dir string, data []byte) (*temp, error) {
-	name := tempName(dir)
+	name := TempName(dir)
 	f, err := fsys.CreateExcl(name, filePerm)
 	if err != nil {
 		return nil, err

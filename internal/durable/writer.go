@@ -9,6 +9,8 @@ import (
 	"path"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -38,7 +40,7 @@ type Writer struct {
 
 	seenMu   sync.Mutex
 	seen     map[string]bool
-	unclear  map[string]bool // names that an UnclearError was returned for
+	unclear  map[string]bool // names that an UnclearError or SyncError was returned for
 	settleMu sync.Mutex      // held while seen folders are synced
 }
 
@@ -73,7 +75,7 @@ func (w *Writer) Saw(dir string) {
 }
 
 // Found is told the name of a file that was opened, before anybody concludes from
-// its bytes that an unclear CreateExclusive has created it: then, and only then, it
+// its bytes that a CreateExclusive without a clear answer has created it: then, and only then, it
 // makes the file durable.
 func (w *Writer) Found(name string) error {
 	w.seenMu.Lock()
@@ -189,19 +191,29 @@ func (w *Writer) publish(ctx context.Context, t *temp, name string, data []byte)
 	if err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	// Done or not, as with a server that was cut off before it answered.
+	return w.published(t, name, data, err)
+}
+
+// published finds out whether a file got its name, as after a server was cut off before it answered. Once the
+// temporary name is gone, a request that is still on its way can not give the file another one any more.
+func (w *Writer) published(t *temp, name string, data []byte, cause error) error {
+	unlinkErr := w.fsys.Unlink(t.name)
+	gone := unlinkErr == nil || errors.Is(unlinkErr, fs.ErrNotExist)
 	switch got, readErr := w.read(name, len(data)); {
 	case readErr == nil && bytes.Equal(got, data):
-		_ = w.fsys.Unlink(t.name)
 		return nil
-	case readErr == nil || errors.Is(readErr, fs.ErrNotExist):
-		return err
+	case gone && (readErr == nil || errors.Is(readErr, fs.ErrNotExist)):
+		return cause
 	default:
-		w.seenMu.Lock()
-		w.unclear[name] = true
-		w.seenMu.Unlock()
-		return &UnclearError{name, errors.Join(err, readErr)}
+		w.markUnclear(name)
+		return &UnclearError{name, errors.Join(cause, unlinkErr, readErr)}
 	}
+}
+
+func (w *Writer) markUnclear(name string) {
+	w.seenMu.Lock()
+	defer w.seenMu.Unlock()
+	w.unclear[name] = true
 }
 
 // linkUnsupported recognises how file systems say that they have no links:
@@ -231,31 +243,50 @@ func (w *Writer) settle() error {
 	w.seen = make(map[string]bool)
 	w.seenMu.Unlock()
 
-	for dir := range seen {
-		err := w.mkdirAll(dir)
-		if err == nil {
-			err = w.syncs.Sync(dir)
+	err := w.settleAll(seen)
+	if err != nil {
+		for dir := range seen {
+			w.Saw(dir)
 		}
-		if err != nil {
-			for dir := range seen {
-				w.Saw(dir)
-			}
+	}
+	return err
+}
+
+func (w *Writer) settleAll(dirs map[string]bool) error {
+	if far, ok := w.fsys.(Far); ok {
+		g := new(errgroup.Group)
+		g.SetLimit(far.Parallel())
+		for dir := range dirs {
+			g.Go(func() error { return w.settleDir(dir) })
+		}
+		return g.Wait()
+	}
+	for dir := range dirs {
+		if err := w.settleDir(dir); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+func (w *Writer) settleDir(dir string) error {
+	if err := w.mkdirAll(dir); err != nil {
+		return err
+	}
+	return w.syncs.Sync(dir)
+}
+
 // syncAgain is what is left to do when a file has its name and the folder could
 // not be synced.
 func (w *Writer) syncAgain(name string, data []byte, cause error) error {
-	if got, err := w.read(name, len(data)); err != nil || !bytes.Equal(got, data) {
-		return &SyncError{name, errors.Join(cause, err)}
+	got, err := w.read(name, len(data))
+	if err == nil && bytes.Equal(got, data) {
+		if err = w.syncs.Sync(path.Dir(name)); err == nil {
+			return nil
+		}
 	}
-	if err := w.syncs.Sync(path.Dir(name)); err != nil {
-		return &SyncError{name, errors.Join(cause, err)}
-	}
-	return nil
+	w.markUnclear(name)
+	return &SyncError{name, errors.Join(cause, err)}
 }
 
 // read returns the content of a file that should have n bytes, or part of it if

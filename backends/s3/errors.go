@@ -1,0 +1,194 @@
+package s3
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/kura-backup/kura/backends"
+)
+
+var (
+	// ErrOptions is wrapped by errors about Options.
+	ErrOptions = errors.New("s3: invalid option")
+
+	// ErrNoCredentials is returned where no credentials are found.
+	ErrNoCredentials = errors.New("s3: no credentials")
+
+	// ErrNoLock is returned by Put where objects are to be locked in a bucket that can not lock them.
+	ErrNoLock = errors.New("s3: the bucket was made without Object Lock, which most stores can only switch on when they make one")
+
+	// ErrArchived is returned by Get for an object in a storage class that has to be restored first.
+	ErrArchived = errors.New("s3: the object is archived, and has to be restored by the store's own means before it can be read")
+
+	// ErrRegion is returned where requests go to another region than the bucket's.
+	ErrRegion = errors.New("s3: the bucket is in another region")
+
+	// ErrClock is returned where the server finds this machine's clock too far off.
+	ErrClock = errors.New("s3: this machine's clock differs from the store's by more than it allows")
+
+	// ErrTLS is returned where server and client do not trust each other.
+	ErrTLS = errors.New("s3: no trusted connection")
+
+	// ErrServer is returned for answers that no S3 server should give.
+	ErrServer = errors.New("s3: the server's answer makes no sense")
+)
+
+// request is what an error is about.
+type request struct {
+	op     string // as in backends.Error
+	name   string
+	action string // the permission that it needs
+	write  bool   // without an answer it may have been done
+}
+
+// unknown is the kind of a failure of which it is not known whether the server did what it was asked to.
+func (r request) unknown() backends.Kind {
+	if r.write {
+		return backends.Unclear
+	}
+	return backends.Transient
+}
+
+// fail returns the error of a request, with what its caller may do.
+func (s *Store) fail(ctx context.Context, r request, err error) error {
+	if err == nil {
+		return nil
+	}
+	kind, err := s.judge(ctx, r, err)
+	return &backends.Error{Op: r.op, Name: r.name, Kind: kind, Err: err}
+}
+
+func (s *Store) judge(ctx context.Context, r request, err error) (backends.Kind, error) {
+	if answer, ok := errors.AsType[minio.ErrorResponse](err); ok {
+		return s.judgeAnswer(r, answer)
+	}
+	for _, final := range []error{
+		backends.ErrNotExist, backends.ErrExist, backends.ErrRange, backends.ErrTooLarge, backends.ErrLocked,
+		backends.ErrName, backends.ErrEmpty, backends.ErrDenied, ErrNoCredentials,
+	} {
+		if errors.Is(err, final) {
+			return backends.Permanent, err
+		}
+	}
+	if ctx.Err() != nil {
+		return r.unknown(), fmt.Errorf("%w (%v)", context.Cause(ctx), err)
+	}
+	if text := untrusted(err); text != "" {
+		return backends.Permanent, fmt.Errorf("%w: %s: %w", ErrTLS, text, err)
+	}
+	if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == "dial" {
+		return backends.Transient, err
+	}
+	return r.unknown(), err
+}
+
+// untrusted says what to do about a failure of TLS that trying again does not mend.
+func untrusted(err error) string {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "the server's certificate is not one to trust (--cacert names further authorities)"
+	}
+	if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == "remote error" { // an alert
+		return "the server refuses it (it may want a certificate: --tls-client-cert)"
+	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return "the server does not speak TLS (then the location starts with s3:http://)"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "the server does not speak TLS (then the location starts with s3:http://)"
+	}
+	return ""
+}
+
+// judgeAnswer judges what a server has said.
+func (s *Store) judgeAnswer(r request, a minio.ErrorResponse) (backends.Kind, error) {
+	text := a.Message
+	if !strings.Contains(text, a.Code) {
+		text = strings.TrimSpace(a.Code + ": " + text)
+	}
+	wrap := func(err error) error { return fmt.Errorf("%w: %s", err, text) }
+	plain := fmt.Errorf("s3: %s", text)
+
+	switch a.Code {
+	case minio.NoSuchBucket:
+		return backends.Permanent, fmt.Errorf("%w: there is no bucket %s", backends.ErrNoStore, s.bucket)
+	case minio.NoSuchKey, minio.NoSuchVersion:
+		return backends.Permanent, backends.ErrNotExist
+	case "InvalidObjectState":
+		return backends.Permanent, wrap(ErrArchived)
+	case "RequestTimeTooSkewed":
+		return backends.Permanent, wrap(ErrClock)
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken":
+		return backends.Permanent, fmt.Errorf("%w: the access key, its secret or its token is wrong: %s", backends.ErrDenied, text)
+	case "ExpiredToken", "ExpiredTokenException":
+		return s.expired(text)
+	case "AuthorizationHeaderMalformed", "InvalidRegion", "PermanentRedirect":
+		return backends.Permanent, otherRegion(a, text)
+	case "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "IncompleteBody", "RequestTimeout", "TemporaryRedirect":
+		return backends.Transient, plain
+	case "SlowDown", "Throttling", "RequestLimitExceeded", "XMinioServerNotInitialized": // refused unread
+		return backends.Transient, plain
+	case "RequestHeaderSectionTooLarge", "400 Bad Request", "431 Request Header Fields Too Large":
+		// No request of ours is like that: on a kept connection the end of an earlier one's body, which the server
+		// had answered early, was taken for this one.
+		return r.unknown(), plain
+	}
+	if r.op == "put" {
+		if kind, err := s.judgePut(a, text); err != nil {
+			return kind, err
+		}
+	}
+	switch status := a.StatusCode; {
+	case status == http.StatusForbidden:
+		return backends.Permanent, denied(r, text)
+	case status == http.StatusMovedPermanently:
+		return backends.Permanent, otherRegion(a, text)
+	case status == http.StatusConflict, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
+		return backends.Transient, plain
+	case status == http.StatusNotImplemented:
+		return backends.Permanent, plain
+	case status >= 500:
+		return r.unknown(), plain
+	}
+	return backends.Permanent, plain
+}
+
+func otherRegion(a minio.ErrorResponse, text string) error {
+	if a.Region != "" {
+		return fmt.Errorf("%w: %s (-o s3.region=%s)", ErrRegion, a.Region, a.Region)
+	}
+	return fmt.Errorf("%w: %s", ErrRegion, text)
+}
+
+func denied(r request, text string) error {
+	return fmt.Errorf("%w: it needs %s: %s", backends.ErrDenied, r.action, text)
+}
+
+// judgePut judges what can only be said to a Put.
+func (s *Store) judgePut(a minio.ErrorResponse, text string) (backends.Kind, error) {
+	switch {
+	case a.StatusCode == http.StatusPreconditionFailed:
+		return backends.Permanent, backends.ErrExist
+	case a.StatusCode == http.StatusNotImplemented && !s.opts.NoCreateOnly:
+		return backends.Permanent, fmt.Errorf("%w: the server does not know If-None-Match: %s", backends.ErrNoCreateOnly, text)
+	case a.Code == "InvalidRequest" && s.opts.LockDays > 0:
+		return backends.Permanent, fmt.Errorf("%w: %s", ErrNoLock, text)
+	}
+	return 0, nil
+}
+
+// expired is about credentials whose time is over. Those that can be had anew are asked for again.
+func (s *Store) expired(text string) (backends.Kind, error) {
+	err := fmt.Errorf("%w: the credentials have expired: %s", backends.ErrDenied, text)
+	if inEnvironment() && s.opts.Profile == "" {
+		return backends.Permanent, err
+	}
+	s.creds.Expire()
+	return backends.Transient, err
+}

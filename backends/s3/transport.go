@@ -1,0 +1,171 @@
+package s3
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"time"
+
+	"github.com/kura-backup/kura/backends"
+)
+
+const (
+	dialTimeout = 30 * time.Second
+	idleTimeout = 90 * time.Second
+	ioBuffer    = 64 << 10
+)
+
+// newTransport returns connections over HTTP/1.1 that are kept, at most as many as the options say: a
+// request waits for a free one and gives up with its context.
+func newTransport(o Options) (*http.Transport, error) {
+	t := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout: dialTimeout,
+		MaxConnsPerHost:     o.connections(),
+		MaxIdleConns:        o.connections(),
+		MaxIdleConnsPerHost: o.connections(),
+		IdleConnTimeout:     idleTimeout,
+		DisableCompression:  true, // objects are what they are
+		WriteBufferSize:     ioBuffer,
+		ReadBufferSize:      ioBuffer,
+		Protocols:           new(http.Protocols),
+	}
+	// One connection for each transfer: HTTP/2 would run them all through one.
+	t.Protocols.SetHTTP1(true)
+	var err error
+	t.TLSClientConfig, err = tlsConfig(o)
+	return t, err
+}
+
+func tlsConfig(o Options) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureTLS}
+	ca := o.CACert
+	if ca == "" {
+		ca = os.Getenv("AWS_CA_BUNDLE")
+	}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, fmt.Errorf("%w: certificate authorities: %w", ErrOptions, err)
+		}
+		if c.RootCAs, err = x509.SystemCertPool(); err != nil {
+			c.RootCAs = x509.NewCertPool()
+		}
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%w: certificate authorities: %s has no certificate", ErrOptions, ca)
+		}
+	}
+	if o.ClientCert != "" {
+		key := o.ClientKey
+		if key == "" {
+			key = o.ClientCert
+		}
+		cert, err := tls.LoadX509KeyPair(o.ClientCert, key)
+		if err != nil {
+			return nil, fmt.Errorf("%w: client certificate: %w", ErrOptions, err)
+		}
+		c.Certificates = []tls.Certificate{cert}
+	}
+	return c, nil
+}
+
+// watched tells how requests come along, and looks into answers where the client does not.
+type watched struct{ next http.RoundTripper }
+
+func (w watched) RoundTrip(req *http.Request) (*http.Response, error) {
+	p := backends.ProgressOf(req.Context())
+	trace := &httptrace.ClientTrace{
+		GetConn: func(string) { p.Waiting() },
+		GotConn: func(httptrace.GotConnInfo) { p.Moved(0) },
+	}
+	resp, err := w.next.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = &watchedBody{resp.Body, p}
+	if err := lookInside(req, resp); err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
+	return resp, nil
+}
+
+type watchedBody struct {
+	io.ReadCloser
+	progress backends.Progress
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.progress.Moved(n)
+	return n, err
+}
+
+// maxRoot is how far into a document its first element is looked for.
+const maxRoot = 1 << 10
+
+// lookInside finds errors in answers of success: some servers begin to answer before they are done. What
+// should be a list and is not must not look like an empty one.
+func lookInside(req *http.Request, resp *http.Response) error {
+	query := req.URL.Query()
+	isObject := req.Method == http.MethodGet && len(query) == 0
+	if resp.StatusCode != http.StatusOK || req.Method == http.MethodHead || isObject {
+		return nil
+	}
+	head := make([]byte, maxRoot)
+	n, err := io.ReadFull(resp.Body, head)
+	head = head[:n]
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF { // those say that all is there
+		return err
+	}
+	resp.Body = &struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
+	root := rootElement(head)
+	want := ""
+	switch {
+	case query.Has("list-type"):
+		want = "ListBucketResult"
+	case query.Has("versions"):
+		want = "ListVersionsResult"
+	case query.Has("delete"):
+		want = "DeleteResult"
+	}
+	switch {
+	case root == "Error":
+		resp.StatusCode = http.StatusInternalServerError
+	case want != "" && root != want:
+		return fmt.Errorf("%w: it has the element %q for %q", ErrServer, root, want)
+	}
+	return nil
+}
+
+// rootElement returns the name of a document's first element, without its namespace.
+func rootElement(doc []byte) string {
+	for {
+		_, rest, ok := bytes.Cut(doc, []byte("<"))
+		if !ok || len(rest) == 0 {
+			return ""
+		}
+		if rest[0] != '?' && rest[0] != '!' {
+			name, _, _ := bytes.Cut(rest, []byte(">"))
+			if i := bytes.IndexAny(name, " \t\r\n/"); i >= 0 {
+				name = name[:i]
+			}
+			_, local, ok := bytes.Cut(name, []byte(":"))
+			if ok {
+				name = local
+			}
+			return string(name)
+		}
+		doc = rest
+	}
+}

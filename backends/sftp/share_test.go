@@ -1,0 +1,264 @@
+package sftp_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/backends/local"
+	"github.com/kura-backup/kura/backends/sftp"
+	"github.com/kura-backup/kura/backends/storetest"
+)
+
+const raceNames = 30
+
+// race is a process that tries to take every name, from several goroutines, and prints those it took. Without a
+// command the folder is a local one.
+func race(command, dir, who string) error {
+	ctx := context.Background()
+	var s backends.Store
+	var err error
+	if command == "" {
+		s, err = local.Open(dir)
+	} else {
+		s, err = sftp.Open(ctx, sftp.Location{Host: "x", Path: dir}, sftp.Options{Command: command})
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	for i := range 2 * raceNames {
+		wg.Go(func() {
+			name := fmt.Sprintf("log/%016d", i%raceNames)
+			switch err := s.Put(ctx, name, []byte(fmt.Sprint(who, i))); {
+			case err == nil:
+				fmt.Println("won", name, fmt.Sprint(who, i))
+			case !errors.Is(err, backends.ErrExist):
+				fmt.Println("error", err)
+			}
+		})
+	}
+	wg.Wait()
+	return s.Close()
+}
+
+func TestPut_ProcessesOverSSHAndOneOnTheServer_OneWinnerEach(t *testing.T) {
+	s, ssh := overSSH(t)
+	closed(t, s.create(t))
+	over := "ssh -F " + ssh.Config + " -s kura-test sftp"
+	raceFor(t, s.dir, map[string]string{"a": over, "b": over, "c": "/usr/lib/openssh/sftp-server", "d": ""})
+}
+
+func TestPut_ProcessesThatRename_OneWinnerEach(t *testing.T) {
+	s := directly(t, "-P hardlink")
+	closed(t, s.create(t))
+	raceFor(t, s.dir, map[string]string{"a": s.options.Command, "b": s.options.Command, "c": "/usr/lib/openssh/sftp-server"})
+}
+
+func raceFor(t *testing.T, dir string, racers map[string]string) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	winners := make(map[string][]string)
+	var ready, wg sync.WaitGroup
+	start := make(chan struct{})
+	for who, command := range racers {
+		cmd := exec.CommandContext(t.Context(), exe, "race", command, dir, who)
+		cmd.Stderr = os.Stderr
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ready.Add(1)
+		wg.Go(func() {
+			lines := bufio.NewScanner(out)
+			for lines.Scan() {
+				switch words := strings.Fields(lines.Text()); words[0] {
+				case "ready":
+					ready.Done()
+					<-start
+					fmt.Fprintln(in)
+				case "won":
+					mu.Lock()
+					winners[words[1]] = append(winners[words[1]], words[2])
+					mu.Unlock()
+				default:
+					t.Errorf("%s: %s", who, lines.Text())
+				}
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("%s: %v", who, err)
+			}
+		})
+	}
+	ready.Wait()
+	close(start)
+	wg.Wait()
+	s, err := local.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closed(t, s)
+	won := map[string]int{}
+	for i := range raceNames {
+		name := fmt.Sprintf("log/%016d", i)
+		got, err := s.Get(t.Context(), name, 0, -1, nil)
+		if err != nil || !slices.Equal(winners[name], []string{string(got)}) {
+			t.Errorf("%s has %q, %v, and was won by %q", name, got, err, winners[name])
+			continue
+		}
+		won[string(got[:1])]++
+	}
+	t.Logf("won: %v", won)
+}
+
+// split is a Store that puts and deletes through one, and reads and lists through another.
+type split struct {
+	backends.Store
+	reader backends.Store
+}
+
+func (s *split) Get(ctx context.Context, name string, offset, length int64, buf []byte) ([]byte, error) {
+	return s.reader.Get(ctx, name, offset, length, buf)
+}
+
+func (s *split) List(ctx context.Context, prefix, after string) iter.Seq2[backends.Info, error] {
+	return s.reader.List(ctx, prefix, after)
+}
+
+func TestStore_SameFolderFromTheServerItself_OneAndTheSame(t *testing.T) {
+	put, read := directly(t, ""), func(t *testing.T, dir string) backends.Store {
+		s, err := local.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { closed(t, s) })
+		return s
+	}
+	t.Run("written over sftp", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) backends.Store {
+			s := put.in(t.TempDir())
+			return &split{Store: s.create(t), reader: read(t, s.dir)}
+		})
+	})
+	t.Run("read over sftp", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) backends.Store {
+			s := put.in(t.TempDir())
+			remote := s.create(t)
+			t.Cleanup(func() { closed(t, remote) })
+			l, err := local.Open(s.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return &split{Store: l, reader: remote}
+		})
+	})
+}
+
+func TestStore_Files_AreThoseOfALocalStore(t *testing.T) {
+	objects := []string{"config", "config.copy", "keys/0f0f", "log/0000000000000001", "log/0000000000001000", "data/9a41-07be", "data/a"}
+	s := directly(t, "")
+	remote := s.create(t)
+	hereDir := filepath.Join(t.TempDir(), "here")
+	here, err := local.Create(hereDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, store := range []backends.Store{remote, here} {
+		for _, name := range objects {
+			if err := store.Put(t.Context(), name, []byte(name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		closed(t, store)
+	}
+	if diff := cmp.Diff(tree(t, hereDir), tree(t, s.dir)); diff != "" {
+		t.Errorf("-local +sftp:\n%s", diff)
+	}
+}
+
+// tree tells of every file its mode and content.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, p)
+		out[rel] = info.Mode().String()
+		if info.Mode().IsRegular() {
+			b, readErr := os.ReadFile(p)
+			out[rel] += " " + string(b)
+			err = errors.Join(err, readErr)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// By the server's clock: one of ours that is wrong must not make litter of what is being written.
+func TestSweep_RemovesOnlyWhatIsOldByTheServersClock(t *testing.T) {
+	s := directly(t, "")
+	store := s.create(t)
+	defer closed(t, store)
+	if err := store.Put(t.Context(), "config", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	file := func(name string, age time.Duration) string {
+		p := filepath.Join(s.dir, "tmp", name)
+		at := time.Now().Add(-age)
+		if err := errors.Join(os.WriteFile(p, []byte("x"), 0o600), os.Chtimes(p, at, at)); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	hex := bytes.Repeat([]byte("a"), 32)
+	file("put-1"+string(hex[1:]), 25*time.Hour)
+	file("put-2"+string(hex[1:]), 240*time.Hour)
+	young := file("put-3"+string(hex[1:]), 23*time.Hour)
+	other := file("other", 240*time.Hour)
+	if n, err := store.Sweep(t.Context()); n != 2 || err != nil {
+		t.Errorf("removed %d, %v", n, err)
+	}
+	left, err := filepath.Glob(filepath.Join(s.dir, "tmp", "*"))
+	if err != nil || !slices.Equal(left, []string{other, young}) {
+		t.Errorf("left: %q, %v", left, err)
+	}
+}
