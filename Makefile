@@ -16,9 +16,9 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # Packages whose tests are run with the race detector: those that share memory between goroutines.
-RACE := ./backends/... ./internal/durable/... ./internal/budget ./index/local/... ./repo ./repo/log ./repo/gc ./repo/check ./repo/repair ./backup/... ./restore/... ./source/... ./ui/...
+RACE := ./backends/... ./internal/durable/... ./internal/budget ./index/local/... ./repo ./repo/log ./repo/gc ./repo/check ./repo/repair ./repo/caches ./transfer ./backup/... ./restore/... ./source/... ./ui/...
 
-.PHONY: build demo test test-all check-style unit race fuzz tools lint-tools servers apt bench bench-peers clean
+.PHONY: build demo test test-all check-style unit race soak fuzz tools lint-tools servers apt bench bench-peers clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/kura
@@ -26,11 +26,17 @@ build:
 demo: build
 	@bash demo/demo.sh $(BIN)
 
-# Everything that a change must pass.
-test: apt lint-tools check-style unit race
+# Everything that a change must pass. Stores are tested with real servers: versitygw, and sshd.
+export KURA_TEST_VERSITYGW = $(TOOLDIR)/versitygw-$(VERSITYGW)
+test: apt lint-tools $(TOOLDIR)/versitygw-$(VERSITYGW) check-style unit race
 
-# What .ci/run calls once there are servers to test against; so far the same.
-test-all: test
+# What .ci/run calls: the same with MinIO, too, and a minute of writers that are killed at random.
+test-all: export KURA_TEST_MINIO = $(TOOLDIR)/minio-$(MINIO)
+test-all: $(TOOLDIR)/minio-$(MINIO) test soak
+
+SOAKTIME ?= 60s
+soak:
+	$(GO) test ./internal/soak -count 1 -timeout 0 -v -soak.time $(SOAKTIME)
 
 check-style:
 	@out=$$($(TOOLDIR)/gofumpt-$(GOFUMPT) -l $$(git ls-files -co --exclude-standard '*.go')); \

@@ -138,4 +138,7 @@ type Result struct {
 	Parent     *repo.Snapshot // nil if there was none
 	Summary    repo.Summary
 	Start, End time.Time
+
+	Conflicts uint64 // how often another client's entry was first
+	Repeats   int    // how often the run was begun again, since others had collected what it relied on
 }

@@ -53,11 +53,15 @@ func run(ctx context.Context, r *repo.Repository, o Options, ev Events, h hooks)
 	} else if a.paths, err = cleanPaths(o.Paths); err != nil {
 		return nil, err
 	}
+	before := r.Log().Conflicts()
 	for n := 1; ; n++ {
 		res, err := a.once(ctx, try)
 		switch {
+		case err == nil:
+			res.Repeats, res.Conflicts = n-1, r.Log().Conflicts()-before
+			return res, nil
 		case !errors.Is(err, repo.ErrStale):
-			return res, err
+			return nil, err
 		case o.Stdin != nil:
 			return nil, fmt.Errorf("backup: %w. A stream can not be read again here: run the backup again", err)
 		case n == maxTries:

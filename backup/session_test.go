@@ -173,12 +173,9 @@ func TestRun_DryRun_WritesNothing(t *testing.T) {
 // TestRun_WritersKey_BacksUpWithoutParent: a writer's key can not read what it wrote, and so knows no parent.
 func TestRun_WritersKey_BacksUpWithoutParent(t *testing.T) {
 	r, store := newRepo(t)
-	keys, err := r.Keys().Subset(seal.Writer)
-	must(t, err)
 	credential := seal.KeyFile([32]byte{9})
-	slot, err := seal.SealSlot(keys, credential, seal.DefaultCost)
+	_, err := r.AddSlot(t.Context(), repo.NewSlot{Role: seal.Writer, Credential: credential})
 	must(t, err)
-	must(t, store.Put(t.Context(), object.SlotName("0123456789abcdef", false), slot))
 	w, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})
 	must(t, err)
 	defer w.Close()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -32,6 +33,44 @@ var datasets = []*dataset{
 			return fmt.Sprintf("one file of %s from ChaCha8 with seed %d", o.size, o.seed)
 		},
 	},
+	{
+		name: "files", title: "10,000 files of 1 GB", unchanged: true,
+		make: makeFiles,
+		describe: func(o *options) string {
+			return fmt.Sprintf("%d files of %d bytes on average, half of it incompressible, with seed %d", manyFiles, manyAverage, o.seed)
+		},
+	},
+}
+
+// manyFiles is how many files the data set files has, and of how many bytes on average.
+const (
+	manyFiles   = 10_000
+	manyAverage = 100_000
+)
+
+// makeFiles writes many files of random sizes, half of each incompressible, the same for the same seed.
+func makeFiles(ctx context.Context, o *options, folder string) (string, error) {
+	root := filepath.Join(folder, "files")
+	rng := rand.New(rand.NewPCG(o.seed, 0))
+	buf := make([]byte, 2*manyAverage)
+	for i := range manyFiles {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		dir := filepath.Join(root, fmt.Sprintf("%02d", i%10), fmt.Sprintf("%02d", i/10%10))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", err
+		}
+		part := buf[:1+rng.IntN(len(buf)-1)]
+		for k := range part {
+			part[k] = byte(rng.Uint64())
+		}
+		copy(part[len(part)/2:], bytes.Repeat([]byte("what compresses well; "), len(part)/44))
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%05d", i)), part, 0o644); err != nil {
+			return "", err
+		}
+	}
+	return root, nil
 }
 
 // source is a data set that is there.

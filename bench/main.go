@@ -34,6 +34,9 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.blobs > 0 {
+		return benchBlobs(ctx, o)
+	}
 	steps, err := chooseSteps(newSteps(datasets), o.steps)
 	if err != nil {
 		return err
@@ -50,6 +53,16 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	var far *farStore
+	if o.far > 0 {
+		if chosen, err = farTools(chosen); err != nil {
+			return err
+		}
+		if far, err = startFar(o); err != nil {
+			return err
+		}
+		defer far.stop()
+	}
 	sources, err := makeSources(ctx, o, steps, work)
 	if err != nil {
 		return err
@@ -57,7 +70,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err := checkSpace(work, chosen, steps, sources); err != nil {
 		return err
 	}
-	b := &bench{options: o, work: work, tools: chosen, steps: steps, sources: sources, results: make(results)}
+	b := &bench{options: o, work: work, far: far, tools: chosen, steps: steps, sources: sources, results: make(results)}
 	for n := range o.rounds {
 		if err := b.round(ctx, n); err != nil {
 			return err
@@ -65,7 +78,7 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	r := report{
 		facts: b.facts(machine, began, commandLine(os.Args)),
-		table: resultTable(steps, chosen, b.results),
+		table: resultTable(steps, chosen, b.results, far != nil),
 	}
 	fmt.Print(r.text())
 	if o.out == "" {

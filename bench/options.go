@@ -13,17 +13,20 @@ import (
 
 // options are the command line.
 type options struct {
-	rounds   int
-	tree     string
-	size     byteSize
-	seed     uint64
-	work     string
-	out      string
-	cold     bool
-	settle   time.Duration
-	steps    []string
-	tools    []string          // empty: kura and the peers that are found
-	programs map[string]string // by the name of the tool, where a flag says so
+	rounds    int
+	tree      string
+	size      byteSize
+	seed      uint64
+	work      string
+	out       string
+	cold      bool
+	far       time.Duration
+	coldCache bool
+	settle    time.Duration
+	blobs     int // not 0: the benchmark of many blobs, and nothing else
+	steps     []string
+	tools     []string          // empty: kura and the peers that are found
+	programs  map[string]string // by the name of the tool, where a flag says so
 }
 
 func parseOptions(args []string) (*options, error) {
@@ -36,6 +39,9 @@ func parseOptions(args []string) (*options, error) {
 	f.StringVar(&o.work, "work", "/var/tmp", "`folder` in which a folder for all data is made, and removed at the end")
 	f.StringVar(&o.out, "out", "", "also write the results to this Markdown `file`")
 	f.BoolVar(&o.cold, "cold", false, "drop the page cache before each step (needs root); otherwise what a step reads is read once before")
+	f.DurationVar(&o.far, "far", 0, "put repositories into an S3 server behind a proxy that adds this `time` to each request; 0: into folders")
+	f.BoolVar(&o.coldCache, "cold-cache", false, "remove the programs' own caches before each step")
+	f.IntVar(&o.blobs, "blobs", 0, "instead of all else, measure kura alone in a generated repository of so many blobs, such as 5000000")
 	f.DurationVar(&o.settle, "settle", 65*time.Second, "rest before each round, for file systems that are slow after many files were removed")
 	for _, t := range tools {
 		f.Func(t.name, "`path` of "+t.name+" (default: "+defaultProgram(o, t.name)+")", func(s string) error {

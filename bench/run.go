@@ -17,6 +17,7 @@ type measurement struct {
 	usage
 	stored    int64 // by how much the repository grew
 	hasStored bool
+	trips     trips // to a far store
 }
 
 // results are the measurements by step and tool, one for each round.
@@ -26,6 +27,7 @@ type results map[string]map[string][]measurement
 type bench struct {
 	options *options
 	work    string
+	far     *farStore // nil: repositories are folders
 	tools   []*tool
 	steps   []*step
 	sources map[*dataset]*source
@@ -42,7 +44,7 @@ func (b *bench) round(ctx context.Context, n int) error {
 	}
 	for _, s := range b.steps {
 		for _, t := range rotate(b.tools, n) {
-			m, err := b.step(ctx, s, t, place{folder: filepath.Join(folder, t.name), step: s.name}, n == 0)
+			m, err := b.step(ctx, s, t, place{folder: filepath.Join(folder, t.name), step: s.name, far: b.far}, n == 0)
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", s.name, t.name, err)
 			}
@@ -58,6 +60,11 @@ func (b *bench) round(ctx context.Context, n int) error {
 
 // step lets the tool do the step and measures it.
 func (b *bench) step(ctx context.Context, s *step, t *tool, p place, check bool) (m measurement, err error) {
+	if b.options.coldCache {
+		if err := os.RemoveAll(p.cache()); err != nil {
+			return m, err
+		}
+	}
 	for _, folder := range []string{p.home(), p.cache()} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return m, err
@@ -74,12 +81,15 @@ func (b *bench) step(ctx context.Context, s *step, t *tool, p place, check bool)
 	if s.data != nil {
 		path = b.sources[s.data].path
 	}
-	before, err := storedBytes(p.repo())
+	before, err := p.stored()
 	if err != nil {
 		return m, err
 	}
 	if err := b.prepare(ctx, s, p, path); err != nil {
 		return m, err
+	}
+	if p.far != nil {
+		p.far.proxy.Reset()
 	}
 	for _, args := range s.calls(t, p, path) {
 		u, err := measure(ctx, call{
@@ -91,8 +101,11 @@ func (b *bench) step(ctx context.Context, s *step, t *tool, p place, check bool)
 		}
 		m.usage = m.then(u)
 	}
+	if p.far != nil {
+		m.trips = p.far.trips()
+	}
 	if s.stores {
-		after, err := storedBytes(p.repo())
+		after, err := p.stored()
 		if err != nil {
 			return m, err
 		}
@@ -131,7 +144,10 @@ func (b *bench) prepare(ctx context.Context, s *step, p place, path string) erro
 		return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0)
 	}
 	if !s.readsData {
-		path = p.repo()
+		path = p.repoFolder()
+		if p.far != nil {
+			path = p.far.server.Folder(bucket(p.folder))
+		}
 	}
 	if err := warm(ctx, path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -142,9 +158,11 @@ func (b *bench) prepare(ctx context.Context, s *step, p place, path string) erro
 
 // environment is all of a tool's environment, so that no setting of the user gets into the results.
 func environment(t *tool, p place) []string {
-	return append([]string{
-		"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "HOME=" + p.home(), "TMPDIR=" + p.home(),
-	}, t.env(p)...)
+	env := []string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "HOME=" + p.home(), "TMPDIR=" + p.home()}
+	if p.far != nil {
+		env = append(env, p.far.server.Env()...)
+	}
+	return append(env, t.env(p)...)
 }
 
 // rotate is the list with another beginning for each n.
@@ -154,6 +172,13 @@ func rotate[T any](list []T, n int) []T {
 	}
 	n %= len(list)
 	return slices.Concat(list[n:], list[:n])
+}
+
+// detail is note for those who want to know where the time goes.
+func detail(format string, args ...any) {
+	if os.Getenv("BENCH_DETAIL") != "" {
+		note(format, args...)
+	}
 }
 
 // note tells whoever waits how far it is.
@@ -177,6 +202,12 @@ func (b *bench) facts(machine []fact, began time.Time, command string) []fact {
 		fact{"rounds", fmt.Sprintf("%d, medians; %v of rest before each", b.options.rounds, b.options.settle)},
 		fact{"page cache", cache},
 	)
+	if b.far != nil {
+		facts = append(facts, fact{"store", fmt.Sprintf("versitygw on this machine, in a folder, behind a proxy that adds %v to each request", b.options.far)})
+	}
+	if b.options.coldCache {
+		facts = append(facts, fact{"caches of the programs", "cold: removed before each step"})
+	}
 	for _, d := range datasets {
 		if src := b.sources[d]; src != nil {
 			facts = append(facts, fact{"data set " + d.name, fmt.Sprintf("%s: %d files and links, %s MiB",

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -82,10 +83,20 @@ var metrics = []metric{
 	}, mib, false},
 }
 
+// farMetrics are those of stores that are far away.
+var farMetrics = []metric{
+	{"requests", func(m measurement) float64 { return float64(m.trips.requests) }, whole, false},
+	{"round trips", func(m measurement) float64 { return float64(m.trips.chain) }, whole, false},
+}
+
 // resultTable has a row for each step and tool: medians, and each as a multiple of the best peer's. The peers are
 // all but kura, so that its multiple says by how much it is ahead.
-func resultTable(steps []*step, tools []*tool, r results) table {
+func resultTable(steps []*step, tools []*tool, r results, far bool) table {
 	t := table{head: []string{"step", "program"}}
+	metrics := metrics
+	if far {
+		metrics = slices.Concat(metrics, farMetrics)
+	}
 	for _, m := range metrics {
 		t.head = append(t.head, m.title)
 		if m.spread {
@@ -145,6 +156,13 @@ func spread(values []float64, format func(float64) string) string {
 		low, high = min(low, v), max(high, v)
 	}
 	return format(low) + "–" + format(high)
+}
+
+func whole(v float64) string {
+	if math.IsNaN(v) {
+		return none
+	}
+	return fmt.Sprintf("%.0f", v)
 }
 
 func seconds(v float64) string {

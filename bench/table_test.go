@@ -42,7 +42,7 @@ func TestResultTable_OfSeveralRounds_HasMediansAndMultiplesOfTheBestPeer(t *test
 	got := resultTable(steps, []*tool{{name: "kura"}, {name: "restic"}, {name: "borg"}}, results{
 		"one": {"kura": {m(1, 4), m(3, 4), m(2, 4)}, "restic": {m(4, 8), m(5, 8), m(20, 8)}, "borg": {m(10, 2), m(10, 2), m(10, 2)}},
 		"two": {"kura": {restores}},
-	})
+	}, false)
 	want := [][]string{
 		{"first", "kura", "2.000", "1.000–3.000", "0.40", "4.000", "0.40", "4.0", "2.00", "2.0", "2.00", "4.0", "2.00"},
 		{"", "restic", "5.000", "4.000–20.0", "1.00", "10.0", "1.00", "8.0", "4.00", "4.0", "4.00", "8.0", "4.00"},

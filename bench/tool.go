@@ -13,9 +13,27 @@ import (
 type place struct {
 	folder string
 	step   string // that is run there
+	far    *farStore
 }
 
-func (p place) repo() string   { return filepath.Join(p.folder, "repo") }
+func (p place) repoFolder() string { return filepath.Join(p.folder, "repo") }
+
+// repo is the repository as the tool is told.
+func (p place) repo() string {
+	if p.far != nil {
+		return p.far.location(p.folder)
+	}
+	return p.repoFolder()
+}
+
+// stored is the size of the repository.
+func (p place) stored() (int64, error) {
+	if p.far != nil {
+		return p.far.stored(p.folder)
+	}
+	return storedBytes(p.repoFolder())
+}
+
 func (p place) home() string   { return filepath.Join(p.folder, "home") }  // HOME, TMPDIR
 func (p place) cache() string  { return filepath.Join(p.folder, "cache") } // the tool's cache
 func (p place) target() string { return filepath.Join(p.folder, p.step) }  // what the step restores into
@@ -27,6 +45,7 @@ type tool struct {
 	versionArgs []string
 	options     string // what matters and is its default
 	durability  string
+	s3          bool // whether it can store in S3
 	env         func(p place) []string
 
 	init func(p place) [][]string
@@ -55,6 +74,7 @@ var kura = &tool{
 	versionArgs: []string{"version"},
 	options:     "compression auto (zstd), AES-256-GCM, every segment decrypted, decompressed and compared before it is written; cache on",
 	durability:  "each object is fsynced before it gets its name by link(2), then its folder, before the snapshot's log entry is written; restored files are not synced",
+	s3:          true,
 	env:         func(place) []string { return []string{"KURA_PASSWORD=" + password} },
 	init:        func(p place) [][]string { return kuraArgs(p, "init") },
 	backup:      func(p place, path, _ string) [][]string { return kuraArgs(p, "backup", path) },
@@ -74,6 +94,7 @@ var restic = &tool{
 	versionArgs: []string{"version"},
 	options:     "repository version and compression are this release's default (from 0.14: version 2, auto, that is zstd), AES-256-CTR with Poly1305; cache on",
 	durability:  "each file of the repository is fsynced before it is renamed to its name, then its folder; restored files are not synced",
+	s3:          true,
 	env:         func(place) []string { return []string{"RESTIC_PASSWORD=" + password} },
 	init:        func(p place) [][]string { return resticArgs(p, "init") },
 	backup:      func(p place, path, _ string) [][]string { return resticArgs(p, "backup", path) },

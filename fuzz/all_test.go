@@ -22,6 +22,8 @@ var notFuzzed = map[string]string{
 	"log.Open":           "opens a log in a store; its entries and checkpoints are fuzzed",
 	"repo.Open":          "opens a store; its objects are fuzzed",
 	"local.Open":         "opens a folder; what index/local reads in its files is fuzzed there",
+	"s3.Open":            "opens a store",
+	"sftp.Open":          "opens a store",
 	"durable.OpenDir":    "opens a folder",
 	"jail.Open":          "opens a folder",
 	"testrepo.Open":      "is for tests",

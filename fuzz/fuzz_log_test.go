@@ -20,7 +20,8 @@ func FuzzLogEntry(f *testing.F) {
 	}
 	collect := &log.Entry{Kind: log.KindCollect, Drop: []object.Ref{{Class: object.TreePack}}, Gone: make([]object.SessionID, 2)}
 	tag := &log.Entry{Kind: log.KindTag, Snapshots: make([]object.SessionID, 2), TagsOf: []uint32{0, 0}, Tags: []log.SealedTags{log.SealedTags(snapshot.Manifest)}}
-	for _, e := range []*log.Entry{snapshot, collect, {Kind: log.KindForget, Snapshots: make([]object.SessionID, 1)}, {Kind: log.KindInit}, tag, {Kind: log.KindPin, Snapshots: make([]object.SessionID, 2), Pinned: true}} {
+	signers := []seal.Signer{sealKeyring(f).Self()}
+	for _, e := range []*log.Entry{snapshot, collect, {Kind: log.KindForget, Snapshots: make([]object.SessionID, 1)}, {Kind: log.KindInit, Signers: signers}, {Kind: log.KindKeys, Signers: signers, Withdraw: make([][8]byte, 2), Epoch: seal.Epoch{Number: 2}}, tag, {Kind: log.KindPin, Snapshots: make([]object.SessionID, 2), Pinned: true}} {
 		payload, err := log.EncodeEntry(7, object.Hash{1}, e)
 		if err != nil {
 			f.Fatal(err)

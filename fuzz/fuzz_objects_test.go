@@ -54,7 +54,7 @@ func FuzzObjects(f *testing.F) {
 
 func openObjects(k *seal.Keyring, n uint64, config, entry, checkpoint, obj []byte) {
 	_, _ = repo.DecodeConfig(k, config)
-	_, _ = log.OpenEntry(k, &log.State{Signers: k.Signers()}, entry)
+	_, _ = log.OpenEntry(k, &log.State{Signers: known(k)}, entry)
 	_, _ = log.OpenCheckpoint(k, n, checkpoint)
 	_, _ = index.Decode(k, obj)
 	_, _ = index.DecodeIDs(k, obj)
@@ -105,7 +105,7 @@ func FuzzHeader(f *testing.F) {
 		} else if h.ClearLength > seal.MaxClear || h.Class == 0 {
 			t.Fatalf("%+v", h)
 		}
-		if _, err := seal.ParseSlotKind(obj); err != nil {
+		if _, err := seal.ParseSlot(obj); err != nil {
 			checkSealError(t, err)
 		}
 	})

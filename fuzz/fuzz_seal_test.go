@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"testing"
 
@@ -110,6 +111,7 @@ func FuzzSlotOpen(f *testing.F) {
 	for i := range fileSecret {
 		fileSecret[i], recipientSeed[i] = 55^byte(i*7), 54^byte(i*7)
 	}
+	owner := sealKeyring(f)
 	private, err := hpke.MLKEM768X25519().NewPrivateKey(recipientSeed[:])
 	if err != nil {
 		f.Fatal(err)
@@ -130,6 +132,20 @@ func FuzzSlotOpen(f *testing.F) {
 			if _, err := k.Encode(); err != nil {
 				t.Fatal(err)
 			}
+			info, err := seal.ParseSlot(obj)
+			if err != nil || info.Key != k.Self().ID || info.Epoch != k.Epoch().Number {
+				t.Fatalf("it says of itself %+v, %v", info, err)
+			}
+			renewed, err := owner.RenewSlot(obj, k.Self())
+			if err != nil {
+				t.Fatalf("an owner does not take it for genuine: %v", err)
+			}
+			if again, err := seal.OpenSlot(renewed, c); err != nil || again.Self().ID != k.Self().ID {
+				t.Fatalf("does not open when it is renewed: %v", err)
+			}
+		}
+		if _, err := owner.RenewSlot(obj, owner.Self()); err != nil {
+			checkSealError(t, err)
 		}
 	})
 }
@@ -176,10 +192,21 @@ func FuzzOriginOpen(f *testing.F) {
 	})
 }
 
+// known is everybody whose signature counts for something.
+func known(k *seal.Keyring) seal.Signers {
+	all := k.Owners()
+	if states, err := k.Maintainers(k.Epoch().Number); err == nil {
+		maps.Copy(all, states)
+	}
+	self := k.Self()
+	all[self.ID] = self
+	return all
+}
+
 func FuzzSignedBody(f *testing.F) {
 	k := sealKeyring(f)
 	f.Fuzz(func(t *testing.T, class uint8, binding, body []byte) {
-		_, who, err := seal.VerifyBody(object.Class(class), binding, body, k.Signers())
+		_, who, err := seal.VerifyBody(object.Class(class), binding, body, known(k))
 		if err != nil {
 			checkSealError(t, err)
 			if who.Role != 0 {
@@ -190,8 +217,8 @@ func FuzzSignedBody(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		payload, who, err := seal.VerifyBody(object.Class(class), binding, signed, k.Signers())
-		if err != nil || !bytes.Equal(payload, body) || who.Role != seal.Owner {
+		payload, who, err := seal.VerifyBody(object.Class(class), binding, signed, known(k))
+		if err != nil || !bytes.Equal(payload, body) || who.Role < seal.Maintainer {
 			t.Fatalf("does not verify: %+v, %v", who, err)
 		}
 	})

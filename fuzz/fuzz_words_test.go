@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/kura-backup/kura/backends/location"
+	"github.com/kura-backup/kura/backends/s3"
+	"github.com/kura-backup/kura/backends/sftp"
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
@@ -18,7 +20,11 @@ import (
 
 // FuzzLocation parses locations of stores: what parses is shown in a way that parses to the same from anywhere.
 func FuzzLocation(f *testing.F) {
-	for _, s := range []string{"/srv/backup", "local:/srv/x", "local:", "~/x", "./a:b", "s3:x", ":", "local:../.."} {
+	for _, s := range []string{
+		"/srv/backup", "local:/srv/x", "local:", "~/x", "./a:b", "s3:x", ":", "local:../..",
+		"s3:https://host:9000/bucket/a/b", "s3://host/bucket", "s3:s3.amazonaws.com/bucket", "s3:http://[::1]:80/bucket",
+		"sftp:user@host:/srv/x", "sftp:host:x", "sftp://user@host:22//srv/x", "sftp://[::1]/x",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -29,10 +35,20 @@ func FuzzLocation(f *testing.F) {
 			}
 			return
 		}
-		_, path, _ := strings.Cut(l.String(), ":")
+		scheme, path, _ := strings.Cut(l.String(), ":")
 		again, err := location.Parse(l.String())
-		if err != nil || again.String() != l.String() || !filepath.IsAbs(path) {
+		if err != nil || again.String() != l.String() || scheme == "local" && !filepath.IsAbs(path) {
 			t.Fatalf("%q → %q → %q, %v", s, l, again, err)
+		}
+		switch scheme {
+		case "s3":
+			if l, err := s3.ParseLocation(path); err != nil || l.String() != path {
+				t.Fatalf("%q → %q, %v", path, l, err)
+			}
+		case "sftp":
+			if l, err := sftp.ParseLocation(path); err != nil || l.String() != path {
+				t.Fatalf("%q → %q, %v", path, l, err)
+			}
 		}
 	})
 }

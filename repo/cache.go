@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo/caches"
 	"github.com/kura-backup/kura/repo/log"
 )
 
@@ -21,6 +22,7 @@ type cache struct {
 	throwAway bool
 	seenAt    string // the file that setSeen writes
 	unusable  error  // why the folder that was asked for can only be read; nil otherwise
+	release   func() // says that it is no longer in use
 }
 
 func openCache(root string, repoID [16]byte) (*cache, error) {
@@ -35,7 +37,7 @@ func openCache(root string, repoID [16]byte) (*cache, error) {
 	}
 	switch {
 	case err == nil:
-		return &cache{dir: dir, seenAt: seenAt}, nil
+		return &cache{dir: dir, seenAt: seenAt, release: caches.Hold(dir)}, nil
 	case !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) && !errors.Is(err, syscall.ENOSPC):
 		return nil, fmt.Errorf("repo: cache: %w; choose another folder with --cache-dir, or --no-cache", err)
 	}
@@ -53,7 +55,7 @@ func throwAwayCache() (*cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("repo: cache: %w", err)
 	}
-	return &cache{dir: dir, throwAway: true, seenAt: filepath.Join(dir, "seen")}, nil
+	return &cache{dir: dir, throwAway: true, seenAt: filepath.Join(dir, "seen"), release: func() {}}, nil
 }
 
 func tryWriting(dir string) error {
@@ -65,6 +67,7 @@ func tryWriting(dir string) error {
 }
 
 func (c *cache) close() error {
+	c.release()
 	if c.throwAway {
 		return os.RemoveAll(c.dir)
 	}
@@ -72,6 +75,7 @@ func (c *cache) close() error {
 }
 
 func (c *cache) indexDir() string { return filepath.Join(c.dir, "index") }
+func (c *cache) treesDir() string { return filepath.Join(c.dir, "trees") }
 func (c *cache) seenPath() string { return c.seenAt }
 
 // seen returns what setSeen noted last, or zero.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
@@ -14,10 +15,15 @@ import (
 // FormatNumber is the repository format that this program reads and writes.
 const FormatNumber = 0
 
+// featureSingleWriter is the feature that a client needs to write into a repository of a single writer.
+const featureSingleWriter = 1
+
 // Config is what a repository says of itself. It never changes.
 type Config struct {
 	ID      [16]byte
 	Created int64 // ns since 1970
+	// SingleWriter: the store may overwrite, so that only one client at a time may change anything in it.
+	SingleWriter bool
 }
 
 type wireConfig struct {
@@ -29,7 +35,11 @@ type wireConfig struct {
 }
 
 func encodeConfig(keys *seal.Keyring, c *Config) ([]byte, error) {
-	payload, err := wire.Marshal(wireConfig{ID: c.ID[:], Created: c.Created})
+	w := wireConfig{ID: c.ID[:], Created: c.Created}
+	if c.SingleWriter {
+		w.Write = []uint64{featureSingleWriter}
+	}
+	payload, err := wire.Marshal(w)
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +58,9 @@ func DecodeConfig(keys *seal.Keyring, obj []byte) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	payload, who, err := seal.VerifyBody(object.Config, bind, body, keys.Signers())
+	payload, _, err := seal.VerifyBody(object.Config, bind, body, keys.Owners())
 	if err != nil {
 		return nil, err
-	}
-	if who.Role != seal.Owner {
-		return nil, fmt.Errorf("signed with a %v key", who.Role)
 	}
 	var w wireConfig
 	if err := wire.Unmarshal(payload, &w); err != nil {
@@ -63,12 +70,21 @@ func DecodeConfig(keys *seal.Keyring, obj []byte) (*Config, error) {
 	if string(w.ID) != string(id[:]) {
 		return nil, errors.New("of another repository")
 	}
-	for _, f := range [][]uint64{w.Read, w.Write, w.Collect} {
-		if len(f) > 0 {
-			return nil, fmt.Errorf("the repository uses feature %d: update kura to use it", f[0])
-		}
+	c := &Config{ID: id, Created: w.Created}
+	if unknown := slices.Concat(w.Read, w.Collect); len(unknown) > 0 {
+		return nil, unknownFeature(unknown[0])
 	}
-	return &Config{ID: id, Created: w.Created}, nil
+	for _, f := range w.Write {
+		if f != featureSingleWriter {
+			return nil, unknownFeature(f)
+		}
+		c.SingleWriter = true
+	}
+	return c, nil
+}
+
+func unknownFeature(f uint64) error {
+	return fmt.Errorf("the repository uses feature %d: update kura to use it", f)
 }
 
 // loadConfig reads config, or its copy where it is missing or damaged.

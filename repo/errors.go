@@ -14,6 +14,10 @@ var (
 	// ErrExists is returned by Init when there is a repository already.
 	ErrExists = errors.New("repo: there is a repository here already")
 
+	// ErrSingleWriter is returned by Open for a repository into which only one client at a time may write, when
+	// the caller does not see to that.
+	ErrSingleWriter = errors.New("repo: only one client at a time may write into this repository")
+
 	// ErrWrongKey is returned by Open when no key slot fits the password or key file.
 	ErrWrongKey = errors.New("repo: wrong password or key")
 

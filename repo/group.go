@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/longlock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/pack/parity"
@@ -122,7 +123,7 @@ func (r *Repository) PutGroup(ctx context.Context, sid object.SessionID, g *pari
 	if err != nil {
 		return GroupObject{}, err
 	}
-	env, err := r.keys.NewEnvelope(object.Parity, clear, seal.BindRepo(r.keys.RepoID()))
+	env, err := r.Keys().NewEnvelope(object.Parity, clear, seal.BindRepo(r.Keys().RepoID()))
 	if err != nil {
 		return GroupObject{}, err
 	}
@@ -134,7 +135,7 @@ func (r *Repository) PutGroup(ctx context.Context, sid object.SessionID, g *pari
 
 // groupIndex knows which groups a pack is in, as of one state of the log. It is safe for concurrent use.
 type groupIndex struct {
-	mu     sync.Mutex
+	mu     longlock.Mutex
 	state  *log.State
 	byPack map[object.Ref][]object.Ref
 }

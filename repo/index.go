@@ -31,6 +31,9 @@ type Index struct {
 
 	verifying sync.Mutex // held while the view is verified
 	verified  bool
+
+	listing  sync.Mutex // held while segments are found out
+	segments []IndexSegment
 }
 
 // Place is where a copy of a blob lies.
@@ -82,7 +85,7 @@ func (r *Repository) Index(ctx context.Context) (*Index, error) {
 		return nil, err
 	}
 	r.index = ix
-	r.views = append(r.views, ix)
+	r.views = append(r.views, ix.view)
 	return ix, nil
 }
 
@@ -125,6 +128,10 @@ func (r *Repository) makeIndex(ctx context.Context, st *log.State) (*Index, erro
 	if err != nil {
 		return nil, err
 	}
+	db.Size = func(ref object.Ref) (int64, bool) {
+		size, ok := st.Index[ref]
+		return size, ok
+	}
 	want := make([]object.Ref, 0, len(st.Index))
 	for ref := range st.Index {
 		want = append(want, ref)
@@ -166,7 +173,7 @@ func (r *Repository) LoadIndexSegment(ctx context.Context, ref object.Ref) (*ind
 		r.mended.note(ref, nil)
 	}
 	body, _, _ := parity.Body(obj)
-	seg, err := index.Decode(r.keys, body)
+	seg, err := index.Decode(r.Keys(), body)
 	if err != nil {
 		return nil, &DamageError{Object: ref.Name(), Err: err}
 	}
@@ -303,4 +310,30 @@ func (ix *Index) All(ctx context.Context) iter.Seq2[local.Entry, error] {
 			}
 		}
 	}
+}
+
+// IndexSegment is a valid index segment and what it lists.
+type IndexSegment struct {
+	Ref    object.Ref
+	Copies uint64
+	Packs  []uint32 // numbers of packs, live or not
+}
+
+// Segments returns the valid index segments. The first call goes through the whole index.
+func (ix *Index) Segments(ctx context.Context) ([]IndexSegment, error) {
+	ix.listing.Lock()
+	defer ix.listing.Unlock()
+	if ix.segments != nil {
+		return ix.segments, nil
+	}
+	sources, err := ix.view.Sources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]IndexSegment, 0, len(sources))
+	for _, s := range sources {
+		out = append(out, IndexSegment{Ref: s.Ref, Copies: s.Copies, Packs: s.Packs})
+	}
+	ix.segments = out
+	return out, nil
 }

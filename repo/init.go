@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -18,6 +19,12 @@ type InitOptions struct {
 	Credential seal.Credential // of the first key slot, the owner's
 	Cost       seal.Cost       // of a passphrase; zero means seal.DefaultCost
 	CacheDir   string          // as in OpenOptions
+	// From is the keyring of a repository whose blobs shall have the same ids in the new one, so that copies between
+	// the two need not name them again. Nil: all secrets are fresh.
+	From *seal.Keyring
+	// SingleWriter makes a repository for a store that may overwrite. The store given to Init MUST be one that
+	// keeps other writers out.
+	SingleWriter bool
 }
 
 // Init makes a repository in an empty store and opens it. The error wraps ErrExists when there is one
@@ -40,33 +47,42 @@ func Init(ctx context.Context, store backends.Store, o InitOptions) (*Repository
 	case initialised:
 		return nil, ErrExists
 	case cutOff:
-		keys, _, err = openKeys(ctx, store, o.Credential, func(keys *seal.Keyring) (err error) {
-			l, err = log.Open(ctx, store, keys, log.Mark{})
-			return err
+		err = openKeys(ctx, store, o.Credential, func(of *seal.Keyring, _ string) (err error) {
+			if l, err = log.Open(ctx, store, of, log.Mark{}); err != nil {
+				return notThis{err} // the slot of another init
+			}
+			keys = of
+			return nil
 		})
 		if err != nil {
 			return nil, fmt.Errorf("a kura init was cut off here, and finishing it failed: %w. "+
 				"Use the same password; or, if nothing was ever backed up here, empty the place", err)
+		}
+		if o.From != nil && !keys.SharesIDs(o.From) {
+			return nil, errors.New("a kura init was cut off here that was not to share ids with that repository: " +
+				"finish it without it, or, if nothing was ever backed up here, empty the place")
 		}
 	case empty:
 		if keys, l, err = found(ctx, store, o); err != nil {
 			return nil, err
 		}
 	}
-	config := &Config{ID: keys.RepoID(), Created: clock.Now().UnixNano()}
+	config := &Config{ID: keys.RepoID(), Created: clock.Now().UnixNano(), SingleWriter: o.SingleWriter}
 	obj, err := encodeConfig(keys, config)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range []string{object.ConfigCopyName, object.ConfigName} {
-		err := store.Put(ctx, name, obj)
-		if errors.Is(err, backends.ErrExist) { // by an init that was cut off: maybe it came only now
-			if obj, err = store.Get(ctx, name, 0, -1, nil); err == nil {
-				config, err = DecodeConfig(keys, obj)
+		var there []byte
+		own, err := backends.Settle(ctx, store, name, obj, func(got []byte) bool {
+			there = got
+			return bytes.Equal(got, obj)
+		})
+		if err == nil && !own { // by an init that was cut off: maybe it came only now
+			obj = there
+			if config, err = DecodeConfig(keys, obj); err == nil && config.SingleWriter != o.SingleWriter {
+				err = errOtherMode
 			}
-		}
-		if backends.IsTransient(err) || backends.IsUnclear(err) {
-			err = putObject(ctx, store, name, obj)
 		}
 		if err != nil {
 			return nil, err
@@ -75,11 +91,14 @@ func Init(ctx context.Context, store backends.Store, o InitOptions) (*Repository
 	return open(store, keys, config, o.CacheDir, func(log.Mark) (*log.Log, error) { return l, nil })
 }
 
+var errOtherMode = errors.New("a kura init was cut off here that was with --single-writer where this one is not, or the other way round: " +
+	"finish it as it was begun, or, if nothing was ever backed up here, empty the place")
+
 // found makes the keys, the first slot and entry 1.
 func found(ctx context.Context, store backends.Store, o InitOptions) (*seal.Keyring, *log.Log, error) {
 	var id [16]byte
 	rand.Read(id[:]) // never fails
-	keys, err := seal.NewKeyring(id)
+	keys, err := newKeys(id, o.From)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -92,6 +111,13 @@ func found(ctx context.Context, store backends.Store, o InitOptions) (*seal.Keyr
 		return nil, nil, fmt.Errorf("%w (another kura init was faster)", ErrExists)
 	}
 	return keys, l, err
+}
+
+func newKeys(id [16]byte, from *seal.Keyring) (*seal.Keyring, error) {
+	if from != nil {
+		return seal.NewKeyringSharing(id, from)
+	}
+	return seal.NewKeyring(id)
 }
 
 type initState int

@@ -26,11 +26,11 @@ func (r *Repository) PutSign(ctx context.Context, sid object.SessionID, k uint32
 	if err != nil {
 		return err
 	}
-	obj, err := r.keys.Seal(object.Sign, nil, seal.BindRepo(r.keys.RepoID()), plain)
+	obj, err := r.Keys().Seal(object.Sign, nil, seal.BindRepo(r.Keys().RepoID()), plain)
 	if err != nil {
 		return err
 	}
-	return r.store.Put(ctx, object.SignName(sid, k), obj)
+	return putObject(ctx, r.store, object.SignName(sid, k), obj)
 }
 
 // LoadSign reads a sign of life by its name.
@@ -39,7 +39,7 @@ func (r *Repository) LoadSign(ctx context.Context, name string) (*Sign, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, plain, err := r.keys.Open(object.Sign, seal.BindRepo(r.keys.RepoID()), obj)
+	_, plain, err := r.Keys().Open(object.Sign, seal.BindRepo(r.Keys().RepoID()), obj)
 	if err != nil {
 		return nil, &DamageError{Object: name, Err: err}
 	}

@@ -37,6 +37,17 @@ type Manifest struct {
 	TimeGiven uint8 `cbor:"18,keyasint,omitempty"`
 	// Original is the id of the snapshot of which this one is what repair could save.
 	Original []byte `cbor:"19,keyasint,omitempty"`
+	// CopyOf is the id of the snapshot, of another repository, of which this one is a copy; of a copy's copy,
+	// that of the first.
+	CopyOf []byte `cbor:"20,keyasint,omitempty"`
+}
+
+// SourceID is what copies of the snapshot refer to: its id, or that of the snapshot of which it is a copy itself.
+func (s *Snapshot) SourceID() object.SessionID {
+	if len(s.CopyOf) == len(s.ID) {
+		return object.SessionID(s.CopyOf)
+	}
+	return s.ID
 }
 
 // Summary counts what a backup did.

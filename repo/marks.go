@@ -53,7 +53,7 @@ func (r *Repository) amend(ctx context.Context, e log.Entry, ids []object.Sessio
 // snapshots whose tags are others now.
 func (r *Repository) SetTags(ctx context.Context, ids []object.SessionID, change func(old []string) []string) (done []object.SessionID, err error) {
 	sid := newSessionID()
-	secret, err := r.keys.NewSecret(seal.Meta)
+	secret, err := r.Keys().NewSecret(seal.Meta)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 )
@@ -24,51 +26,78 @@ type orphans struct {
 	chosen map[int]struct{}
 }
 
-// findOrphans lists the packs of sessions that gave a sign of life and made no entry.
-func (r *Repository) findOrphans(ctx context.Context, ix *Index, dryRun bool) (*orphans, error) {
-	o := &orphans{blobs: map[object.BlobID]int{}, chosen: map[int]struct{}{}}
-	if dryRun {
-		return o, nil
-	}
+// unfinished lists the sessions that gave a sign of life, but for those that have made their entry.
+func (r *Repository) unfinished(ctx context.Context) ([]object.SessionID, error) {
 	var sids []object.SessionID
+	st := r.State()
 	for info, err := range r.store.List(ctx, object.SessionsPrefix, "") {
 		if err != nil {
 			return nil, err
 		}
 		sid, _, err := object.ParseSignName(info.Name)
-		if err == nil && ix.state.Open(sid) && (len(sids) == 0 || sids[len(sids)-1] != sid) {
+		if err == nil && st.Open(sid) && (len(sids) == 0 || sids[len(sids)-1] != sid) {
 			sids = append(sids, sid)
 		}
 	}
-	for _, sid := range sids {
-		for _, prefix := range []string{object.DataPrefix, object.TreePrefix} {
-			if err := r.addOrphans(ctx, o, ix, prefix+sid.String()+"-"); err != nil {
-				return nil, err
+	return sids, nil
+}
+
+// farRequests is how many small requests are made at once to a store that may be far away.
+const farRequests = 8
+
+// findOrphans reads the directories of packs of the given sessions.
+func (r *Repository) findOrphans(ctx context.Context, ix *Index, unfinished []object.SessionID) (*orphans, error) {
+	found := make([][]*finishedPack, 2*len(unfinished))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(farRequests)
+	for i, sid := range unfinished {
+		for k, prefix := range []string{object.DataPrefix, object.TreePrefix} {
+			g.Go(func() (err error) {
+				found[2*i+k], err = r.addablePacks(gctx, ix, prefix+sid.String()+"-")
+				return err
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	all := slices.Concat(found...)
+	all = all[:min(len(all), maxOrphans)]
+	g, gctx = errgroup.WithContext(ctx)
+	g.SetLimit(farRequests)
+	for _, p := range all {
+		g.Go(func() (err error) {
+			p.dir, err = r.LoadDirectory(gctx, p.ref, p.size)
+			if errors.As(err, new(*DamageError)) {
+				return nil // nobody relies on it yet: leave it to the collector
 			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	o := &orphans{blobs: map[object.BlobID]int{}, chosen: map[int]struct{}{}}
+	for _, p := range all {
+		if p.dir != nil {
+			o.add(p)
 		}
 	}
 	return o, nil
 }
 
-func (r *Repository) addOrphans(ctx context.Context, o *orphans, ix *Index, prefix string) error {
+// addablePacks lists the packs whose names have the prefix, and that the index's state lets one add.
+func (r *Repository) addablePacks(ctx context.Context, ix *Index, prefix string) (packs []*finishedPack, err error) {
 	for info, err := range r.store.List(ctx, prefix, "") {
 		if err != nil {
-			return err
+			return nil, err
 		}
 		ref, err := object.ParseRef(info.Name)
-		if err != nil || len(o.packs) == maxOrphans || ix.state.Live(ref) || !ix.state.Addable(ref) {
-			continue
+		if err == nil && !ix.state.Live(ref) && ix.state.Addable(ref) {
+			packs = append(packs, &finishedPack{ref: ref, size: info.Size})
 		}
-		dir, err := r.LoadDirectory(ctx, ref, info.Size)
-		if damaged := (*DamageError)(nil); errors.As(err, &damaged) {
-			continue // nobody relies on it yet: leave it to the collector
-		}
-		if err != nil {
-			return err
-		}
-		o.add(&finishedPack{ref: ref, size: info.Size, dir: dir})
 	}
-	return nil
+	return packs, nil
 }
 
 func (o *orphans) add(p *finishedPack) {

@@ -39,7 +39,8 @@ type packs struct {
 
 	groups *grouper // nil unless asked for
 
-	life     sync.Once // starts the signs of life
+	life     sync.Once     // starts the signs of life
+	signed   chan struct{} // closed when the first was given
 	lifeStop context.CancelFunc
 	lifeDone chan struct{}
 }
@@ -52,7 +53,7 @@ type openPack struct {
 
 func newPacks(s *Session) (*packs, error) {
 	p := &packs{
-		s: s, secrets: map[object.BlobType]*seal.Secret{}, uploads: new(errgroup.Group),
+		s: s, secrets: map[object.BlobType]*seal.Secret{}, uploads: new(errgroup.Group), signed: make(chan struct{}),
 		open: map[object.BlobType][]*openPack{
 			object.DataBlob: {new(openPack), new(openPack)},
 			object.TreeBlob: {new(openPack)},
@@ -66,7 +67,7 @@ func newPacks(s *Session) (*packs, error) {
 		for range cap(c) {
 			c <- nil // allocated when it is first used
 		}
-		secret, err := s.r.keys.NewSecret(kindOf(t))
+		secret, err := s.r.Keys().NewSecret(kindOf(t))
 		if err != nil {
 			return nil, err
 		}
@@ -105,7 +106,7 @@ func (p *packs) add(t object.BlobType, n pack.NewSegment) error {
 			buf = make([]byte, 0, opts.BufferSize(class))
 		}
 		var err error
-		if o.b, err = pack.NewBuilder(p.s.r.keys, class, p.s.id, p.secrets[t], opts, buf); err != nil {
+		if o.b, err = pack.NewBuilder(p.s.r.Keys(), class, p.s.id, p.secrets[t], opts, buf); err != nil {
 			return err
 		}
 	}
@@ -129,9 +130,9 @@ func (p *packs) finish(t object.BlobType, o *openPack, pad bool) error {
 	if err != nil {
 		return err
 	}
-	p.startLife()
 	p.uploads.Go(func() error {
 		defer func() { p.buffers[t] <- obj[:0] }()
+		p.startLife()
 		if err := p.put(ref, obj); err != nil {
 			return p.s.fail(err)
 		}
@@ -152,6 +153,7 @@ func (p *packs) put(ref object.Ref, obj []byte) error {
 	if err := putObject(p.s.ctx, p.s.r.store, ref.Name(), obj); err != nil {
 		return err
 	}
+	p.s.r.trees.put(ref, obj)
 	if p.groups == nil {
 		return nil
 	}
@@ -194,9 +196,9 @@ func (p *packs) finished() []*finishedPack {
 // lifeEvery is how often a session that stores packs gives a sign of life.
 const lifeEvery = 5 * time.Minute
 
-// startLife gives the session's first sign of life, before its first pack, and goes on until close.
-// By them later sessions find packs to adopt, and collectors see who is at work. They save work and
-// decide nothing, so that errors do not matter.
+// startLife makes the session give signs of life until close, and returns after the first, which has to come
+// before the first pack. By them later sessions find packs to adopt, and collectors see who is at work. They
+// save work and decide nothing, so that errors do not matter.
 func (p *packs) startLife() {
 	if p.s.opts.DryRun {
 		return
@@ -205,21 +207,25 @@ func (p *packs) startLife() {
 		var ctx context.Context
 		ctx, p.lifeStop = context.WithCancel(p.s.ctx)
 		p.lifeDone = make(chan struct{})
-		p.sign(ctx, 0)
-		go func() {
-			defer close(p.lifeDone)
-			tick := time.NewTicker(lifeEvery)
-			defer tick.Stop()
-			for k := uint32(1); ; k++ {
-				select {
-				case <-ctx.Done():
-					return
-				case <-tick.C:
-					p.sign(ctx, k)
-				}
-			}
-		}()
+		go p.live(ctx)
 	})
+	<-p.signed
+}
+
+func (p *packs) live(ctx context.Context) {
+	defer close(p.lifeDone)
+	p.sign(ctx, 0)
+	close(p.signed)
+	tick := time.NewTicker(lifeEvery)
+	defer tick.Stop()
+	for k := uint32(1); ; k++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			p.sign(ctx, k)
+		}
+	}
 }
 
 // signOnce gives a sign of life if there was none yet.

@@ -84,6 +84,9 @@ func (r *Repository) loadAt(ctx context.Context, ix *Index, at local.Place, t ob
 }
 
 func (r *Repository) loadSegment(ctx context.Context, p *Place) ([]byte, error) {
+	if plain := r.loadCached(ctx, p); plain != nil {
+		return plain, nil
+	}
 	ct, err := r.FetchRange(ctx, p.Pack, int64(p.At), int64(p.Stored), nil)
 	if err != nil {
 		return nil, err
@@ -116,8 +119,8 @@ func (r *Repository) FetchRange(ctx context.Context, ref object.Ref, offset, len
 
 // OpenOrigin returns the key of the segments that name the origin in the given pack.
 func (r *Repository) OpenOrigin(ref object.Ref, o *seal.Origin) (*seal.SegmentKey, error) {
-	key, err := r.keys.OpenOrigin(o)
-	if errors.Is(err, seal.ErrNoKey) && !r.keys.CanRead(o.Kind) {
+	key, err := r.Keys().OpenOrigin(o)
+	if errors.Is(err, seal.ErrNoKey) && !r.Keys().CanRead(o.Kind) {
 		return nil, fmt.Errorf("this key can not read %v packs: %w", ref.Class, err)
 	}
 	if err != nil {
@@ -171,7 +174,7 @@ func (r *Repository) LoadDirectory(ctx context.Context, ref object.Ref, size int
 	if err != nil {
 		return nil, err
 	}
-	dir, err := pack.OpenDirectoryParts(r.keys, ref.Class, header, sealed, off)
+	dir, err := pack.OpenDirectoryParts(r.Keys(), ref.Class, header, sealed, off)
 	if err != nil {
 		return nil, wrap(err)
 	}

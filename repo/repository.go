@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/index/local"
+	"github.com/kura-backup/kura/internal/longlock"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo/caches"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
 )
@@ -15,21 +17,21 @@ import (
 // Repository is an open repository. It is safe for concurrent use.
 type Repository struct {
 	store  backends.Store
-	keys   *seal.Keyring
-	slot   string // id of the key slot that was opened; empty after Init
+	slot   string // id of the key slot that was opened; empty after Init; guarded by mu
 	hasher *seal.BlobHasher
 	config *Config
 	log    *log.Log
 	cache  *cache
 	segs   *segmentCache
+	trees  *treeCache // nil where the store is near
 
 	bad    badPacks
 	mended mendedPacks
 	groups groupIndex
 
-	mu    sync.Mutex // guards index and views
+	mu    longlock.Mutex // guards index, views and slot
 	index *Index
-	views []*Index // every Index made: they stay usable until Close
+	views []*local.View // of every Index made: these stay usable until Close
 }
 
 // OpenOptions say how to open a repository.
@@ -39,26 +41,55 @@ type OpenOptions struct {
 	// CacheDir is the folder for the caches of all repositories. Empty means a throw-away
 	// cache, which costs time at every opening and forgets what the log looked like.
 	CacheDir string
+	// SingleWriter returns the store again, wrapped so that no other client writes while this one does. It is
+	// called where the config says that this is needed. Without it such repositories are not opened.
+	SingleWriter func(context.Context) (backends.Store, error)
 }
 
 // Open opens the repository in store. The error is ErrNoRepository, ErrWrongKey, a DamageError, or
 // one of package log's. The store is not closed with the Repository.
 func Open(ctx context.Context, store backends.Store, o OpenOptions) (*Repository, error) {
-	var config *Config
-	keys, slot, err := openKeys(ctx, store, o.Credential, func(keys *seal.Keyring) (err error) {
-		config, err = loadConfig(ctx, store, keys)
+	front, stop := lookAhead(ctx, store)
+	defer stop()
+	var r *Repository
+	leased := false
+	err := openKeys(ctx, front, o.Credential, func(keys *seal.Keyring, slot string) error {
+		config, err := loadConfig(ctx, front, keys)
+		if err != nil {
+			return notThis{err} // the slot of an init that was cut off
+		}
+		if config.SingleWriter && !leased {
+			stop()
+			if o.SingleWriter == nil {
+				return ErrSingleWriter
+			}
+			if store, err = o.SingleWriter(ctx); err != nil {
+				return err
+			}
+			front, leased = store, true
+		}
+		r, err = open(store, keys, config, o.CacheDir, func(seen log.Mark) (*log.Log, error) {
+			l, err := log.Open(ctx, front, keys, seen)
+			if errors.Is(err, log.ErrRollback) {
+				stop() // what was asked for ahead is older than what another process has noted as seen since
+				l, err = log.Open(ctx, front, keys, seen)
+			}
+			if err == nil && !l.State().Knows(keys) {
+				err = log.ErrWithdrawn
+			}
+			return l, err
+		})
+		if errors.Is(err, log.ErrRotated) || errors.Is(err, log.ErrWithdrawn) {
+			return notThis{err} // the rest of a rotation, or of a key, that was cut off
+		}
+		if err == nil {
+			r.slot = slot
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	r, err := open(store, keys, config, o.CacheDir, func(seen log.Mark) (*log.Log, error) {
-		return log.Open(ctx, store, keys, seen)
-	})
-	if err != nil {
-		return nil, err
-	}
-	r.slot = slot
 	return r, nil
 }
 
@@ -84,8 +115,11 @@ func open(store backends.Store, keys *seal.Keyring, config *Config, cacheDir str
 		return nil, err
 	}
 	r := &Repository{
-		store: store, keys: keys, hasher: keys.BlobHasher(), config: config, log: l, cache: c,
+		store: store, hasher: keys.BlobHasher(), config: config, log: l, cache: c,
 		segs: newSegmentCache(segmentCacheSize),
+	}
+	if !store.Caps().Local {
+		r.trees = newTreeCache(c.treesDir())
 	}
 	return r, r.remember()
 }
@@ -95,8 +129,8 @@ func (r *Repository) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var errs []error
-	for _, ix := range r.views {
-		errs = append(errs, ix.view.Close())
+	for _, v := range r.views {
+		errs = append(errs, v.Close())
 	}
 	r.views, r.index = nil, nil
 	return errors.Join(append(errs, r.cache.close())...)
@@ -109,14 +143,17 @@ func (r *Repository) remember() error { return r.cache.setSeen(r.log.Sure()) }
 // costs is making the cache anew each time, and that nothing new is remembered of the log.
 func (r *Repository) CacheError() error { return r.cache.unusable }
 
+// NoteLocation remembers in the cache where the repository is, for people who look through their caches.
+func (r *Repository) NoteLocation(location string) { caches.NoteLocation(r.cache.dir, location) }
+
 // Config is the repository's configuration.
 func (r *Repository) Config() Config { return *r.config }
 
 // Store is where the repository's objects are. Changing it goes past the protocol.
 func (r *Repository) Store() backends.Store { return r.store }
 
-// Keys is the keyring that the credential opened.
-func (r *Repository) Keys() *seal.Keyring { return r.keys }
+// Keys is the keyring that the credential opened, up to the epoch that counts now.
+func (r *Repository) Keys() *seal.Keyring { return r.log.Keys() }
 
 // Log is the repository's log.
 func (r *Repository) Log() *log.Log { return r.log }

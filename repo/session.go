@@ -70,7 +70,20 @@ func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session
 	if err := o.Packing.Check(); err != nil {
 		return nil, err
 	}
-	ix, err := r.Index(ctx)
+	var ix *Index
+	var unfinished []object.SessionID
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		ix, err = r.Index(gctx)
+		return err
+	})
+	g.Go(func() (err error) {
+		if !o.DryRun {
+			unfinished, err = r.unfinished(gctx)
+		}
+		return err
+	})
+	err := g.Wait()
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +91,7 @@ func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session
 	if s.opts.Workers <= 0 {
 		s.opts.Workers = runtime.GOMAXPROCS(0)
 	}
-	if s.adoptable, err = r.findOrphans(ctx, ix, o.DryRun); err != nil {
+	if s.adoptable, err = r.findOrphans(ctx, ix, unfinished); err != nil {
 		return nil, err
 	}
 	if s.packs, err = newPacks(s); err != nil {
@@ -168,6 +181,11 @@ func (s *Session) saveSmall(t object.BlobType, data []byte) (Saved, error) {
 	if !s.claim(id) {
 		return Saved{ID: id}, nil
 	}
+	return s.join(t, id, data)
+}
+
+// join stores a small blob that was claimed.
+func (s *Session) join(t object.BlobType, id object.BlobID, data []byte) (Saved, error) {
 	s.added.Add(uint64(len(data)))
 	g := &s.groups[t-1]
 	full, err := g.add(s, id, data)
@@ -261,6 +279,9 @@ type CommitOptions struct {
 	// Stored is called when everything is uploaded, with what the session has added. It may change
 	// the manifest. Nil is not called.
 	Stored func(Stats)
+	// Allowed is asked before each try to add the entry, with the state that it would be added to. Its error ends
+	// the commit. Nil allows it.
+	Allowed func(*log.State) error
 }
 
 // Commit uploads what is left and adds the snapshot to the log. When it returns nil the snapshot is
@@ -290,12 +311,17 @@ func (s *Session) Commit(c CommitOptions) (*Snapshot, error) {
 		return nil, err
 	}
 	entry := &log.Entry{
-		Kind: log.KindSnapshot, Session: s.id, Clock: c.Manifest.End,
+		Kind: log.KindSnapshot, Session: s.id, Clock: now(),
 		Manifest: manifest, Partial: c.Partial, Run: c.Run, Add: add, Index: segments,
 	}
 	st, err := s.r.Commit(s.ctx, func(_ context.Context, st *log.State) (*log.Entry, error) {
 		if err := s.check(st, add); err != nil {
 			return nil, err
+		}
+		if c.Allowed != nil {
+			if err := c.Allowed(st); err != nil {
+				return nil, err
+			}
 		}
 		e := *entry
 		for _, id := range c.Supersede {
@@ -417,7 +443,7 @@ func (r *Repository) PutIndex(ctx context.Context, sid object.SessionID, seg *in
 	}
 	var refs []log.PackRef
 	for _, part := range parts {
-		obj, err := index.Encode(r.keys, part)
+		obj, err := index.Encode(r.Keys(), part)
 		if err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/fault"
+	"github.com/kura-backup/kura/backends/retry"
 	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
@@ -133,7 +134,7 @@ func TestIndex_SegmentsSwapped_IsDamage(t *testing.T) {
 func TestCommit_UnclearPutAndUnreadableName_IsTriedAgain(t *testing.T) {
 	_, store := testrepo.New(t)
 	flaky := fault.New(store)
-	r := testrepo.Open(t, flaky)
+	r := testrepo.Open(t, retry.New(flaky, retry.Options{Pause: time.Microsecond}))
 	flaky.Inject(
 		fault.On(fault.Put).Prefix(object.DataPrefix).After(&backends.Error{Op: "put", Kind: backends.Unclear, Err: errors.New("reset")}),
 		fault.On(fault.Get).Prefix(object.DataPrefix).Before(&backends.Error{Op: "get", Kind: backends.Transient, Err: errors.New("busy")}),

@@ -57,16 +57,8 @@ func TestSession_SameBlobsAgain_StoreOnlyALogEntry(t *testing.T) {
 func TestSession_WithAWritersKey_BacksUpAndCanNotRead(t *testing.T) {
 	r, store := testrepo.New(t)
 	old := testrepo.CommitFile(t, r, []byte("secret"))
-	writerKeys, err := r.Keys().Subset(seal.Writer)
-	if err != nil {
-		t.Fatal(err)
-	}
 	credential := seal.KeyFile([32]byte{9})
-	slot, err := seal.SealSlot(writerKeys, credential, seal.DefaultCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := store.Put(t.Context(), object.SlotName("0123456789abcdef", false), slot); err != nil {
+	if _, err := r.AddSlot(t.Context(), repo.NewSlot{Role: seal.Writer, Credential: credential}); err != nil {
 		t.Fatal(err)
 	}
 	writer, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})

@@ -18,7 +18,7 @@ func TestRemoveSlot_OwnersRemoveEachOthers_TheLastStays(t *testing.T) {
 		t.Fatal(slots, err)
 	}
 	credential := seal.KeyFile([32]byte{7})
-	id, err := first.AddSlot(t.Context(), seal.Owner, credential, seal.Cost{})
+	id, err := first.AddSlot(t.Context(), repo.NewSlot{Role: seal.Owner, Credential: credential})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,12 +65,16 @@ func (r *Repository) openAny(e *log.Snapshot) (*Snapshot, error) {
 // whoever signed that entry wrote it so. Nothing can be found out about what the snapshot needs.
 type UnreadableError struct {
 	ID     object.SessionID
-	Signer seal.Role // whose key it was; 0 if that is unknown
+	Signer seal.Role // whose key it was; 0 if it was removed
 	Err    error
 }
 
 func (e *UnreadableError) Error() string {
-	return fmt.Sprintf("the manifest of snapshot %s, signed with a %v's key, can not be read: %v", e.ID.Short(), e.Signer, e.Err)
+	by := fmt.Sprintf("a %v's key", e.Signer)
+	if e.Signer == 0 {
+		by = "a key that was removed"
+	}
+	return fmt.Sprintf("the manifest of snapshot %s, signed with %s, can not be read: %v", e.ID.Short(), by, e.Err)
 }
 
 func (e *UnreadableError) Unwrap() error { return e.Err }
@@ -78,16 +82,16 @@ func (e *UnreadableError) Unwrap() error { return e.Err }
 // OpenSnapshot decrypts a snapshot's manifest and the tags that it was given since. Its error is a
 // DamageError where it is the snapshot's fault, which wraps an UnreadableError where it is the manifest's.
 func (r *Repository) OpenSnapshot(e *log.Snapshot) (*Snapshot, error) {
-	if !r.keys.CanRead(seal.Meta) {
+	if !r.Keys().CanRead(seal.Meta) {
 		return nil, fmt.Errorf("this key can not read snapshots: %w", seal.ErrNoKey)
 	}
 	damage := func(err error) error { return &DamageError{Object: object.LogName(e.N), Err: err} }
-	m, err := openManifest(r.keys, &e.Manifest)
+	m, err := openManifest(r.Keys(), &e.Manifest)
 	if err != nil {
 		return nil, damage(&UnreadableError{e.ID, r.State().Signers[e.Signer].Role, notOurs(err)})
 	}
 	if e.Tags != nil {
-		stored, err := openMeta(r.keys, (*log.SealedManifest)(e.Tags))
+		stored, err := openMeta(r.Keys(), (*log.SealedManifest)(e.Tags))
 		if err == nil {
 			m.Tags, err = DecodeTags(stored)
 		}

@@ -12,12 +12,17 @@
 //	K_index            yes      yes         yes      envelopes: log, index, directories of packs
 //	meta key pair      public   private     private  origins of tree packs and manifests
 //	data key pair      public   public      private  origins of data packs
-//	signing keys       own      own, lower  all      log entries, config, checkpoints
+//	key for states     public   private     private  checkpoints
+//	owners' key        public   public      private  config, first log entry, what is in slots
+//	own signing key    own      own         own      log entries
+//
+// K_index, the two pairs and the key for states are of an epoch: [Keyring.Next] begins another, with which everything
+// new is sealed. Keyrings keep all earlier ones, for what is stored. What names blobs and cuts files stays.
 //
 // A [Writer] backs up and deduplicates, and cannot read what it or anyone stored: a stolen
 // server does not give away its history. A [Maintainer] sees names and times, forgets and
-// collects. Only the [Owner] reads contents. Every keyring has the owner's public signing key,
-// the anchor of all signatures. [Keyring.Subset] makes the keyrings of lower roles.
+// collects. Only the [Owner] reads contents. Every keyring has the owners' public signing key,
+// the anchor of all signatures. [Keyring.Subset] makes the keyrings of others, each with a signing key of its own.
 //
 // # Slots
 //
@@ -25,6 +30,12 @@
 // passphrase (Argon2id), a key file, or a recipient's public key. A reader refuses a cost
 // beyond its ceilings before it spends anything, and finds out that a slot is for another
 // credential without a key derivation wherever that can be known.
+//
+// What a credential opens is not the keyring itself, but the private keys of the slot's holder. The keyring lies
+// behind, sealed to the holder's public key and signed by an owner. So an owner can give new keys to all holders
+// without any of their credentials ([Keyring.RenewSlot]), and a holder can change its credential without an owner.
+// Nobody else can do either: the owner's signature keeps a thief, who knows the public keys, from giving keys of his
+// own; and the holder's signature on its part keeps him from being given any.
 //
 // # The envelope
 //

@@ -12,14 +12,18 @@ import (
 	"github.com/kura-backup/kura/internal/wire"
 )
 
-// The keyring as it is stored: docs/format.md, section 4.1.
+// The keyring as it is stored: docs/format.md, section 4.1. In a slot the last two are absent: they are in the part
+// of the slot that only its credential opens.
 type wireKeyring struct {
-	RepoID     [16]byte      `cbor:"1,keyasint"`
-	Role       Role          `cbor:"2,keyasint"`
-	IDSecret   [32]byte      `cbor:"3,keyasint"`
-	Polynomial uint64        `cbor:"4,keyasint"`
-	Epochs     []wireEpoch   `cbor:"5,keyasint"`
-	Signing    []wireSigning `cbor:"6,keyasint"`
+	RepoID     [16]byte    `cbor:"1,keyasint"`
+	Role       Role        `cbor:"2,keyasint"`
+	IDSecret   [32]byte    `cbor:"3,keyasint"`
+	Polynomial uint64      `cbor:"4,keyasint"`
+	Epochs     []wireEpoch `cbor:"5,keyasint"`
+	Owners     [32]byte    `cbor:"6,keyasint"`
+	OwnersSeed []byte      `cbor:"7,keyasint,omitempty"`
+	SignSeed   []byte      `cbor:"8,keyasint,omitempty"`
+	SlotSeed   []byte      `cbor:"9,keyasint,omitempty"`
 }
 
 type wireEpoch struct {
@@ -29,21 +33,31 @@ type wireEpoch struct {
 	MetaPrivate []byte   `cbor:"4,keyasint,omitempty"`
 	DataPublic  []byte   `cbor:"5,keyasint"`
 	DataPrivate []byte   `cbor:"6,keyasint,omitempty"`
+	States      [32]byte `cbor:"7,keyasint"`
+	StatesSeed  []byte   `cbor:"8,keyasint,omitempty"`
 }
 
-type wireSigning struct {
-	Role   Role     `cbor:"1,keyasint"`
-	Public [32]byte `cbor:"2,keyasint"`
-	Seed   []byte   `cbor:"3,keyasint,omitempty"`
-}
-
-// Encode returns the keyring as it is stored inside a slot: all its secrets, in clear.
+// Encode returns the keyring with all its secrets, in clear: what is in a slot, and what identifies its holder.
 func (k *Keyring) Encode() ([]byte, error) {
-	w := wireKeyring{
+	w, err := k.wire()
+	if err != nil {
+		return nil, err
+	}
+	w.SignSeed = k.own.signing.seed()
+	if _, w.SlotSeed, err = k.own.slot.encode(); err != nil {
+		return nil, fmt.Errorf("seal: encode keyring: %w", err)
+	}
+	return wire.Marshal(w)
+}
+
+// wire is the keyring without the identity of its holder.
+func (k *Keyring) wire() (*wireKeyring, error) {
+	w := &wireKeyring{
 		RepoID: k.repoID, Role: k.role, IDSecret: k.idSecret, Polynomial: uint64(k.polynomial),
+		Owners: [32]byte(k.owners.public), OwnersSeed: k.owners.seed(),
 	}
 	for _, e := range k.epochs {
-		we := wireEpoch{Number: e.number, Index: e.index}
+		we := wireEpoch{Number: e.number, Index: e.index, States: [32]byte(e.states.public), StatesSeed: e.states.seed()}
 		var err1, err2 error
 		we.MetaPublic, we.MetaPrivate, err1 = e.meta.encode()
 		we.DataPublic, we.DataPrivate, err2 = e.data.encode()
@@ -52,14 +66,14 @@ func (k *Keyring) Encode() ([]byte, error) {
 		}
 		w.Epochs = append(w.Epochs, we)
 	}
-	for _, key := range k.signing {
-		ws := wireSigning{Role: key.role, Public: [32]byte(key.public)}
-		if key.private != nil {
-			ws.Seed = key.private.Seed()
-		}
-		w.Signing = append(w.Signing, ws)
+	return w, nil
+}
+
+func (k signingKey) seed() []byte {
+	if k.private == nil {
+		return nil
 	}
-	return wire.Marshal(&w)
+	return k.private.Seed()
 }
 
 func (p keyPair) encode() (public, private []byte, err error) {
@@ -71,7 +85,10 @@ func (p keyPair) encode() (public, private []byte, err error) {
 
 // DecodeKeyring reads what [Keyring.Encode] wrote, and checks that the keys are valid, fit
 // each other, and are exactly those that the keyring's role has.
-func DecodeKeyring(data []byte) (*Keyring, error) {
+func DecodeKeyring(data []byte) (*Keyring, error) { return decodeKeyring(data, nil) }
+
+// decodeKeyring reads the keyring of a holder who is known already, or else is named in it.
+func decodeKeyring(data []byte, holder *identity) (*Keyring, error) {
 	var w wireKeyring
 	if err := unmarshal(data, &w); err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
@@ -88,43 +105,65 @@ func DecodeKeyring(data []byte) (*Keyring, error) {
 	if len(w.Epochs) == 0 {
 		return nil, badKeyring("no epoch")
 	}
-	for i, we := range w.Epochs {
-		if i > 0 && we.Number <= w.Epochs[i-1].Number {
+	for i := range w.Epochs {
+		if i > 0 && w.Epochs[i].Number <= w.Epochs[i-1].Number {
 			return nil, badKeyring("epochs do not ascend")
 		}
-		if we.Index == [32]byte{} {
-			return nil, badKeyring("epoch %d has no index secret", we.Number)
-		}
-		e := epoch{number: we.Number, index: we.Index}
-		var err error
-		if e.meta, err = decodePair(we.MetaPublic, we.MetaPrivate, k.role >= Meta.reader()); err != nil {
-			return nil, badKeyring("meta key of epoch %d: %v", we.Number, err)
-		}
-		if e.data, err = decodePair(we.DataPublic, we.DataPrivate, k.role >= Data.reader()); err != nil {
-			return nil, badKeyring("data key of epoch %d: %v", we.Number, err)
-		}
-		k.epochs = append(k.epochs, e)
-	}
-	anchored := false
-	for _, ws := range w.Signing {
-		key, err := decodeSigning(ws, k.role)
+		e, err := decodeEpoch(&w.Epochs[i], k.role)
 		if err != nil {
 			return nil, err
 		}
-		anchored = anchored || key.role == Owner
-		k.signing = append(k.signing, key)
+		k.epochs = append(k.epochs, e)
 	}
-	if !anchored {
-		return nil, badKeyring("no owner's signing key")
+	var err error
+	if k.owners, err = decodeSigning(w.Owners, w.OwnersSeed, k.role == Owner); err != nil {
+		return nil, badKeyring("owners' signing key: %v", err)
+	}
+	switch {
+	case holder == nil:
+		if k.own, err = decodeIdentity(w.SignSeed, w.SlotSeed); err != nil {
+			return nil, badKeyring("%v", err)
+		}
+	case len(w.SignSeed)+len(w.SlotSeed) > 0:
+		return nil, badKeyring("a holder's keys where they should not be")
+	default:
+		k.own = *holder
 	}
 	// Last, as it takes longest.
 	if k.polynomial.Deg() != 53 || !irreducible(k.polynomial) {
 		return nil, badKeyring("chunker polynomial")
 	}
-	if err := k.finish(); err != nil {
-		return nil, err
-	}
+	k.finish()
 	return k, nil
+}
+
+func decodeEpoch(w *wireEpoch, role Role) (e epoch, err error) {
+	if w.Index == [32]byte{} || w.Number == 0 {
+		return e, badKeyring("epoch %d has no index secret, or no number", w.Number)
+	}
+	e = epoch{number: w.Number, index: w.Index}
+	if e.meta, err = decodePair(w.MetaPublic, w.MetaPrivate, role >= Meta.reader()); err != nil {
+		return e, badKeyring("meta key of epoch %d: %v", w.Number, err)
+	}
+	if e.data, err = decodePair(w.DataPublic, w.DataPrivate, role >= Data.reader()); err != nil {
+		return e, badKeyring("data key of epoch %d: %v", w.Number, err)
+	}
+	if e.states, err = decodeSigning(w.States, w.StatesSeed, role >= Maintainer); err != nil {
+		return e, badKeyring("signing key of epoch %d: %v", w.Number, err)
+	}
+	return e, nil
+}
+
+// decodeIdentity reads the two seeds of a holder.
+func decodeIdentity(signing, slot []byte) (identity, error) {
+	if len(signing) != ed25519.SeedSize {
+		return identity{}, fmt.Errorf("signing seed of %d bytes", len(signing))
+	}
+	private, err := kem.NewPrivateKey(slot)
+	if err != nil {
+		return identity{}, fmt.Errorf("slot key: %w", err)
+	}
+	return identity{signingKeyOf([32]byte(signing)), keyPair{public: private.PublicKey(), private: private}}, nil
 }
 
 func badKeyring(format string, args ...any) error {
@@ -153,20 +192,21 @@ func decodePair(public, private []byte, readable bool) (keyPair, error) {
 	return keyPair{public: pub, private: priv}, nil
 }
 
-func decodeSigning(ws wireSigning, holder Role) (signingKey, error) {
-	if !ws.Role.valid() {
-		return signingKey{}, badKeyring("signing key of %s", ws.Role)
+// decodeSigning reads a signing key, with its seed where the role has it and without where not.
+func decodeSigning(public [32]byte, seed []byte, has bool) (signingKey, error) {
+	key := signingKey{public: public[:]}
+	if has != (len(seed) > 0) {
+		return key, errors.New("seed is missing, or present where the role has none")
 	}
-	key := signingKey{role: ws.Role, public: ws.Public[:]}
-	if len(ws.Seed) == 0 {
+	if !has {
 		return key, nil
 	}
-	if ws.Role > holder || len(ws.Seed) != ed25519.SeedSize {
-		return signingKey{}, badKeyring("%s keyring with a seed of the %s", holder, ws.Role)
+	if len(seed) != ed25519.SeedSize {
+		return key, fmt.Errorf("seed of %d bytes", len(seed))
 	}
-	key.private = ed25519.NewKeyFromSeed(ws.Seed)
-	if !key.public.Equal(key.private.Public()) {
-		return signingKey{}, badKeyring("signing key and seed do not fit")
+	key = signingKeyOf([32]byte(seed))
+	if !key.public.Equal(ed25519.PublicKey(public[:])) {
+		return key, errors.New("signing key and seed do not fit")
 	}
 	return key, nil
 }
@@ -180,11 +220,15 @@ func hpkeSeal(to hpke.PublicKey, info, plaintext []byte) ([]byte, error) {
 
 // hpkeOpen opens a sealed 32-byte secret.
 func hpkeOpen(with hpke.PrivateKey, info, sealed []byte) (secret [secretSize]byte, err error) {
-	plain, err := hpke.Open(with, hpke.HKDFSHA256(), hpke.AES256GCM(), info, sealed)
+	plain, err := hpkeOpenAny(with, info, sealed)
 	if err != nil || len(plain) != secretSize {
 		return secret, fmt.Errorf("%w: sealed secret does not open", ErrDamaged)
 	}
 	return [secretSize]byte(plain), nil
+}
+
+func hpkeOpenAny(with hpke.PrivateKey, info, sealed []byte) ([]byte, error) {
+	return hpke.Open(with, hpke.HKDFSHA256(), hpke.AES256GCM(), info, sealed)
 }
 
 // unmarshal reads a structure and translates what can be wrong with it.

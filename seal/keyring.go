@@ -3,7 +3,7 @@ package seal
 import (
 	"crypto/ed25519"
 	"crypto/hpke"
-	"crypto/rand"
+	"crypto/subtle"
 	"fmt"
 
 	"github.com/restic/chunker"
@@ -77,14 +77,22 @@ type Keyring struct {
 	role       Role
 	idSecret   [32]byte
 	polynomial chunker.Pol
-	epochs     []epoch // ascending by number, at least one
-	signing    []signingKey
+	epochs     []epoch    // ascending by number, at least one
+	owners     signingKey // the anchor of all signatures
+	own        identity   // of the one who holds this keyring
+	ring       []byte     // the keyring as it lies in its holder's slots; nil where only an owner could make it
 
 	// Derived.
 	suite   Suite
-	own     signingKey
 	hasher  *BlobHasher
 	origins *originCache
+}
+
+// identity is what one key of the repository, and no other, has: what it signs with, and what keyrings are sealed
+// to that its slots shall hold.
+type identity struct {
+	signing signingKey
+	slot    keyPair
 }
 
 // epoch is one generation of the keys that can be replaced.
@@ -93,6 +101,7 @@ type epoch struct {
 	index  [32]byte
 	meta   keyPair
 	data   keyPair
+	states signingKey // signs checkpoints: maintainers and owners have it
 }
 
 func (e *epoch) pair(kind Kind) *keyPair {
@@ -108,11 +117,17 @@ type keyPair struct {
 	private hpke.PrivateKey
 }
 
-// signingKey is the key of a role; private is nil where the keyring's role may not have it.
+// signingKey is a key for signatures; private is nil where the keyring's role may not have it.
 type signingKey struct {
-	role    Role
 	public  ed25519.PublicKey
 	private ed25519.PrivateKey
+}
+
+func newSigningKey() signingKey { return signingKeyOf(random32()) }
+
+func signingKeyOf(seed [32]byte) signingKey {
+	private := ed25519.NewKeyFromSeed(seed[:])
+	return signingKey{public: private.Public().(ed25519.PublicKey), private: private}
 }
 
 // firstEpoch is not zero, so that a header without an epoch (a slot's) is told from others.
@@ -124,70 +139,102 @@ func NewKeyring(repoID [16]byte) (*Keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: chunker polynomial: %w", err)
 	}
-	k := &Keyring{repoID: repoID, role: Owner, idSecret: random32(), polynomial: polynomial}
-	e := epoch{number: firstEpoch, index: random32()}
-	for _, kind := range []Kind{Data, Meta} {
-		private, err := kem.GenerateKey()
-		if err != nil {
-			return nil, fmt.Errorf("seal: %s key: %w", kind, err)
-		}
-		*e.pair(kind) = keyPair{public: private.PublicKey(), private: private}
-	}
-	k.epochs = []epoch{e}
-	for _, role := range []Role{Writer, Maintainer, Owner} {
-		public, private, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			return nil, fmt.Errorf("seal: signing key: %w", err)
-		}
-		k.signing = append(k.signing, signingKey{role: role, public: public, private: private})
-	}
-	if err := k.finish(); err != nil {
+	return newKeyring(repoID, random32(), polynomial)
+}
+
+// NewKeyringSharing is NewKeyring, but that blobs get the ids, and inputs are cut, as with the keyring from: what
+// one of the two repositories holds needs no new names to be copied into the other. Nothing else is shared.
+func NewKeyringSharing(repoID [16]byte, from *Keyring) (*Keyring, error) {
+	return newKeyring(repoID, from.idSecret, from.polynomial)
+}
+
+// SharesIDs reports whether both keyrings give a blob the same id.
+func (k *Keyring) SharesIDs(other *Keyring) bool {
+	return subtle.ConstantTimeCompare(k.idSecret[:], other.idSecret[:]) == 1
+}
+
+// newKeyring draws all secrets but those that are given.
+func newKeyring(repoID [16]byte, idSecret [32]byte, polynomial chunker.Pol) (*Keyring, error) {
+	own, err := newIdentity()
+	if err != nil {
 		return nil, err
 	}
+	e, err := newEpoch(firstEpoch)
+	if err != nil {
+		return nil, err
+	}
+	k := &Keyring{
+		repoID: repoID, role: Owner, idSecret: idSecret, polynomial: polynomial,
+		epochs: []epoch{e}, owners: newSigningKey(), own: own,
+	}
+	k.finish()
 	return k, nil
 }
 
+func newIdentity() (identity, error) {
+	slot, err := kem.GenerateKey()
+	if err != nil {
+		return identity{}, fmt.Errorf("seal: slot key: %w", err)
+	}
+	return identity{signing: newSigningKey(), slot: keyPair{public: slot.PublicKey(), private: slot}}, nil
+}
+
+func newEpoch(number uint32) (epoch, error) {
+	e := epoch{number: number, index: random32(), states: newSigningKey()}
+	for _, kind := range []Kind{Data, Meta} {
+		private, err := kem.GenerateKey()
+		if err != nil {
+			return epoch{}, fmt.Errorf("seal: %s key: %w", kind, err)
+		}
+		*e.pair(kind) = keyPair{public: private.PublicKey(), private: private}
+	}
+	return e, nil
+}
+
 // finish derives what is not stored, from fields that were validated.
-func (k *Keyring) finish() error {
+func (k *Keyring) finish() {
 	k.suite = preferredSuite
 	k.hasher = newBlobHasher(k.idSecret[:])
 	k.origins = newOriginCache()
-	for _, key := range k.signing {
-		if key.role == k.role && key.private != nil {
-			k.own = key
-		}
-	}
-	if k.own.private == nil {
-		return fmt.Errorf("%w: keyring has no signing key of its role", ErrDamaged)
-	}
-	return nil
 }
 
-// Subset returns the keyring that a role may have: not one secret more. The role must not be
-// higher than the keyring's own.
+// Subset returns the keyring of a new key with a role: not one secret more than that role has, and a signing key of
+// its own. Only an owner's keyring can make others. It opens and signs nothing for others before the log names it.
 func (k *Keyring) Subset(role Role) (*Keyring, error) {
-	if !role.valid() || role > k.role {
-		return nil, fmt.Errorf("%w: %s keyring has no %s subset", ErrNoKey, k.role, role)
+	if !role.valid() || k.role != Owner {
+		return nil, fmt.Errorf("%w: a %s's keyring makes no %s's", ErrNoKey, k.role, role)
 	}
-	sub := &Keyring{repoID: k.repoID, role: role, idSecret: k.idSecret, polynomial: k.polynomial}
+	own, err := newIdentity()
+	if err != nil {
+		return nil, err
+	}
+	sub := k.of(role, own)
+	sub.ring, err = k.ringFor(sub.Self())
+	return sub, err
+}
+
+// of returns what the role may have, for the holder of an identity.
+func (k *Keyring) of(role Role, own identity) *Keyring {
+	sub := &Keyring{
+		repoID: k.repoID, role: role, idSecret: k.idSecret, polynomial: k.polynomial, owners: k.owners, own: own,
+	}
 	for _, e := range k.epochs {
 		for _, kind := range []Kind{Data, Meta} {
 			if role < kind.reader() {
 				e.pair(kind).private = nil
 			}
 		}
+		if role < Maintainer {
+			e.states.private = nil
+		}
 		sub.epochs = append(sub.epochs, e)
 	}
-	for _, key := range k.signing {
-		if key.role > role {
-			key.private = nil
-		}
-		sub.signing = append(sub.signing, key)
+	if role < Owner {
+		sub.owners.private = nil
 	}
-	if err := sub.finish(); err != nil {
-		return nil, err
-	}
-	return sub, nil
+	sub.finish()
+	sub.suite = k.suite
+	return sub
 }
 
 // Role returns what the keyring's holder may do.
@@ -207,16 +254,25 @@ func (k *Keyring) Polynomial() chunker.Pol { return k.polynomial }
 // BlobHasher returns the hasher that gives blobs their ids.
 func (k *Keyring) BlobHasher() *BlobHasher { return k.hasher }
 
-// Signer returns the role and the id of the key that the keyring signs with.
-func (k *Keyring) Signer() (Role, [8]byte) { return k.own.role, SignerID(k.own.public) }
+// Signer returns the role and the id of the key that the keyring signs log entries with.
+func (k *Keyring) Signer() (Role, [8]byte) { return k.role, SignerID(k.own.signing.public) }
 
-// Signers returns the public signing keys that the keyring vouches for.
-func (k *Keyring) Signers() Signers {
-	signers := make(Signers)
-	for _, key := range k.signing {
-		signers.Add(key.role, key.public)
+// Self is what the log has to name for this keyring to count.
+func (k *Keyring) Self() Signer {
+	public := k.own.signing.public
+	return Signer{ID: SignerID(public), Role: k.role, Public: public, Slot: k.own.slot.public.Bytes()}
+}
+
+// Owners is the signer of config, of the first log entry, and of the keyrings in slots.
+func (k *Keyring) Owners() Signers { return signers(Owner, k.owners.public) }
+
+// Maintainers is the signer of the checkpoints of an epoch.
+func (k *Keyring) Maintainers(epoch uint32) (Signers, error) {
+	e, err := k.epoch(epoch)
+	if err != nil {
+		return nil, err
 	}
-	return signers
+	return signers(Maintainer, e.states.public), nil
 }
 
 func (k *Keyring) newest() *epoch { return &k.epochs[len(k.epochs)-1] }

@@ -19,7 +19,7 @@ func TestNewKeyring_IsAnOwnersAndWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k.Role() != Owner || k.RepoID() != testRepo || !k.CanRead(Data) || !k.CanRead(Meta) || len(k.Signers()) != 3 {
+	if k.Role() != Owner || k.RepoID() != testRepo || !k.CanRead(Data) || !k.CanRead(Meta) || len(k.Owners()) != 1 || k.Epoch().Number != 1 {
 		t.Fatalf("%v", k)
 	}
 	if p := k.Polynomial(); p.Deg() != 53 || !p.Irreducible() {
@@ -59,7 +59,7 @@ func TestKeyring_EveryRole_ReencodesToTheSameBytes(t *testing.T) {
 			t.Fatalf("%s: became %v", role, back)
 		}
 		gotRole, gotID := back.Signer()
-		if gotRole != role || owner.Signers()[gotID].Role != role {
+		if self := back.Self(); gotRole != role || self.Role != role || self.ID != gotID || gotID != k.Self().ID {
 			t.Fatalf("%s keyring signs as %s %x", role, gotRole, gotID)
 		}
 		id := owner.BlobHasher().ID(object.DataBlob, []byte("blob"))
@@ -81,9 +81,11 @@ func secretsOf(t *testing.T, owner *Keyring) map[string][]byte {
 			secrets[fmt.Sprintf("%s %d", kind, i)] = private
 		}
 	}
-	for _, key := range owner.signing {
-		secrets["seed "+key.role.String()] = key.private.Seed()
+	for i, e := range owner.epochs {
+		secrets[fmt.Sprintf("states %d", i)] = e.states.seed()
 	}
+	secrets["owners"] = owner.owners.seed()
+	secrets["own of the owner"] = owner.own.signing.seed()
 	return secrets
 }
 
@@ -91,9 +93,9 @@ func TestSubset_LowerRoles_ReallyLackTheSecrets(t *testing.T) {
 	owner := fixedKeyring(t)
 	secrets := secretsOf(t, owner)
 	has := map[Role][]string{
-		Writer:     {"seed writer"},
-		Maintainer: {"seed writer", "seed maintainer", "meta 0", "meta 1"},
-		Owner:      {"seed writer", "seed maintainer", "seed owner", "meta 0", "meta 1", "data 0", "data 1"},
+		Writer:     nil,
+		Maintainer: {"states 0", "states 1", "meta 0", "meta 1"},
+		Owner:      {"states 0", "states 1", "owners", "meta 0", "meta 1", "data 0", "data 1"},
 	}
 	for role, names := range has {
 		k := subset(t, owner, role)
@@ -113,7 +115,7 @@ func TestSubset_LowerRoles_ReallyLackTheSecrets(t *testing.T) {
 		if k.CanRead(Meta) != (role >= Maintainer) || k.CanRead(Data) != (role == Owner) || k.CanRead(0) {
 			t.Errorf("%s: CanRead", role)
 		}
-		if public := owner.signing[2].public; !bytes.Contains(data, public) {
+		if public := owner.owners.public; !bytes.Contains(data, public) {
 			t.Errorf("%s lacks the owner's public key", role)
 		}
 	}
@@ -123,15 +125,17 @@ func TestSubset_LowerRoles_ReallyLackTheSecrets(t *testing.T) {
 	}
 }
 
-func TestSubset_HigherRole_IsRefused(t *testing.T) {
+func TestSubset_ByNoOwnerOrOfNoRole_IsRefused(t *testing.T) {
 	owner := fixedKeyring(t)
-	for _, c := range []struct{ from, to Role }{{Writer, Maintainer}, {Writer, Owner}, {Maintainer, Owner}, {Owner, 0}, {Owner, 4}} {
+	for _, c := range []struct{ from, to Role }{
+		{Writer, Writer}, {Writer, Maintainer}, {Writer, Owner}, {Maintainer, Writer}, {Maintainer, Owner}, {Owner, 0}, {Owner, 4},
+	} {
 		if _, err := subset(t, owner, c.from).Subset(c.to); !errors.Is(err, ErrNoKey) {
 			t.Errorf("%s of a %s: %v", c.to, c.from, err)
 		}
 	}
-	if w := subset(t, subset(t, owner, Maintainer), Writer); w.Role() != Writer {
-		t.Errorf("a maintainer's writer is a %s", w.Role())
+	if a, b := subset(t, owner, Writer).Self(), subset(t, owner, Writer).Self(); a.ID == b.ID || bytes.Equal(a.Slot, b.Slot) {
+		t.Error("two writers have one key")
 	}
 }
 
@@ -174,13 +178,17 @@ func TestDecodeKeyring_BadKeyrings_AreRefused(t *testing.T) {
 		"private key cut":             encode(Owner, func(w *wireKeyring) { w.Epochs[0].DataPrivate = w.Epochs[0].DataPrivate[1:] }),
 		"private key of another":      encode(Owner, func(w *wireKeyring) { w.Epochs[0].DataPrivate = seed[:] }),
 		"keys of the kinds exchanged": encode(Owner, func(w *wireKeyring) { w.Epochs[0].DataPublic = w.Epochs[0].MetaPublic }),
-		"no owner's signing key":      encode(Writer, func(w *wireKeyring) { w.Signing = w.Signing[:2] }),
-		"no own signing key":          encode(Writer, func(w *wireKeyring) { w.Signing = w.Signing[1:] }),
-		"own seed missing":            encode(Writer, func(w *wireKeyring) { w.Signing[0].Seed = nil }),
-		"own seed cut":                encode(Writer, func(w *wireKeyring) { w.Signing[0].Seed = w.Signing[0].Seed[1:] }),
-		"seed of another":             encode(Writer, func(w *wireKeyring) { w.Signing[0].Seed = seed[:] }),
-		"writer with the owner's":     encode(Writer, func(w *wireKeyring) { w.Signing[2].Seed = owner.signing[2].private.Seed() }),
-		"signing key of no role":      encode(Writer, func(w *wireKeyring) { w.Signing[1].Role = 9 }),
+		"epoch 0":                     encode(Writer, func(w *wireKeyring) { w.Epochs[0].Number = 0 }),
+		"owners' seed missing":        encode(Owner, func(w *wireKeyring) { w.OwnersSeed = nil }),
+		"owners' seed cut":            encode(Owner, func(w *wireKeyring) { w.OwnersSeed = w.OwnersSeed[1:] }),
+		"owners' seed of another":     encode(Owner, func(w *wireKeyring) { w.OwnersSeed = seed[:] }),
+		"writer with the owners'":     encode(Writer, func(w *wireKeyring) { w.OwnersSeed = owner.owners.seed() }),
+		"epoch's seed missing":        encode(Maintainer, func(w *wireKeyring) { w.Epochs[0].StatesSeed = nil }),
+		"writer with an epoch's":      encode(Writer, func(w *wireKeyring) { w.Epochs[0].StatesSeed = owner.epochs[0].states.seed() }),
+		"own seed missing":            encode(Writer, func(w *wireKeyring) { w.SignSeed = nil }),
+		"own seed cut":                encode(Writer, func(w *wireKeyring) { w.SignSeed = w.SignSeed[1:] }),
+		"slot seed missing":           encode(Writer, func(w *wireKeyring) { w.SlotSeed = nil }),
+		"slot seed cut":               encode(Writer, func(w *wireKeyring) { w.SlotSeed = w.SlotSeed[1:] }),
 		"not CBOR":                    []byte("keyring"),
 		"nothing":                     nil,
 	} {

@@ -1,7 +1,6 @@
 package seal
 
 import (
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"testing"
@@ -29,7 +28,7 @@ func fixedKeyring(t testing.TB) *Keyring {
 	t.Helper()
 	k := &Keyring{repoID: testRepo, role: Owner, idSecret: filled(1), polynomial: chunker.Pol(0x3DA3358B4DC173)}
 	for i := range byte(2) {
-		e := epoch{number: uint32(i) + 1, index: filled(10 + i)}
+		e := epoch{number: uint32(i) + 1, index: filled(10 + i), states: signingKeyOf(filled(30 + i))}
 		for _, kind := range []Kind{Data, Meta} {
 			seed := filled(20 + 2*i + byte(kind))
 			private, err := kem.NewPrivateKey(seed[:])
@@ -40,15 +39,34 @@ func fixedKeyring(t testing.TB) *Keyring {
 		}
 		k.epochs = append(k.epochs, e)
 	}
-	for _, role := range []Role{Writer, Maintainer, Owner} {
-		seed := filled(30 + byte(role))
-		private := ed25519.NewKeyFromSeed(seed[:])
-		k.signing = append(k.signing, signingKey{role: role, public: private.Public().(ed25519.PublicKey), private: private})
-	}
-	if err := k.finish(); err != nil {
+	k.owners, k.own = signingKeyOf(filled(33)), fixedIdentity(t, Owner)
+	k.finish()
+	return k
+}
+
+// fixedIdentity is that of the holder of a role's keyring.
+func fixedIdentity(t testing.TB, role Role) identity {
+	t.Helper()
+	signing, slot := filled(34+byte(role)), filled(40+byte(role))
+	own, err := decodeIdentity(signing[:], slot[:])
+	if err != nil {
 		t.Fatal(err)
 	}
-	return k
+	return own
+}
+
+// fixedSubset is the keyring of a role that is the same in every run.
+func fixedSubset(t testing.TB, k *Keyring, role Role) *Keyring {
+	t.Helper()
+	sub := k.of(role, fixedIdentity(t, role))
+	if role == Owner {
+		return sub // it makes its ring itself
+	}
+	var err error
+	if sub.ring, err = k.ringFor(sub.Self()); err != nil {
+		t.Fatal(err)
+	}
+	return sub
 }
 
 func subset(t testing.TB, k *Keyring, role Role) *Keyring {

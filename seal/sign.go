@@ -13,6 +13,10 @@ type Signer struct {
 	ID     [8]byte
 	Role   Role
 	Public ed25519.PublicKey
+	// Of a key of the repository: what keyrings for it are sealed to, and what people know it by.
+	Slot  []byte
+	Name  string
+	Added int64 // ns since 1970
 }
 
 // SignerID returns the id of a public signing key.
@@ -24,10 +28,10 @@ func SignerID(public ed25519.PublicKey) [8]byte {
 // Signers are the known signers by their ids. Reading it concurrently is safe.
 type Signers map[[8]byte]Signer
 
-// Add makes the holder of a public key a signer with the given role.
-func (s Signers) Add(role Role, public ed25519.PublicKey) {
+// signers returns one signer.
+func signers(role Role, public ed25519.PublicKey) Signers {
 	id := SignerID(public)
-	s[id] = Signer{ID: id, Role: role, Public: public}
+	return Signers{id: {ID: id, Role: role, Public: public}}
 }
 
 type wireBody struct {
@@ -42,11 +46,34 @@ func signedMessage(class object.Class, binding, payload []byte) []byte {
 	return append(msg, payload...)
 }
 
-// SignBody returns payload with the signature of the keyring's role, bound to the class and
-// the place of the object that will hold it.
+// SignBody returns payload with a signature, bound to the class and the place of the object that will hold it. A
+// config is signed with the owners' key, a checkpoint with that of the newest epoch, all else, and what the role has
+// no such key for, with the holder's own.
 func (k *Keyring) SignBody(class object.Class, binding, payload []byte) ([]byte, error) {
-	w := wireBody{Signer: SignerID(k.own.public), Payload: payload}
-	copy(w.Signature[:], ed25519.Sign(k.own.private, signedMessage(class, binding, payload)))
+	key := signingKey{}
+	switch class {
+	case object.Config:
+		key = k.owners
+	case object.Checkpoint:
+		key = k.newest().states
+	}
+	if key.private == nil {
+		key = k.own.signing
+	}
+	return signBody(key, class, binding, payload)
+}
+
+// SignFirst is SignBody for the first entry of the log, which the owners' key signs: it names the others.
+func (k *Keyring) SignFirst(binding, payload []byte) ([]byte, error) {
+	if k.owners.private == nil {
+		return nil, fmt.Errorf("%w: a %s's keyring can not begin a log", ErrNoKey, k.role)
+	}
+	return signBody(k.owners, object.LogEntry, binding, payload)
+}
+
+func signBody(key signingKey, class object.Class, binding, payload []byte) ([]byte, error) {
+	w := wireBody{Signer: SignerID(key.public), Payload: payload}
+	copy(w.Signature[:], ed25519.Sign(key.private, signedMessage(class, binding, payload)))
 	return wire.Marshal(&w)
 }
 

@@ -19,7 +19,7 @@ func TestSignBody_EveryRole_IsVerifiedByEveryRole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		payload, who, err := VerifyBody(object.LogEntry, binding, body, stored(t, subset(t, owner, Writer)).Signers())
+		payload, who, err := VerifyBody(object.LogEntry, binding, body, known(k))
 		if err != nil || string(payload) != "payload" || who.Role != role {
 			t.Fatalf("%s: %q %v %v", role, payload, who, err)
 		}
@@ -29,13 +29,68 @@ func TestSignBody_EveryRole_IsVerifiedByEveryRole(t *testing.T) {
 	}
 }
 
+// known is what a log says that names the keyring's holder.
+func known(k *Keyring) Signers {
+	self := k.Self()
+	return Signers{self.ID: self}
+}
+
+// TestSignBody_ByClass_TakesTheKeyThatIsForIt: config with the owners' key, checkpoints with the epoch's, if the role
+// has it.
+func TestSignBody_ByClass_TakesTheKeyThatIsForIt(t *testing.T) {
+	owner := fixedKeyring(t)
+	for _, role := range []Role{Writer, Maintainer, Owner} {
+		k := subset(t, owner, role)
+		states, err := owner.Maintainers(2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old, err := owner.Maintainers(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			class object.Class
+			by    Signers
+			want  bool
+		}{
+			{object.Config, owner.Owners(), role == Owner},
+			{object.Checkpoint, states, role >= Maintainer},
+			{object.Checkpoint, old, false},
+			{object.Record, known(k), true},
+			{object.LogEntry, known(k), true},
+			{object.LogEntry, owner.Owners(), false},
+		} {
+			body, err := k.SignBody(c.class, nil, []byte("payload"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err = VerifyBody(c.class, nil, body, c.by); (err == nil) != c.want {
+				t.Errorf("%s by the %s: %v", c.class, role, err)
+			}
+		}
+		body, err := k.SignFirst(nil, []byte("payload"))
+		if (err == nil) != (role == Owner) {
+			t.Errorf("the first entry by the %s: %v", role, err)
+		}
+		if role == Owner {
+			if _, who, err := VerifyBody(object.LogEntry, nil, body, owner.Owners()); err != nil || who.Role != Owner {
+				t.Errorf("the first entry: %v, %v", who, err)
+			}
+		}
+	}
+	if _, err := owner.Maintainers(9); !errors.Is(err, ErrNoKey) {
+		t.Errorf("an epoch that is not there: %v", err)
+	}
+}
+
 func TestSignBody_Message_IsThatOfTheFormat(t *testing.T) {
 	k := fixedKeyring(t)
 	body, err := k.SignBody(object.Checkpoint, BindCheckpoint(testRepo, 1), []byte("payload"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	public := k.signing[2].public
+	public := k.epochs[1].states.public
 	if !bytes.HasPrefix(body, []byte{0xa3, 1, 0x48}) || !bytes.Equal(body[12:20], append([]byte{0x47}, "payload"...)) {
 		t.Fatalf("body %x", body)
 	}
@@ -56,7 +111,7 @@ func TestVerifyBody_AnyFlippedBit_IsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	everyBit(body, func(where string, flipped []byte) {
-		_, who, err := VerifyBody(object.Config, binding, flipped, k.Signers())
+		_, who, err := VerifyBody(object.Config, binding, flipped, k.Owners())
 		if !isOurs(err) || who.Role != 0 {
 			t.Errorf("%s: %v, %v", where, who, err)
 		}
@@ -79,7 +134,7 @@ func TestVerifyBody_AtAnotherPlaceOrClass_IsDamaged(t *testing.T) {
 		"previous": {object.LogEntry, BindLog(testRepo, 5, object.Hash{})},
 		"binding":  {object.LogEntry, nil},
 	} {
-		if payload, who, err := VerifyBody(check.class, check.binding, body, k.Signers()); !errors.Is(err, ErrDamaged) || payload != nil || who.Role != 0 {
+		if payload, who, err := VerifyBody(check.class, check.binding, body, known(k)); !errors.Is(err, ErrDamaged) || payload != nil || who.Role != 0 {
 			t.Errorf("another %s: %q %v %v", name, payload, who, err)
 		}
 	}
@@ -95,7 +150,7 @@ func TestVerifyBody_UnknownSigner_GivesThePayloadAndSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	payload, who, err := VerifyBody(object.LogEntry, nil, body, k.Signers())
+	payload, who, err := VerifyBody(object.LogEntry, nil, body, known(k))
 	_, id := stranger.Signer()
 	if !errors.Is(err, ErrUnknownSigner) || errors.Is(err, ErrDamaged) || string(payload) != "payload" {
 		t.Fatalf("%q %v", payload, err)
@@ -112,7 +167,7 @@ func TestVerifyBody_UnknownSigner_GivesThePayloadAndSaysSo(t *testing.T) {
 	if body, err = wire.Marshal(&w); err != nil {
 		t.Fatal(err)
 	}
-	if _, who, err := VerifyBody(object.LogEntry, nil, body, k.Signers()); !errors.Is(err, ErrDamaged) || who.Role != 0 {
+	if _, who, err := VerifyBody(object.LogEntry, nil, body, known(k)); !errors.Is(err, ErrDamaged) || who.Role != 0 {
 		t.Fatalf("a forgery: %v %v", who, err)
 	}
 }

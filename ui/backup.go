@@ -48,6 +48,8 @@ type backupSummary struct {
 	Errors              uint64    `json:"errors,omitempty"`
 	ParentID            string    `json:"parent,omitempty"`
 	SnapshotID          string    `json:"snapshot_id,omitempty"`
+	Conflicts           uint64    `json:"conflicts,omitempty"`
+	Repeats             int       `json:"repeats,omitempty"`
 }
 
 // BackupStatus returns the source of a backup's progress.
@@ -110,6 +112,7 @@ func (t *Terminal) BackedUp(r *backup.Result, dryRun bool) {
 			DataAdded: s.BytesAdded, DataAddedPacked: s.BytesStored,
 			TotalFilesProcessed: s.Files, TotalDirsProcessed: s.Dirs, TotalBytesProcessed: s.Bytes,
 			BackupStart: r.Start, BackupEnd: r.End, TotalDuration: elapsed.Seconds(), Errors: s.Errors,
+			Conflicts: r.Conflicts, Repeats: r.Repeats,
 		}
 		if r.Parent != nil {
 			m.ParentID = r.Parent.ID.String()

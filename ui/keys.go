@@ -2,6 +2,8 @@ package ui
 
 import (
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/seal"
@@ -12,20 +14,23 @@ type keyMessage struct {
 	Kind    string `json:"kind,omitempty"`
 	Current bool   `json:"current"`
 	Role    string `json:"role,omitempty"`
+	Name    string `json:"name,omitempty"`
+	Added   string `json:"added,omitempty"`
 	Copies  int    `json:"copies"`
 	Damage  string `json:"damage,omitempty"`
 }
 
-// Keys prints the key slots. role is that of the one in use.
-func (t *Terminal) Keys(slots []repo.Slot, role seal.Role) {
+// Keys prints the keys.
+func (t *Terminal) Keys(slots []repo.Slot) {
 	messages := make([]keyMessage, len(slots))
 	for i, s := range slots {
-		m := keyMessage{ID: s.ID, Current: s.InUse, Copies: s.Copies}
+		m := keyMessage{ID: s.ID, Current: s.InUse, Copies: s.Copies, Name: s.Name}
 		if s.Kind != 0 {
 			m.Kind = s.Kind.String()
 		}
-		if s.InUse {
-			m.Role = role.String()
+		if s.Role != 0 {
+			m.Role = s.Role.String()
+			m.Added = time.Unix(0, s.Added).Format(time.RFC3339)
 		}
 		if s.Err != nil {
 			m.Damage = s.Err.Error()
@@ -36,18 +41,34 @@ func (t *Terminal) Keys(slots []repo.Slot, role seal.Role) {
 		t.Message(messages)
 		return
 	}
-	for _, m := range messages {
-		mark, note := " ", ""
+	for i, m := range messages {
+		mark, fields := " ", []string{}
 		if m.Current {
-			mark, note = "*", ", "+m.Role
+			mark = "*"
+		}
+		if m.Kind != "" {
+			fields = append(fields, m.Kind)
+		}
+		if m.Role != "" {
+			fields = append(fields, m.Role)
+		}
+		if m.Name != "" {
+			fields = append(fields, Printable(m.Name))
+		}
+		if m.Role != "" {
+			fields = append(fields, "since "+time.Unix(0, slots[i].Added).Format(time.DateOnly))
 		}
 		switch {
 		case m.Damage != "":
-			note += ", damaged"
+			fields = append(fields, "damaged")
+		case m.Copies == 0:
+			fields = append(fields, "its slot is missing: nobody can use it")
+		case m.Role == "":
+			fields = append(fields, "no key: removing or adding it was cut off")
 		case m.Copies < 2:
-			note += ", one of its two copies is missing"
+			fields = append(fields, "one of its two copies is missing")
 		}
-		t.Print(fmt.Sprintf("%s%s  %s%s", mark, m.ID, m.Kind, note))
+		t.Print(fmt.Sprintf("%s%s  %s", mark, m.ID, strings.Join(fields, ", ")))
 	}
 }
 
@@ -57,7 +78,7 @@ type keyChange struct {
 	Role        string `json:"role,omitempty"`
 }
 
-// KeyAdded reports a new key slot.
+// KeyAdded reports a new key, or a new password of one.
 func (t *Terminal) KeyAdded(id string, role seal.Role) {
 	if t.JSON {
 		t.Message(keyChange{"key_added", id, role.String()})
@@ -66,11 +87,32 @@ func (t *Terminal) KeyAdded(id string, role seal.Role) {
 	}
 }
 
-// KeyRemoved reports a key slot that is gone.
+// KeyRemoved reports a key that is gone.
 func (t *Terminal) KeyRemoved(id string) {
 	if t.JSON {
 		t.Message(keyChange{"key_removed", id, ""})
 	} else if !t.Quiet {
-		t.Print(fmt.Sprintf("removed key %s", id))
+		t.Print(fmt.Sprintf("removed key %s; who has used it may have kept its secrets: kura key rotate keeps what is stored from then on from them", id))
+	}
+}
+
+type keysRotated struct {
+	MessageType string   `json:"message_type"` // "keys_rotated"
+	Epoch       uint32   `json:"epoch"`
+	Renewed     []string `json:"renewed"`
+	Lost        []string `json:"lost,omitempty"`
+}
+
+// KeysRotated reports a rotation.
+func (t *Terminal) KeysRotated(r *repo.Rotated) {
+	if t.JSON {
+		t.Message(keysRotated{"keys_rotated", r.Epoch, r.Renewed, r.Lost})
+		return
+	}
+	for _, id := range r.Lost {
+		t.Error(fmt.Sprintf("warning: key %s has no slot that is whole: nobody can open the repository with it; kura key remove removes it", id))
+	}
+	if !t.Quiet {
+		t.Print(fmt.Sprintf("rotated the keys: epoch %d begins, and %d keys have got it; what was stored before stays readable with the old keys", r.Epoch, len(r.Renewed)))
 	}
 }

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/kura-backup/kura/repo/gc"
 )
@@ -29,19 +30,38 @@ type pruneMessage struct {
 	GroupsAdded         int    `json:"parity_groups_added"`
 	GroupsDeleted       int    `json:"parity_groups_deleted"`
 	SizeGroups          int64  `json:"size_parity_groups"`
+
+	Entries       int           `json:"entries,omitempty"`
+	HeldUntil     *time.Time    `json:"held_until,omitempty"`
+	OutOfTime     bool          `json:"out_of_time,omitempty"`
+	Open          []openMessage `json:"open_sessions,omitempty"`
+	ObjectsLocked int           `json:"objects_locked,omitempty"`
+	SizeLocked    int64         `json:"size_locked,omitempty"`
+	LockedUntil   *time.Time    `json:"locked_until,omitempty"`
+	ObjectsHidden int           `json:"objects_hidden,omitempty"`
+	HiddenWhy     string        `json:"hidden_why,omitempty"`
+	LocksExtended int           `json:"locks_extended,omitempty"`
+}
+
+type openMessage struct {
+	ID          string    `json:"id"`
+	Host        string    `json:"host,omitempty"`
+	LastSeen    time.Time `json:"last_seen"`
+	SecondsIdle uint64    `json:"seconds_idle"`
+}
+
+// timeOrNone leaves out a time that is not known.
+func timeOrNone(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 // Prune prints what a collection did, or for a dry run would do.
 func (t *Terminal) Prune(r *gc.Result, dryRun bool) {
 	if t.JSON {
-		t.Message(pruneMessage{
-			MessageType: "summary", DryRun: dryRun, Snapshots: r.Snapshots, SnapshotsGone: len(r.Gone), SnapshotsHeld: r.Held, SnapshotsUnreadable: len(r.Unreadable),
-			SessionsRevoked: len(r.Revoked), SessionsOpen: r.Open,
-			PacksBefore: r.PacksBefore, PacksAfter: r.PacksAfter, PacksDropped: r.PacksDropped, PacksRepacked: r.PacksRepacked,
-			SizeBefore: r.BytesBefore, SizeAfter: r.BytesAfter, SizeRepacked: r.BytesRepacked, SizeUnused: r.BytesUnused,
-			ObjectsDeleted: r.ObjectsDeleted, SizeDeleted: r.BytesDeleted,
-			Groups: r.Groups, GroupsAdded: r.GroupsAdded, GroupsDeleted: r.GroupsDeleted, SizeGroups: r.GroupBytes,
-		})
+		t.Message(pruneJSON(r, dryRun))
 		return
 	}
 	if t.Quiet {
@@ -64,13 +84,67 @@ func (t *Terminal) Prune(r *gc.Result, dryRun bool) {
 	case r.Groups > 0:
 		t.Print("parity:    " + groups)
 	}
+	t.pruneWaits(r)
+}
+
+// pruneWaits prints what a collection left alone, and what that waits for.
+func (t *Terminal) pruneWaits(r *gc.Result) {
 	if r.Held > 0 {
-		t.Print(fmt.Sprintf("held:      %s, forgotten lately", Count(uint64(r.Held), "snapshot")))
+		text := "held:      " + Count(uint64(r.Held), "snapshot") + ", forgotten lately"
+		if !r.HeldUntil.IsZero() {
+			text += "; the first can go after " + Time(r.HeldUntil)
+		}
+		t.Print(text)
+	}
+	if n := r.Locked.Objects; n > 0 {
+		text := fmt.Sprintf("locked:    %s, %s, by the store", Count(uint64(n), "object"), Bytes(uint64(max(0, r.Locked.Bytes))))
+		if !r.Locked.Until.IsZero() {
+			text += "; the first can be deleted after " + Time(r.Locked.Until)
+		}
+		t.Print(text)
+	}
+	if n := r.Kept.Objects; n > 0 {
+		t.Print(fmt.Sprintf("hidden:    %s, taking up room still: %s", Count(uint64(n), "object"), PrintableMessage(r.Kept.Why)))
+	}
+	if n := r.LocksExtended; n > 0 {
+		t.Print("extended:  " + Count(uint64(n), "lock") + " of what is needed")
+	}
+	if r.Late {
+		t.Info("there was no time to write again all packs that are partly unused; the next prune goes on")
 	}
 	if n := len(r.Unreadable); n > 0 {
 		t.Info(fmt.Sprintf("%s can not be read and was passed over; kura snapshots shows it, kura forget ID removes it", Count(uint64(n), "snapshot")))
 	}
-	if r.Open > 0 {
-		t.Info(fmt.Sprintf("%s may be at work or was cut off lately; what it uploaded is left alone for 30 minutes", Count(uint64(r.Open), "session")))
+	for i, s := range r.Open {
+		if i == openShown {
+			t.Info(fmt.Sprintf("and %d more", len(r.Open)-i))
+			break
+		}
+		who := "session " + s.ID.Short()
+		if s.Host != "" {
+			who += " of " + PrintableMessage(s.Host)
+		}
+		t.Info(fmt.Sprintf("%s may be at work, last seen %s ago; what it uploaded is left alone until it ends or is idle for 30 minutes", who, Duration(s.Idle)))
 	}
+}
+
+// openShown is how many sessions are named.
+const openShown = 8
+
+func pruneJSON(r *gc.Result, dryRun bool) pruneMessage {
+	m := pruneMessage{
+		MessageType: "summary", DryRun: dryRun, Snapshots: r.Snapshots, SnapshotsGone: len(r.Gone), SnapshotsHeld: r.Held, SnapshotsUnreadable: len(r.Unreadable),
+		SessionsRevoked: len(r.Revoked), SessionsOpen: len(r.Open),
+		PacksBefore: r.PacksBefore, PacksAfter: r.PacksAfter, PacksDropped: r.PacksDropped, PacksRepacked: r.PacksRepacked,
+		SizeBefore: r.BytesBefore, SizeAfter: r.BytesAfter, SizeRepacked: r.BytesRepacked, SizeUnused: r.BytesUnused,
+		ObjectsDeleted: r.ObjectsDeleted, SizeDeleted: r.BytesDeleted,
+		Groups: r.Groups, GroupsAdded: r.GroupsAdded, GroupsDeleted: r.GroupsDeleted, SizeGroups: r.GroupBytes,
+		Entries: r.Entries, HeldUntil: timeOrNone(r.HeldUntil), OutOfTime: r.Late,
+		ObjectsLocked: r.Locked.Objects, SizeLocked: r.Locked.Bytes, LockedUntil: timeOrNone(r.Locked.Until),
+		ObjectsHidden: r.Kept.Objects, HiddenWhy: r.Kept.Why, LocksExtended: r.LocksExtended,
+	}
+	for _, s := range r.Open {
+		m.Open = append(m.Open, openMessage{ID: s.ID.String(), Host: s.Host, LastSeen: s.Last, SecondsIdle: seconds(s.Idle)})
+	}
+	return m
 }

@@ -32,6 +32,7 @@ type Snapshot struct {
 	Pinned         bool             `json:"pinned,omitempty"`
 	Doubtful       bool             `json:"doubtful,omitempty"`
 	Unreadable     string           `json:"unreadable,omitempty"` // why it can not be opened
+	CopyOf         string           `json:"copy_of,omitempty"`
 	ID             string           `json:"id"`
 	ShortID        string           `json:"short_id"`
 }
@@ -58,7 +59,7 @@ func MakeSnapshot(s *repo.Snapshot) Snapshot {
 		Time: s.When(), Tree: hex.EncodeToString(s.Root), Parent: hex.EncodeToString(s.Parent),
 		Paths: make([]string, 0, len(s.Paths)), Hostname: s.Host, Username: s.User, UID: s.UID, GID: s.GID,
 		Excludes: s.Excludes, Tags: s.Tags, ProgramVersion: s.Program, Source: s.Source,
-		Partial: s.Entry.Partial, Suspect: s.Suspect != 0, Pinned: s.Entry.Pinned, Doubtful: s.Doubtful,
+		Partial: s.Entry.Partial, Suspect: s.Suspect != 0, Pinned: s.Entry.Pinned, Doubtful: s.Doubtful, CopyOf: hex.EncodeToString(s.CopyOf),
 		ID: s.ID.String(), ShortID: s.ID.Short(),
 		Summary: &SnapshotSummary{
 			BackupStart: time.Unix(0, s.Start), BackupEnd: time.Unix(0, s.End),

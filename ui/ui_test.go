@@ -13,9 +13,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/backends/probe"
 	"github.com/kura-backup/kura/backup"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/repo/caches"
 	"github.com/kura-backup/kura/repo/check"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/repo/log"
@@ -23,6 +26,7 @@ import (
 	"github.com/kura-backup/kura/repo/stats"
 	"github.com/kura-backup/kura/restore"
 	"github.com/kura-backup/kura/retain"
+	"github.com/kura-backup/kura/transfer"
 	"github.com/kura-backup/kura/tree"
 	"github.com/kura-backup/kura/ui"
 )
@@ -70,6 +74,24 @@ var cases = map[string]func(t *ui.Terminal){
 	"snapshots":      func(t *ui.Terminal) { t.Snapshots([]*repo.Snapshot{snapshot(1), oddSnapshot(), markedSnapshot()}) },
 	"snapshots-none": func(t *ui.Terminal) { t.Snapshots(nil) },
 	"initialised":    func(t *ui.Terminal) { t.Initialised("0123456789abcdef", "local:/repo") },
+	"doctor": func(t *ui.Terminal) {
+		r := &probe.Report{
+			Findings: []probe.Finding{
+				{ID: probe.CreateOnly, Severity: probe.Fatal, Seen: "a second put was answered with \x1b[2Jsuccess", Means: "snapshots are lost", Do: "use another store"},
+				{ID: probe.DeleteDenied, Severity: probe.Warning, Seen: "delete: denied", Means: "prune frees nothing"},
+				{ID: probe.Clock, Severity: probe.Info, Seen: "the clock is 3 h ahead"},
+			},
+			Latency: 12345 * time.Microsecond, Up: 50 << 20, Down: 80 << 20, Clock: 3 * time.Hour, Left: []string{"probe/0"},
+		}
+		for _, f := range r.Findings {
+			t.Finding(f)
+		}
+		t.Examined("s3:https://host/bucket", r)
+	},
+	"doctor-well": func(t *ui.Terminal) { t.Examined("local:/x", &probe.Report{Latency: time.Millisecond}) },
+	"doctor-warnings": func(t *ui.Terminal) {
+		t.Examined("local:/x", &probe.Report{Findings: []probe.Finding{{Severity: probe.Warning}}})
+	},
 	"fatal": func(t *ui.Terminal) {
 		t.Fatal(10, "there is no repository at local:/x", []string{"kura init -r /x makes one"})
 	},
@@ -115,6 +137,38 @@ var cases = map[string]func(t *ui.Terminal){
 			}},
 			SnapshotID: snapshot(1).ID.String(), Target: "/tmp/out", Verify: true, Elapsed: 2 * time.Second, Progress: p,
 		})
+	},
+	"copy": func(t *ui.Terminal) {
+		for i, fate := range []transfer.Fate{transfer.Copied, transfer.There, transfer.Damaged, transfer.Forgotten} {
+			item := transfer.Item{Fate: fate, Snapshot: snapshot(byte(i))}
+			switch fate {
+			case transfer.Copied:
+				item.ID, item.Blobs, item.Bytes = object.SessionID{0xcd}, 7, 5000
+			case transfer.There:
+				item.ID = object.SessionID{0xef}
+			case transfer.Damaged:
+				item.Err = errDenied
+			}
+			t.CopyItem(item, false)
+		}
+		t.Copied(&transfer.Result{Copied: 1, There: 1, Damaged: 1, Forgotten: 1, Blobs: 7, Bytes: 5000, Stored: 3000, Same: true}, false)
+	},
+	"copy-dry": func(t *ui.Terminal) {
+		t.CopyItem(transfer.Item{Fate: transfer.Copied, Snapshot: snapshot(1), Blobs: 7, Bytes: 5000}, true)
+		t.Copied(&transfer.Result{Copied: 1, Blobs: 7, Bytes: 5000}, true)
+	},
+	"caches": func(t *ui.Terminal) {
+		t.Caches("/cache", []ui.Cache{
+			{Folder: caches.Folder{ID: strings.Repeat("0a", 16), Location: "local:/repo", Used: start, Size: 5000}, Old: true},
+			{Folder: caches.Folder{ID: strings.Repeat("0b", 16), Location: "local:/\xff\x1b[2J", Used: start, Size: -1, InUse: true}},
+		}, false)
+		t.Caches("/cache", nil, false)
+	},
+	"caches-freed": func(t *ui.Terminal) {
+		t.Caches("/cache", []ui.Cache{
+			{Folder: caches.Folder{ID: strings.Repeat("0a", 16), Location: "local:/repo", Used: start, Size: 5000}, Old: true, Freed: true},
+			{Folder: caches.Folder{ID: strings.Repeat("0b", 16), Used: start, Size: 10, InUse: true}},
+		}, true)
 	},
 	"check": func(t *ui.Terminal) {
 		problems := []check.Problem{
@@ -209,10 +263,17 @@ var cases = map[string]func(t *ui.Terminal){
 	},
 	"prune": func(t *ui.Terminal) {
 		t.Prune(&gc.Result{
-			Snapshots: 3, Gone: make([]object.SessionID, 2), Open: 1, PacksBefore: 9, PacksAfter: 5, PacksDropped: 5, PacksRepacked: 1, PacksAdded: 1,
+			Snapshots: 3, Gone: make([]object.SessionID, 2), Open: make([]gc.OpenSession, 1), PacksBefore: 9, PacksAfter: 5, PacksDropped: 5, PacksRepacked: 1, PacksAdded: 1,
 			BytesBefore: 9 << 20, BytesAfter: 5 << 20, BytesRepacked: 1000, BytesUnused: 77, ObjectsDeleted: 6, BytesDeleted: 4 << 20,
 		}, false)
 		t.Prune(&gc.Result{Snapshots: 1, Held: 2}, true)
+		at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+		open := make([]gc.OpenSession, 11)
+		open[0] = gc.OpenSession{ID: snapshot(1).ID, Host: "web1", Last: at, Idle: 754 * time.Second}
+		t.Prune(&gc.Result{
+			Entry: 7, Entries: 2, Snapshots: 1, Held: 2, HeldUntil: at, Open: open, Late: true, LocksExtended: 12,
+			Locked: gc.Locked{Objects: 3, Bytes: 5 << 20, Until: at}, Kept: backends.Kept{Objects: 1, Why: "the bucket keeps versions"},
+		}, false)
 		t.Prune(&gc.Result{Groups: 1, GroupBytes: 4096}, true)
 		t.Prune(&gc.Result{GroupsAdded: 2, GroupsDeleted: 1, Groups: 3, GroupBytes: 5000}, false)
 	},

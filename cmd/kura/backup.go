@@ -13,6 +13,7 @@ import (
 
 	"github.com/kura-backup/kura/backup"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/ui"
 )
 
@@ -116,8 +117,23 @@ func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) err
 			return explainBackup(err)
 		}
 		a.term.BackedUp(result, o.dryRun)
+		if !o.dryRun {
+			a.mergeIndex(ctx, r)
+		}
 		return backupError(result)
 	})
+}
+
+// mergeIndex merges small index segments, of which each backup leaves one, if there are many. The backup is done
+// whatever comes of it.
+func (a *app) mergeIndex(ctx context.Context, r *session) {
+	host, err := os.Hostname()
+	if err == nil {
+		_, err = gc.MergeIndex(ctx, r.Repository, host)
+	}
+	if err != nil && ctx.Err() == nil {
+		a.term.Info("the index could not be merged, which a later backup or prune tries again: " + withoutPackages(err.Error()))
+	}
 }
 
 // findParent returns the snapshot that --parent names. For latest the group counts, as it does without the flag.

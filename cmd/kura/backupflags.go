@@ -11,8 +11,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kura-backup/kura/backup"
-	"github.com/kura-backup/kura/internal/zst"
-	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/retain"
 	"github.com/kura-backup/kura/source/pattern"
 )
@@ -79,7 +77,7 @@ func (o *backupOptions) addFlags(cmd *cobra.Command) (ofFiles []string) {
 	f.StringVarP(&o.host, "host", "H", "", "`name` of the host (default: that of this machine)")
 	f.StringVar(&o.time, "time", "", "`time` of the snapshot (default: now)")
 	f.BoolVar(&o.withAtime, "with-atime", false, "record the times of access")
-	f.StringVar(&o.compression, "compression", "auto", "how much to compress: `auto`, off, fastest, better or max")
+	addCompression(f, &o.compression)
 
 	f = newGroup(&groups, "Streams")
 	f.BoolVar(&o.stdin, "stdin", false, "back up standard input")
@@ -127,15 +125,6 @@ func (o *backupOptions) checkArgs(cmd *cobra.Command, args []string, ofFiles []s
 	return nil
 }
 
-// compressions are the words for --compression.
-var compressions = map[string]repo.Compression{
-	"auto":    {Level: zst.Default},
-	"off":     {Off: true},
-	"fastest": {Level: zst.Fastest},
-	"better":  {Level: zst.Better},
-	"max":     {Level: zst.Best},
-}
-
 // options makes the library's options of the flags, but for the parent.
 func (o *backupOptions) options(a *app, args []string) (out backup.Options, err error) {
 	out = backup.Options{
@@ -150,9 +139,8 @@ func (o *backupOptions) options(a *app, args []string) (out backup.Options, err 
 			return out, err
 		}
 	}
-	var ok bool
-	if out.Compression, ok = compressions[o.compression]; !ok {
-		return out, usage(fmt.Sprintf("--compression %q is none of auto, off, fastest, better, max", o.compression))
+	if out.Compression, err = parseCompression(o.compression); err != nil {
+		return out, err
 	}
 	if out.Packing, err = a.globals.packing(); err != nil {
 		return out, err

@@ -73,10 +73,11 @@ func (a *app) runCat(ctx context.Context, args []string) error {
 func (a *app) catConfig(_ context.Context, r *session, _ string) error {
 	c := r.Config()
 	a.term.Document(struct {
-		Version int       `json:"version"`
-		ID      string    `json:"id"`
-		Created time.Time `json:"created"`
-	}{repo.FormatNumber, hex.EncodeToString(c.ID[:]), time.Unix(0, c.Created)})
+		Version      int       `json:"version"`
+		ID           string    `json:"id"`
+		Created      time.Time `json:"created"`
+		SingleWriter bool      `json:"single_writer,omitempty"`
+	}{repo.FormatNumber, hex.EncodeToString(c.ID[:]), time.Unix(0, c.Created), c.SingleWriter})
 	return nil
 }
 

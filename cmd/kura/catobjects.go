@@ -35,6 +35,8 @@ type logEntryJSON struct {
 	Gone      []string     `json:"gone,omitempty"`
 	Replace   []string     `json:"replace,omitempty"`
 	Signers   []signerJSON `json:"signers,omitempty"`
+	Withdraw  []string     `json:"withdraw,omitempty"`
+	Epoch     uint32       `json:"epoch,omitempty"`
 }
 
 type packJSON struct {
@@ -45,6 +47,7 @@ type packJSON struct {
 type signerJSON struct {
 	ID   string `json:"id"`
 	Role string `json:"role"`
+	Name string `json:"name,omitempty"`
 }
 
 func logEntry(rec *log.Record) logEntryJSON {
@@ -54,7 +57,7 @@ func logEntry(rec *log.Record) logEntryJSON {
 		Signer: hex.EncodeToString(rec.Signer[:]), Session: e.Session.String(), Partial: e.Partial,
 		Add: packsJSON(e.Add), Index: packsJSON(e.Index),
 		Supersede: texts(e.Supersede), Snapshots: texts(e.Snapshots), Pinned: e.Pinned, Drop: texts(e.Drop),
-		Revoke: texts(e.Revoke), Gone: texts(e.Gone), Replace: texts(e.Replace),
+		Revoke: texts(e.Revoke), Gone: texts(e.Gone), Replace: texts(e.Replace), Epoch: e.Epoch.Number,
 	}
 	if rec.Void != nil {
 		out.Void = rec.Void.Error()
@@ -63,7 +66,10 @@ func logEntry(rec *log.Record) logEntryJSON {
 		out.Run = e.Run.String()
 	}
 	for _, s := range e.Signers {
-		out.Signers = append(out.Signers, signerJSON{hex.EncodeToString(s.ID[:]), s.Role.String()})
+		out.Signers = append(out.Signers, signerJSON{hex.EncodeToString(s.ID[:]), s.Role.String(), s.Name})
+	}
+	for _, id := range e.Withdraw {
+		out.Withdraw = append(out.Withdraw, hex.EncodeToString(id[:]))
 	}
 	return out
 }

@@ -103,7 +103,7 @@ func (a *app) makeEmbedded(ctx context.Context, e *embedded) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := a.initialise(ctx, p, credential)
+	r, err := a.initialise(ctx, p, credential, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -118,17 +118,17 @@ func (a *app) makeEmbedded(ctx context.Context, e *embedded) (*place, error) {
 	return p, nil
 }
 
-// initialise makes a repository.
-func (a *app) initialise(ctx context.Context, p *place, credential seal.Credential) (*session, error) {
+// initialise makes a repository. With the keys of another one it shares the names of blobs with that.
+func (a *app) initialise(ctx context.Context, p *place, credential seal.Credential, from *seal.Keyring) (*session, error) {
 	cache, err := a.globals.cache()
 	if err != nil {
 		return nil, err
 	}
-	store, err := a.openStore(ctx, p.Create)
+	store, err := a.makeStore(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("make %v: %w", p, err)
 	}
-	r, err := repo.Init(ctx, store, repo.InitOptions{Credential: credential, Cost: passwordCost, CacheDir: cache})
+	r, err := repo.Init(ctx, store, repo.InitOptions{Credential: credential, Cost: passwordCost, CacheDir: cache, From: from, SingleWriter: p.singleWriter})
 	if errors.Is(err, repo.ErrExists) {
 		err = withHint(fmt.Errorf("there is a repository at %v already%w", p, hidden{err}), fmt.Sprintf("kura backup -r %v PATH… backs up into it", p))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/backends/lease"
 	"github.com/kura-backup/kura/backends/location"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
@@ -96,11 +97,12 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, new(*usageError)), errors.Is(err, location.ErrLocation), errors.Is(err, retain.ErrGroupBy):
 		return exitUsage
-	case errors.Is(err, repo.ErrWrongKey), errors.Is(err, seal.ErrWrongKey):
+	case errors.Is(err, repo.ErrWrongKey), errors.Is(err, seal.ErrWrongKey), errors.Is(err, log.ErrWithdrawn):
 		return exitWrongKey
 	case errors.Is(err, repo.ErrNoRepository), errors.Is(err, backends.ErrNoStore):
 		return exitNoRepository
-	case errors.Is(err, repo.ErrStale), errors.Is(err, gc.ErrRevoked), errors.Is(err, repair.ErrRevoked):
+	case errors.Is(err, repo.ErrStale), errors.Is(err, gc.ErrRevoked), errors.Is(err, repair.ErrRevoked),
+		errors.Is(err, lease.ErrHeld), errors.Is(err, lease.ErrLost), errors.Is(err, log.ErrRotated):
 		return exitBusy
 	case errors.Is(err, errIncomplete):
 		return exitIncomplete
@@ -137,6 +139,8 @@ func explain(code int, err error) (message string, hints []string) {
 		hints = []string{"kura repair index makes it again from the packs; no data is lost by this"}
 	case code == exitDamage:
 		hints = []string{"kura check --read-data finds out how much is damaged; keep the repository as it is until then"}
+	case errors.Is(err, lease.ErrHeld):
+		hints = []string{"into this repository one client at a time can write: wait until that one has ended", "if it is dead, kura unlock takes the lease from it; otherwise that ends by itself, 24 hours after it was seen"}
 	case code == exitBusy:
 		hints = []string{"run the command again"}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
@@ -152,7 +156,7 @@ func explain(code int, err error) (message string, hints []string) {
 }
 
 // packageNames are what sentinels begin with, at the beginning of a message and behind a colon in it.
-var packageNames = regexp.MustCompile(`(^|: )(?:(?:repo|log|backends|location|seal|gc|check|repair|records|retain|backup|restore): )+`)
+var packageNames = regexp.MustCompile(`(^|: )(?:(?:repo|log|backends|lease|probe|location|seal|gc|check|repair|records|retain|backup|restore|transfer): )+`)
 
 // withoutPackages removes the names of packages, which tell the user nothing.
 func withoutPackages(message string) string { return packageNames.ReplaceAllString(message, "$1") }

@@ -19,36 +19,27 @@ import (
 
 // globalOptions are the flags of all commands.
 type globalOptions struct {
-	repository      string
-	repositoryFile  string
-	passwordFile    string
-	passwordCommand string
-	keyFile         string
-	cacheDir        string
-	noCache         bool
-	noLock          bool
-	limitUpload     int // KiB a second
-	limitDownload   int
-	packSize        string
-	parity          string
-	parityGroups    bool
-	quiet           bool
-	verbose         int
-	json            bool
+	access
+	cacheDir      string
+	noCache       bool
+	noLock        bool
+	limitUpload   int // KiB a second
+	limitDownload int
+	packSize      string
+	parity        string
+	parityGroups  bool
+	store         storeFlags
+	quiet         bool
+	verbose       int
+	json          bool
 }
 
-// The variables of the environment that kura reads, beside those of the XDG folders.
+// The variables of the environment that kura reads, beside those of the XDG folders, of [access] and of stores.
 const (
-	envRepository      = "KURA_REPOSITORY"
-	envRepositoryFile  = "KURA_REPOSITORY_FILE"
-	envPassword        = "KURA_PASSWORD"
-	envPasswordFile    = "KURA_PASSWORD_FILE"
-	envPasswordCommand = "KURA_PASSWORD_COMMAND"
-	envKeyFile         = "KURA_KEY_FILE"
-	envCacheDir        = "KURA_CACHE_DIR"
-	envPackSize        = "KURA_PACK_SIZE"
-	envParity          = "KURA_PARITY"
-	envParityGroups    = "KURA_PARITY_GROUPS"
+	envCacheDir     = "KURA_CACHE_DIR"
+	envPackSize     = "KURA_PACK_SIZE"
+	envParity       = "KURA_PARITY"
+	envParityGroups = "KURA_PARITY_GROUPS"
 )
 
 func (o *globalOptions) addFlags(f *pflag.FlagSet) {
@@ -65,17 +56,18 @@ func (o *globalOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.packSize, "pack-size", "", "`size` of new packs in MiB, 4 to 120 (default: $"+envPackSize+", or 16)")
 	f.StringVar(&o.parity, "parity", "", "`percent` of new packs that mends their damage, 0 to 50 (default: $"+envParity+", or 3)")
 	f.BoolVar(&o.parityGroups, "parity-groups", false, "store parity across packs as well, so that a lost pack can be made again (default: $"+envParityGroups+")")
+	o.store.addFlags(f)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors and what was asked for")
 	f.CountVarP(&o.verbose, "verbose", "v", "print more; twice: even more")
 	f.BoolVar(&o.json, "json", false, "print JSON, for programs")
 }
 
-// noneEmpty refuses global flags with an empty value. It is that of a variable which a script forgot to set,
+// noneEmpty refuses global flags, and those that name a repository to take from, with an empty value. It is that of a variable which a script forgot to set,
 // and must not lead to another repository or password than the one that was meant.
 func noneEmpty(cmd *cobra.Command) (err error) {
 	globals := cmd.Root().PersistentFlags()
 	cmd.Flags().Visit(func(flag *pflag.Flag) {
-		if err == nil && flag.Value.String() == "" && globals.Lookup(flag.Name) != nil {
+		if err == nil && flag.Value.String() == "" && (globals.Lookup(flag.Name) != nil || strings.HasPrefix(flag.Name, "from-")) {
 			err = usage("--"+flag.Name+" is empty", "is a variable not set? leave the flag out to use its default")
 		}
 	})

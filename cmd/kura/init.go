@@ -15,7 +15,9 @@ import (
 )
 
 func (a *app) initCommand() *cobra.Command {
-	return &cobra.Command{
+	var from access
+	singleWriter := false
+	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "make a repository",
 		Long: `Make a repository. Its folder is made if it is missing, and must otherwise be empty.
@@ -24,16 +26,30 @@ What is in the repository can be read with its password only. With --key-file th
 by a key file in place of a password; the file is generated if it is not there. Whoever loses the password
 or the key file loses the backup, so keep a copy of it in another place.
 
+With --from-repo the new repository calls the same data by the same names as another one, and cuts files in
+the same places, so that "kura copy" between the two is quick, and backups made directly into either share what
+was copied. Everything else, passwords and keys too, is its own. Whoever has a key of either can tell what both
+have in common.
+
+Into a repository any number of clients can write at once, if the store refuses to put a name twice. Whether
+it does is tried first. A store that does not takes a repository with --single-writer: whoever writes into it
+has a lease meanwhile, others are refused, and after a crash for up to 24 hours. This can not be changed
+later. docs/single-writer.md says more.
+
 An init that was interrupted can be run again with the same password or key file.`,
 		Example: `  kura init -r /mnt/disk/backup
   kura init -r /mnt/disk/backup --password-file ~/.kura-password
-  kura init -r /mnt/disk/backup --key-file ~/kura.key`,
+  kura init -r /mnt/disk/backup --key-file ~/kura.key
+  kura init -r /mnt/second/backup --from-repo /mnt/disk/backup --from-key-file ~/kura.key`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runInit(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runInit(cmd.Context(), &from, singleWriter) },
 	}
+	cmd.Flags().BoolVar(&singleWriter, "single-writer", false, "let one client at a time write, for stores that do not keep several apart")
+	from.addFromFlags(cmd.Flags())
+	return cmd
 }
 
-func (a *app) runInit(ctx context.Context) error {
+func (a *app) runInit(ctx context.Context, from *access, singleWriter bool) error {
 	name, err := a.globals.named()
 	if err != nil {
 		return err
@@ -45,12 +61,16 @@ func (a *app) runInit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &place{Location: l}
+	p := &place{Location: l, singleWriter: singleWriter}
+	shared, err := a.sharedKeys(ctx, from)
+	if err != nil {
+		return err
+	}
 	credential, madeKey, err := a.newCredential(ctx)
 	if err != nil {
 		return err
 	}
-	r, err := a.initialise(ctx, p, credential)
+	r, err := a.initialise(ctx, p, credential, shared)
 	if err != nil {
 		return explainKey(err, madeKey)
 	}
@@ -60,6 +80,25 @@ func (a *app) runInit(ctx context.Context) error {
 	}
 	a.term.Initialised(hex.EncodeToString(idOf(r)), p.String())
 	return r.Close()
+}
+
+// sharedKeys returns the keys of the repository whose names for data the new one shall share, or nil.
+func (a *app) sharedKeys(ctx context.Context, from *access) (keys *seal.Keyring, err error) {
+	if !from.isNamed() {
+		if from.passwordFile+from.passwordCommand+from.keyFile != "" {
+			return nil, usage("what opens another repository was given, and not which one", "name it with --from-repo")
+		}
+		return nil, nil
+	}
+	p, err := from.fromPlace()
+	if err != nil {
+		return nil, err
+	}
+	err = a.withPlace(ctx, p, func(r *session) error {
+		keys = r.Keys()
+		return nil
+	})
+	return keys, err
 }
 
 func idOf(r *session) []byte {
@@ -75,7 +114,7 @@ func (a *app) newCredential(ctx context.Context) (c seal.Credential, madeKey str
 		return nil, "", err
 	}
 	if source == nil {
-		c, err = a.askPassword(ctx, true)
+		c, err = a.askNewPassword(ctx)
 		return c, "", err
 	}
 	if source.isKeyFile() {

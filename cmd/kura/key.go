@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -16,8 +18,8 @@ import (
 func (a *app) keyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
-		Short: "show, add and remove the passwords and key files that open the repository",
-		Long: `Show, add and remove keys: the passwords and key files that open the repository.
+		Short: "show, add, remove and rotate the keys that open the repository",
+		Long: `Show, add, remove and rotate keys: the passwords and key files that open the repository, and what they give.
 
 A key has one of three roles. An owner's can do everything. A maintainer's lists, forgets and prunes, and
 cannot read the content of files. A writer's makes backups and can read nothing, not even what it wrote:
@@ -25,7 +27,7 @@ whoever breaks into a server finds no more than that.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.keyListCommand(), a.keyAddCommand(), a.keyRemoveCommand(), a.keyPasswdCommand())
+	cmd.AddCommand(a.keyListCommand(), a.keyAddCommand(), a.keyRemoveCommand(), a.keyPasswdCommand(), a.keyRotateCommand())
 	return cmd
 }
 
@@ -54,22 +56,23 @@ func (o *newKeyOptions) credential(ctx context.Context, a *app) (c seal.Credenti
 		}
 		return c, err
 	}
-	return a.askPassword(ctx, true)
+	return a.askNewPassword(ctx)
 }
 
 func (a *app) keyListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "list the keys",
-		Long:  `List the keys. The star marks the one that was used to open the repository. Which role a key has only it itself can tell.`,
-		Args:  noArgs,
+		Long: `List the keys: what opens each, its role, its name, and since when it is there. The star marks the one that was
+used to open the repository. One without a role is no key: removing or adding it was cut off.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withRepository(cmd.Context(), func(r *session) error {
 				slots, err := r.Slots(cmd.Context())
 				if err != nil {
 					return err
 				}
-				a.term.Keys(slots, r.Keys().Role())
+				a.term.Keys(slots)
 				for _, s := range slots {
 					if s.Err != nil {
 						err = errors.Join(err, s.Err)
@@ -83,35 +86,40 @@ func (a *app) keyListCommand() *cobra.Command {
 
 func (a *app) keyAddCommand() *cobra.Command {
 	var o newKeyOptions
-	role := "owner"
+	role, name := "owner", ""
 	cmd := &cobra.Command{
 		Use:   "add",
 		Short: "add a key",
-		Long:  `Add a password or key file that opens the repository, as an owner, a maintainer or a writer.`,
+		Long: `Add a password or key file that opens the repository, as an owner, a maintainer or a writer. Only an owner's key can
+add others. Give each host one of its own: then each can be removed alone.`,
 		Example: `  kura key add
-  kura key add --role writer --new-key-file www.key`,
+  kura key add --role writer --name www --new-key-file www.key`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runKeyAdd(cmd.Context(), &o, role) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runKeyAdd(cmd.Context(), &o, role, name) },
 	}
 	o.addFlags(cmd.Flags())
 	cmd.Flags().StringVar(&role, "role", role, "what the key may do: owner, maintainer or writer")
+	cmd.Flags().StringVar(&name, "name", "", "what kura key list calls the key: the `name` of a host or a person")
 	return cmd
 }
 
-func (a *app) runKeyAdd(ctx context.Context, o *newKeyOptions, name string) error {
-	role, err := seal.ParseRole(name)
+func (a *app) runKeyAdd(ctx context.Context, o *newKeyOptions, roleName, name string) error {
+	role, err := seal.ParseRole(roleName)
 	if err != nil {
 		return usage(err.Error(), "the roles are owner, maintainer and writer")
 	}
+	if len(name) > repo.MaxKeyName || !utf8.ValidString(name) {
+		return usage(fmt.Sprintf("the name of a key is a text of at most %d bytes", repo.MaxKeyName), "give it a shorter one")
+	}
 	return a.withRepository(ctx, func(r *session) error {
+		if err := ownersOnly(r, "add keys"); err != nil {
+			return err
+		}
 		c, err := o.credential(ctx, a)
 		if err != nil {
 			return err
 		}
-		id, err := r.AddSlot(ctx, role, c, seal.DefaultCost)
-		if errors.Is(err, seal.ErrNoKey) {
-			return fmt.Errorf("a %v's key can not make a key of an %v%w", r.Keys().Role(), role, hidden{err})
-		}
+		id, err := r.AddSlot(ctx, repo.NewSlot{Role: role, Name: name, Credential: c, Cost: seal.DefaultCost})
 		if err != nil {
 			return err
 		}
@@ -124,11 +132,13 @@ func (a *app) keyRemoveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "remove ID",
 		Short: "remove a key",
-		Long: `Remove a key. The one in use can not be removed.
+		Long: `Remove a key, by its ID or its name. From then on nothing that it signs counts: it makes no backups, forgets nothing,
+and opens the repository no more. The one in use can not be removed, nor the last one of an owner.
 
 This does not undo what the key has given: whoever opened the repository with it, or kept a copy of keys/,
-may have the secrets inside, and reads what they can get hold of in the store. Removing a key keeps those out who
-only know the password. Where a machine was broken into, take away its access to the store as well.`,
+may have the secrets inside. What was stored until now, and what will be stored until the keys are rotated, stays
+readable for them as it was for the key, if they get hold of it in the store. After a theft take away the access to
+the store, remove the key, and run kura key rotate.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return wrongArgs(cmd, "name one key; kura key list lists them")
@@ -143,10 +153,10 @@ only know the password. Where a machine was broken into, take away its access to
 					return err
 				}
 				err = r.RemoveSlot(ctx, id)
-				if errors.Is(err, repo.ErrSlotInUse) {
+				switch {
+				case errors.Is(err, repo.ErrSlotInUse):
 					return withHint(fmt.Errorf("key %s is the one in use%w", id, hidden{err}), "open the repository with another key to remove this one")
-				}
-				if err != nil {
+				case err != nil:
 					return err
 				}
 				a.term.KeyRemoved(id)
@@ -156,7 +166,7 @@ only know the password. Where a machine was broken into, take away its access to
 	}
 }
 
-// findSlot returns the id that the prefix is of.
+// findSlot returns the id that the prefix is of, or that the key with the name has.
 func findSlot(ctx context.Context, r *session, prefix string) (string, error) {
 	slots, err := r.Slots(ctx)
 	if err != nil {
@@ -164,7 +174,7 @@ func findSlot(ctx context.Context, r *session, prefix string) (string, error) {
 	}
 	var found []string
 	for _, s := range slots {
-		if len(prefix) >= 4 && len(prefix) <= len(s.ID) && s.ID[:len(prefix)] == prefix {
+		if len(prefix) >= 4 && strings.HasPrefix(s.ID, prefix) || s.Name == prefix && prefix != "" {
 			found = append(found, s.ID)
 		}
 	}
@@ -172,9 +182,17 @@ func findSlot(ctx context.Context, r *session, prefix string) (string, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return "", withHint(fmt.Errorf("there is no key %s: %w", ui.Printable(prefix), repo.ErrNotFound), "kura key list lists them; give at least four digits")
+		return "", withHint(fmt.Errorf("there is no key %s: %w", ui.Printable(prefix), repo.ErrNotFound), "kura key list lists them; give at least four digits, or the name")
 	}
-	return "", fmt.Errorf("%d keys begin with %s", len(found), prefix)
+	return "", fmt.Errorf("%d keys are called, or begin with, %s", len(found), ui.Printable(prefix))
+}
+
+// ownersOnly explains before any work what only an owner's key can do.
+func ownersOnly(r *session, what string) error {
+	if role := r.Keys().Role(); role != seal.Owner {
+		return fmt.Errorf("only an owner's key can %s, this is a %v's", what, role)
+	}
+	return nil
 }
 
 func (a *app) keyPasswdCommand() *cobra.Command {
@@ -203,4 +221,40 @@ removed; if it is interrupted, both open the repository.`,
 	}
 	o.addFlags(cmd.Flags())
 	return cmd
+}
+
+func (a *app) keyRotateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rotate",
+		Short: "give the repository new keys, which removed ones do not get",
+		Long: `Give the repository new keys. All keys that kura key list shows stay, with their passwords and key files, and get
+the new ones; nothing needs to be done on any host. Whoever has had a key that was removed before reads nothing
+that is stored from now on.
+
+What is stored already is not encrypted again: it stays readable with the old keys for whoever has them and reaches the
+store. Blobs keep their names, so nothing is uploaded again. A backup that is running while the keys are rotated stops
+with an error, and goes on where it was when it is run again.
+
+Only an owner's key can do this. It does not help against somebody who had an owner's key: begin a new repository then.
+If it is cut off, run it again.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			return a.withRepository(ctx, func(r *session) error {
+				if err := ownersOnly(r, "rotate keys"); err != nil {
+					return err
+				}
+				res, err := r.RotateKeys(ctx)
+				if err != nil {
+					return err
+				}
+				a.term.KeysRotated(res)
+				if res.Left != nil {
+					return withHint(fmt.Errorf("the new keys are in use, but not all old key slots could be replaced or removed: %w", res.Left),
+						"run kura key rotate again, with access to the store that may delete")
+				}
+				return nil
+			})
+		},
+	}
 }

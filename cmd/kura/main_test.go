@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 			"keyid":     cmdKeyID,
 			"readable":  cmdReadable,
 			"catall":    cmdCatAll,
+			"aged":      cmdAged,
 		},
 	})
 }
@@ -198,6 +199,23 @@ func cmdReadable(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if got := info.Mode().Perm()&0o077 != 0; got == neg {
 		ts.Fatalf("%s has mode %v", args[0], info.Mode())
+	}
+}
+
+// aged DIR DAYS makes the folders in DIR look as if they had changed so many days earlier.
+func cmdAged(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: aged DIR DAYS")
+	}
+	days, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	entries, err := os.ReadDir(ts.MkAbs(args[0]))
+	ts.Check(err)
+	for _, e := range entries {
+		info, err := e.Info()
+		ts.Check(err)
+		was := info.ModTime().AddDate(0, 0, -days)
+		ts.Check(os.Chtimes(filepath.Join(ts.MkAbs(args[0]), e.Name()), was, was))
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/backends/limit"
 	"github.com/kura-backup/kura/backends/location"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
@@ -22,6 +24,18 @@ type place struct {
 	location.Location
 	// embedded is set for the repository that kura made for somebody who named none.
 	embedded *embedded
+	// singleWriter is set for a repository that is made for one client at a time.
+	singleWriter bool
+	// source is set for a repository that is taken from: what opens it.
+	source *access
+}
+
+// access is what opens the repository.
+func (a *app) access(p *place) *access {
+	if p.source != nil {
+		return p.source
+	}
+	return &a.globals.access
 }
 
 // place finds out which repository is meant: the one named, or else the embedded one, if there is one.
@@ -50,32 +64,6 @@ func (a *app) place() (*place, error) {
 func errNoneNamed() error {
 	return usage("no repository was named", "name one with -r, --repository-file, $"+envRepository+" or $"+envRepositoryFile,
 		"kura init -r /mnt/disk/backup makes one")
-}
-
-// named returns the repository that flags or else the environment name, or "".
-func (o *globalOptions) named() (string, error) {
-	if o.repository != "" && o.repositoryFile != "" {
-		return "", usage("both -r and --repository-file were given", "give one of them")
-	}
-	name, file := o.repository, o.repositoryFile
-	if name == "" && file == "" {
-		var err error
-		if name, file, err = environmentRepository(); err != nil {
-			return "", err
-		}
-	}
-	if file != "" {
-		return readLine(file, "repository file")
-	}
-	return name, nil
-}
-
-func environmentRepository() (name, file string, err error) {
-	name, file = given("", envRepository), given("", envRepositoryFile)
-	if name != "" && file != "" {
-		return "", "", usage("both $"+envRepository+" and $"+envRepositoryFile+" are set", "unset one of them, or use -r")
-	}
-	return name, file, nil
 }
 
 // session is an open repository and all that has to be closed with it.
@@ -138,11 +126,23 @@ func (a *app) open(ctx context.Context, p *place) (*session, error) {
 		if err != nil {
 			return nil, errors.Join(err, store.Close())
 		}
-		r, err := repo.Open(ctx, store, repo.OpenOptions{Credential: credential, CacheDir: cache})
+		r, err := repo.Open(ctx, store, repo.OpenOptions{
+			Credential: credential, CacheDir: cache,
+			SingleWriter: func(ctx context.Context) (backends.Store, error) {
+				single, err := a.openSingleWriter(ctx, p.Open)
+				if err != nil {
+					return nil, err
+				}
+				err = store.Close()
+				store = single
+				return single, err
+			},
+		})
 		if err == nil {
 			if cerr := r.CacheError(); cerr != nil {
 				a.term.Info(fmt.Sprintf("the cache can not be written, which costs time: %v", cerr))
 			}
+			r.NoteLocation(p.String())
 			return &session{Repository: r, place: p, store: store}, nil
 		}
 		if typed && errors.Is(err, repo.ErrWrongKey) && !isDamage(err) && try < passwordTries {
@@ -153,14 +153,20 @@ func (a *app) open(ctx context.Context, p *place) (*session, error) {
 	}
 }
 
-// openStore opens or creates a store with the settings that were given: do is [location.Location.Open] or
-// Create.
-func (a *app) openStore(ctx context.Context, do func(context.Context, location.Options) (backends.Store, error)) (backends.Store, error) {
+// storeSettings returns those that were given for stores.
+func (a *app) storeSettings() (limit.Rates, location.Options, error) {
 	rates, err := a.globals.rates()
 	if err != nil {
-		return nil, err
+		return rates, location.Options{}, err
 	}
-	o, err := a.globals.storeOptions()
+	o, err := a.globals.store.parse()
+	o.Retry.Notify = a.retrying
+	return rates, o, err
+}
+
+// openStore opens or creates a store with the settings that were given.
+func (a *app) openStore(ctx context.Context, do opener) (backends.Store, error) {
+	rates, o, err := a.storeSettings()
 	if err != nil {
 		return nil, err
 	}
@@ -168,13 +174,26 @@ func (a *app) openStore(ctx context.Context, do func(context.Context, location.O
 	if err != nil {
 		return nil, err
 	}
+	if err := checkLocks(store, o); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	return limited(store, rates), nil
+}
+
+// longPause is one that comes after some shorter ones: whoever waits wants to know why.
+const longPause = 3 * time.Second
+
+// retrying tells that the store did not do something, and that it is asked again.
+func (a *app) retrying(op, name string, err error, pause time.Duration) {
+	if a.globals.verbose > 0 || pause > longPause {
+		a.term.Info(fmt.Sprintf("%s %s failed and is tried again in %v: %v", op, name, pause.Round(time.Millisecond), err))
+	}
 }
 
 // credential returns the password or key that was given, that of the embedded repository, or one that
 // is typed at the terminal.
 func (a *app) credential(ctx context.Context, p *place) (c seal.Credential, typed bool, err error) {
-	source, err := a.globals.secret()
+	source, err := a.access(p).secret()
 	if err != nil {
 		return nil, false, err
 	}
@@ -186,7 +205,7 @@ func (a *app) credential(ctx context.Context, p *place) (c seal.Credential, type
 		c, err = a.keyFromFile(ctx, p.embedded.key)
 		return c, false, err
 	}
-	c, err = a.askPassword(ctx, false)
+	c, err = a.askPasswordOf(ctx, a.access(p))
 	return c, true, err
 }
 
@@ -195,17 +214,28 @@ func explainOpen(p *place, err error) error {
 	switch {
 	case errors.Is(err, log.ErrRollback):
 		return err
+	case errors.Is(err, log.ErrRotated):
+		return withHint(fmt.Errorf("the keys of %v were rotated, and this key has not got the new ones%w", p, hidden{err}),
+			"run the command again; if that does not help, an owner has to run kura key rotate again")
+	case errors.Is(err, log.ErrWithdrawn):
+		return withHint(fmt.Errorf("this key is none of %v: it was removed, or adding it was cut off%w", p, hidden{err}),
+			"kura key list, with another key, shows those that are")
 	case isDamage(err):
 		return withHint(err, "without this object nothing can be read: put it back from another copy of the repository, if there is one",
 			"change nothing else in the repository until then",
 			"what else there is can be verified with kura check --no-key")
 	case errors.Is(err, repo.ErrNoRepository), errors.Is(err, backends.ErrNoStore):
-		return withHint(fmt.Errorf("there is no repository at %v%w", p, hidden{err}),
-			"is the disk mounted, and the name right",
-			fmt.Sprintf("kura init -r %v makes a repository there", p))
+		hints := []string{"is the disk mounted, and the name right"}
+		if p.source == nil {
+			hints = append(hints, fmt.Sprintf("kura init -r %v makes a repository there", p))
+		}
+		return withHint(fmt.Errorf("there is no repository at %v%w", p, hidden{err}), hints...)
 	case errors.Is(err, repo.ErrWrongKey):
+		which := access{from: p.source != nil}
+		flag, variables := which.flag, which.variable("KURA_")
 		return withHint(fmt.Errorf("wrong password or key for %v%w", p, hidden{err}),
-			"look at --password-file, --password-command, --key-file and the KURA_ variables for which one was used")
+			fmt.Sprintf("look at %s, %s, %s and the %s variables for which one was used",
+				flag("--password-file"), flag("--password-command"), flag("--key-file"), variables))
 	}
 	return err
 }

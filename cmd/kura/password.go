@@ -32,7 +32,7 @@ type secretSource struct {
 func (s *secretSource) isKeyFile() bool { return s.name == "--key-file" || s.name == "$"+envKeyFile }
 
 // secretSources lists what the flags name or, without such flags, what the environment names.
-func (o *globalOptions) secretSources() []secretSource {
+func (o *access) secretSources() []secretSource {
 	var flags, env []secretSource
 	for _, s := range []struct {
 		flag, value, variable string
@@ -41,13 +41,13 @@ func (o *globalOptions) secretSources() []secretSource {
 		{"--password-file", o.passwordFile, envPasswordFile, (*app).passwordFromFile},
 		{"--password-command", o.passwordCommand, envPasswordCommand, (*app).passwordFromCommand},
 		{"--key-file", o.keyFile, envKeyFile, (*app).keyFromFile},
-		{"", "", envPassword, (*app).passwordFromEnvironment},
+		{"", "", envPassword, o.passwordFromEnvironment},
 	} {
 		if s.value != "" {
-			flags = append(flags, secretSource{s.flag, s.value, s.read})
+			flags = append(flags, secretSource{o.flag(s.flag), s.value, s.read})
 		}
-		if v := os.Getenv(s.variable); v != "" {
-			env = append(env, secretSource{"$" + s.variable, v, s.read})
+		if v := o.env(s.variable); v != "" {
+			env = append(env, secretSource{"$" + o.variable(s.variable), v, s.read})
 		}
 	}
 	if len(flags) > 0 {
@@ -57,7 +57,7 @@ func (o *globalOptions) secretSources() []secretSource {
 }
 
 // secret returns the one source that was given, or nil.
-func (o *globalOptions) secret() (*secretSource, error) {
+func (o *access) secret() (*secretSource, error) {
 	sources := o.secretSources()
 	switch len(sources) {
 	case 0:
@@ -72,8 +72,8 @@ func (o *globalOptions) secret() (*secretSource, error) {
 	return nil, usage("more than one password or key: "+strings.Join(names, ", "), "give one of them")
 }
 
-func (a *app) passwordFromEnvironment(_ context.Context, value string) (seal.Credential, error) {
-	return newPassword([]byte(value), "$"+envPassword)
+func (o *access) passwordFromEnvironment(_ *app, _ context.Context, value string) (seal.Credential, error) {
+	return newPassword([]byte(value), "$"+o.variable(envPassword))
 }
 
 func (a *app) passwordFromFile(_ context.Context, path string) (seal.Credential, error) {
@@ -142,22 +142,13 @@ func (a *app) keyboard() (tty *os.File, done func()) {
 	return tty, func() { _ = tty.Close() }
 }
 
-// askPassword asks for the password at the terminal, for a new one twice. Without a terminal it
-// says how else to give it.
-func (a *app) askPassword(ctx context.Context, isNew bool) (seal.Credential, error) {
-	tty, done := a.keyboard()
-	if tty == nil {
-		return nil, usage("no password was given, and there is no terminal to ask at",
-			"give it with --password-file, --password-command, --key-file, $"+envPassword+", $"+envPasswordFile+", $"+envPasswordCommand+" or $"+envKeyFile)
+// askNewPassword asks for a new password at the terminal, twice.
+func (a *app) askNewPassword(ctx context.Context) (seal.Credential, error) {
+	tty, done, err := a.keyboardFor(&a.globals.access)
+	if err != nil {
+		return nil, err
 	}
 	defer done()
-	if !isNew {
-		password, err := a.readPassword(ctx, tty, "password for the repository:")
-		if err != nil {
-			return nil, err
-		}
-		return newPassword(password, "the password")
-	}
 	a.term.Info("whoever loses the password loses the backup: keep a copy of it outside of this machine")
 	password, err := a.readPassword(ctx, tty, "password for the new repository:")
 	if err != nil {
@@ -175,6 +166,38 @@ func (a *app) askPassword(ctx context.Context, isNew bool) (seal.Credential, err
 		return nil, usage("the two passwords differ", "nothing was done; run the command again")
 	}
 	return c, nil
+}
+
+// askPasswordOf asks at the terminal for the password of a repository that there is.
+func (a *app) askPasswordOf(ctx context.Context, o *access) (seal.Credential, error) {
+	tty, done, err := a.keyboardFor(o)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	question := "password for the repository:"
+	if o.from {
+		question = "password for the repository to take from:"
+	}
+	password, err := a.readPassword(ctx, tty, question)
+	if err != nil {
+		return nil, err
+	}
+	return newPassword(password, "the password")
+}
+
+// keyboardFor returns the terminal to ask for a password at. Without one the error says how else to give it.
+func (a *app) keyboardFor(o *access) (tty *os.File, done func(), err error) {
+	if tty, done = a.keyboard(); tty != nil {
+		return tty, done, nil
+	}
+	missing := "no password was given, and there is no terminal to ask at"
+	if o.from {
+		missing = "no password for the repository to take from was given, and there is no terminal to ask at"
+	}
+	return nil, nil, usage(missing, fmt.Sprintf("give it with %s, %s, %s, $%s, $%s, $%s or $%s",
+		o.flag("--password-file"), o.flag("--password-command"), o.flag("--key-file"),
+		o.variable(envPassword), o.variable(envPasswordFile), o.variable(envPasswordCommand), o.variable(envKeyFile)))
 }
 
 // readPassword reads a line that is not shown.

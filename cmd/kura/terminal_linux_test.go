@@ -170,6 +170,23 @@ func TestOpen_WrongPassword_CanBeTypedAgain(t *testing.T) {
 	p.wait(exitWrongKey)
 }
 
+// A copy asks for the passwords of both repositories, and says which it is about.
+func TestCopy_AtTerminal_AsksForBothPasswords(t *testing.T) {
+	u := newUser(t)
+	write(t, filepath.Join(u.home, "pw1"), "one")
+	write(t, filepath.Join(u.home, "pw2"), "two")
+	u.run(exitOK, "init", "-q", "-r", "a", "--password-file", "pw1")
+	u.run(exitOK, "init", "-q", "-r", "b", "--password-file", "pw2", "--from-repo", "a", "--from-password-file", "pw1")
+	u.run(exitOK, "backup", "-q", "-r", "a", "--password-file", "pw1", "pw1")
+	p := u.atTerminal(nil, "copy", "-r", "b", "--from-repo", "a")
+	p.expect("password for the repository:")
+	p.send("two\n")
+	p.expect("password for the repository to take from:")
+	p.send("one\n")
+	p.expect("copied 1 snapshot")
+	p.wait(exitOK)
+}
+
 // Ctrl-C at the question must not leave a terminal on which nothing is shown.
 func TestPassword_Interrupted_TerminalEchoesAgain(t *testing.T) {
 	u := newUser(t)

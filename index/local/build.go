@@ -34,6 +34,7 @@ type builder struct {
 	want   []object.Ref
 	wanted wanted
 	load   Load
+	size   func(object.Ref) (int64, bool) // of an object; may be nil
 
 	lockFile durable.File // while this builder is the only one
 	manifest *manifest
@@ -210,14 +211,13 @@ func (b *builder) addLevel(ctx context.Context, missing []object.Ref) ([]object.
 	weights := semaphore.NewWeighted(loadWeight)
 	g, gctx := errgroup.WithContext(ctx)
 	for len(missing) > 0 {
+		ref := missing[0]
 		mu.Lock()
-		full, weight := c.full(), int64(1+largest*(loadWeight-1)/index.MaxBlobs)
+		full, weight := c.full(), b.weight(ref, largest)
 		mu.Unlock()
-		weight = min(weight, loadWeight)
 		if full || weights.Acquire(gctx, weight) != nil {
 			break
 		}
-		ref := missing[0]
 		missing = missing[1:]
 		g.Go(func() error {
 			defer weights.Release(weight)
@@ -248,6 +248,18 @@ func (b *builder) addLevel(ctx context.Context, missing []object.Ref) ([]object.
 		return missing, err
 	}
 	return missing, b.publish(ctx, len(b.levels), l)
+}
+
+// weight is the share of the memory for loading that an index segment may need: by the size of its object, of which
+// each blob takes at least its id, or else by the largest that was met so far.
+func (b *builder) weight(ref object.Ref, largest int) int64 {
+	blobs := int64(largest)
+	if b.size != nil {
+		if size, ok := b.size(ref); ok {
+			blobs = size / int64(len(object.BlobID{}))
+		}
+	}
+	return min(1+blobs*(loadWeight-1)/index.MaxBlobs, loadWeight)
 }
 
 // publish makes l the level after the first keep ones, in place of the others.

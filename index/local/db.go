@@ -33,6 +33,10 @@ type Load func(ctx context.Context, ref object.Ref) (*index.Segment, error)
 // is its folder, by several processes. It holds nothing that would have to be closed.
 type DB struct {
 	path string
+
+	// Size returns the size of an index segment's object, if it is known: small segments are then loaded
+	// several at a time from the first on. Nil knows none. It is set before the first Sync.
+	Size func(object.Ref) (int64, bool)
 }
 
 // Open returns the local index in a folder, which is made if it is absent.
@@ -71,7 +75,7 @@ func (d *DB) sync(ctx context.Context, want []object.Ref, load Load) (*View, err
 		return nil, fmt.Errorf("local index: %w", err)
 	}
 	defer dir.Close()
-	b := &builder{dir: dir, path: d.path, want: want, wanted: wantedOf(want), load: load}
+	b := &builder{dir: dir, path: d.path, want: want, wanted: wantedOf(want), load: load, size: d.Size}
 	defer b.unlock()
 	v, tidy, err := b.current()
 	if err != nil {

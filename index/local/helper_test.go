@@ -238,8 +238,45 @@ func (s *store) check(t testing.TB, v *View, refs []object.Ref) {
 	if int(next) != v.NumPacks() {
 		t.Fatalf("%d packs, want %d", next, v.NumPacks())
 	}
+	s.checkSources(t, v, refs)
 	if err := v.Err(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// checkSources compares what a view says of index segments with what is in them.
+func (s *store) checkSources(t testing.TB, v *View, refs []object.Ref) {
+	t.Helper()
+	sources, err := v.Sources(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[object.Ref]string)
+	for _, src := range sources {
+		var packs []string
+		for _, n := range src.Packs {
+			p, err := v.Pack(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			packs = append(packs, p.Ref.String())
+		}
+		slices.Sort(packs)
+		got[src.Ref] = fmt.Sprint(src.Copies, packs)
+	}
+	for _, ref := range refs {
+		var packs []string
+		for _, p := range s.segments[ref].Packs {
+			packs = append(packs, p.Ref.String())
+		}
+		slices.Sort(packs)
+		if want := fmt.Sprint(len(s.segments[ref].Blobs), packs); got[ref] != want {
+			t.Fatalf("%v lists %s, want %s", ref, got[ref], want)
+		}
+		delete(got, ref)
+	}
+	if len(got) > 0 {
+		t.Fatalf("%d index segments that are not wanted", len(got))
 	}
 }
 

@@ -200,6 +200,12 @@ var scenarios = []scenario{
 		done: (*process).wantClean,
 	},
 	{
+		name: "copy", worlds: 2, prepare: prepareCopy(true), run: (*process).copy, done: (*process).wantCopies,
+	},
+	{
+		name: "copy to other ids", worlds: 1, prepare: prepareCopy(false), run: (*process).copy, done: (*process).wantCopies,
+	},
+	{
 		name: "key add", worlds: 10,
 		prepare: func(w *world, p *process) {
 			w.must(p.init())
@@ -226,6 +232,26 @@ var scenarios = []scenario{
 		},
 		run:  (*process).removeKey,
 		done: (*process).wantOneKey,
+	},
+	{
+		name: "key rotate", worlds: 3,
+		prepare: func(w *world, p *process) {
+			w.must(p.init())
+			w.snapshots(p, 1, 2, 2000)
+			w.must(p.with(p.addKey))
+			w.must(p.with(func(r *repo.Repository) error {
+				_, err := r.AddSlot(p.ctx, repo.NewSlot{Role: seal.Writer, Name: "w", Credential: writersCredential})
+				return err
+			}))
+		},
+		run: opened(func(p *process, r *repo.Repository) error {
+			res, err := r.RotateKeys(p.ctx)
+			if err == nil {
+				err = res.Left
+			}
+			return err
+		}),
+		done: (*process).wantRotated,
 	},
 }
 
@@ -356,8 +382,31 @@ func (p *process) wantPinned(r *repo.Repository) error {
 // newCredential is what key add and key passwd give.
 var newCredential = seal.KeyFile([32]byte{4, 5, 6})
 
+// writersCredential opens a writer's key, which is nowhere at hand when keys are rotated.
+var writersCredential = seal.KeyFile([32]byte{7, 8, 9})
+
+// wantRotated has every key back up something, which all others see.
+func (p *process) wantRotated(r *repo.Repository) error {
+	if r.State().Epoch.Number < 2 || len(r.State().Signers) != 3 {
+		return fmt.Errorf("epoch %d, %d keys", r.State().Epoch.Number, len(r.State().Signers))
+	}
+	for _, c := range []seal.Credential{testrepo.Credential, newCredential, writersCredential} {
+		r, err := repo.Open(p.ctx, p.store, repo.OpenOptions{Credential: c, CacheDir: p.cache})
+		if err != nil {
+			return fmt.Errorf("%v does not open the repository any more: %w", c, err)
+		}
+		if got := r.Keys().Epoch(); got != r.State().Epoch {
+			err = fmt.Errorf("%v has epoch %d", c, got.Number)
+		}
+		if err := errors.Join(err, r.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (p *process) addKey(r *repo.Repository) error {
-	_, err := r.AddSlot(p.ctx, seal.Owner, newCredential, seal.DefaultCost)
+	_, err := r.AddSlot(p.ctx, repo.NewSlot{Role: seal.Owner, Credential: newCredential, Cost: seal.DefaultCost})
 	return err
 }
 

@@ -41,6 +41,9 @@ type world struct {
 	entry   map[string]digest           // of the source's entries by path
 	victims []object.SessionID          // snapshots that the command forgets, or brings back
 	kept    []object.SessionID          // snapshots of the source, in the order in which they were made
+
+	from   *mem.Store                  // the repository from which the command copies, if it does
+	copies map[object.SessionID]digest // the snapshots there
 }
 
 // process is a run of kura: what it knows is where the repository and its own cache are.

@@ -149,7 +149,7 @@ func begin(t testing.TB, rng *rand.Rand) (*builder, *mem.Store) {
 	r, store := testrepo.New(t)
 	b := &builder{t: t, rng: rng, r: r, want: map[object.SessionID]content{}}
 	for role, c := range map[seal.Role]seal.Credential{seal.Maintainer: maintainer, seal.Writer: seal.KeyFile([32]byte{7})} {
-		_, err := r.AddSlot(t.Context(), role, c, seal.Cost{})
+		_, err := r.AddSlot(t.Context(), repo.NewSlot{Role: role, Credential: c})
 		b.must(err)
 	}
 	return b, store

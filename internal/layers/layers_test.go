@@ -20,7 +20,7 @@ var formats = []string{"chunk", "seal", "pack", "pack/parity", "index", "tree", 
 
 // helpers are there for tests alone.
 var helpers = []string{
-	"backends/fault", "backends/mem", "backends/storetest", "internal/durable/durabletest", "internal/durable/lossy", "internal/reader",
+	"backends/fault", "backends/mem", "backends/storetest", "internal/testserver", "internal/durable/durabletest", "internal/durable/lossy", "internal/reader",
 	"internal/testrand", "internal/testrepo", "internal/testsys", "internal/treecmp", "repo/model",
 }
 
@@ -68,7 +68,7 @@ var rules = []rule{
 	},
 	{
 		from: []string{"repo/..."},
-		to:   []string{module + "backup/...", module + "restore/...", module + "retain/...", module + "source/...", module + "chunk", module + "ui/..."},
+		to:   []string{module + "backup/...", module + "restore/...", module + "transfer/...", module + "retain/...", module + "source/...", module + "chunk", module + "ui/..."},
 		why:  "the repository stores blobs: what they are cut from, and who asks, is above it",
 	},
 	{
@@ -87,19 +87,24 @@ var rules = []rule{
 		why:  "what there is to back up is the same whatever it is stored in",
 	},
 	{
-		from: []string{"backup/...", "restore/..."},
+		from: []string{"backup/...", "restore/...", "transfer/..."},
 		to:   []string{module + "backends/local", module + "backends/limit", module + "backends/location", module + "ui/..."},
 		why:  "verbs work through an open repository, and report by events: which store it is, and who looks on, is not theirs",
 	},
 	{
 		from: []string{"backup/..."},
-		to:   []string{module + "restore/..."},
+		to:   []string{module + "restore/...", module + "transfer/..."},
 		why:  "a verb that needs another has found what belongs below both",
 	},
 	{
 		from: []string{"restore/..."},
-		to:   []string{module + "backup/...", module + "source/files"},
+		to:   []string{module + "backup/...", module + "transfer/...", module + "source/files"},
 		why:  "a verb that needs another has found what belongs below both",
+	},
+	{
+		from: []string{"transfer/..."},
+		to:   []string{module + "backup/...", module + "restore/...", module + "source/..."},
+		why:  "a copy knows nothing of where files come from and go to",
 	},
 	{
 		from: []string{"internal/treecmp", "internal/testsys"},
@@ -121,7 +126,7 @@ var rules = []rule{
 	},
 	{
 		from:   []string{"..."},
-		except: helpers,
+		except: append(slices.Clone(helpers), "bench/..."), // measures, and does not ship
 		to:     inModule(helpers),
 		why:    "what is made for tests is weaker or slower than the real thing, and does not ship",
 	},

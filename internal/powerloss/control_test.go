@@ -14,7 +14,7 @@ import (
 const durablePackage = "github.com/kura-backup/kura/internal/durable."
 
 // plumbing is what only passes an fsync on.
-var plumbing = []string{"(*dirSyncs).Sync", "(*Writer).syncDir", "syncIfCan"}
+var plumbing = []string{"(*dirSyncs).Sync", "(*Writer).syncDir", "syncIfCan", "(*Writer).settleAll", "(*Writer).settleDir"}
 
 // site names the call that asked for an fsync: the functions of package durable that
 // lead to it, the outermost first.

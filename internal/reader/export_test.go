@@ -9,7 +9,7 @@ import (
 // NewFold is a repository that has folded entry 1, with signers of these roles.
 func NewFold(roles map[string]int) *Repository {
 	r := &Repository{
-		n: 1, signers: map[string]value{}, snapshots: map[string]*Snapshot{},
+		n: 1, epochs: 1, signers: map[string]value{}, snapshots: map[string]*Snapshot{},
 		live: map[string]int{}, dropped: map[string]bool{}, ended: map[string]bool{},
 	}
 	for id, role := range roles {
@@ -43,6 +43,9 @@ func (r *Repository) Describe(packs, sids []string) (lines []string) {
 		if !r.ended[s] {
 			lines = append(lines, fmt.Sprintf("open %x", s))
 		}
+	}
+	for id := range r.signers {
+		lines = append(lines, fmt.Sprintf("signer %x in epoch %d", id, r.epochs))
 	}
 	slices.Sort(lines)
 	return lines

@@ -19,7 +19,13 @@ type world struct {
 	st      *log.State
 	sids    []object.SessionID
 	packs   []object.Ref
-	signers [][8]byte // writer, writer, maintainer, owner, unknown
+	signers [][8]byte     // writer, writer, maintainer, owner, unknown
+	keys    []seal.Signer // those, and three that may be added
+}
+
+func signer(n byte, role seal.Role) seal.Signer {
+	public := slices.Repeat([]byte{n}, 32)
+	return seal.Signer{ID: seal.SignerID(public), Role: role, Public: public, Slot: make([]byte, 1216)}
 }
 
 // TestFold_RandomEntries_AgreesWithTheLog: the reader's fold and package log's give
@@ -29,12 +35,15 @@ func TestFold_RandomEntries_AgreesWithTheLog(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w, roles := &world{}, map[string]int{}
 		signers := seal.Signers{}
+		w.keys = nil
 		for i, role := range []seal.Role{seal.Writer, seal.Writer, seal.Maintainer, seal.Owner} {
-			key := slices.Repeat([]byte{byte(i + 1)}, 32)
-			signers.Add(role, key)
-			id := seal.SignerID(key)
-			w.signers = append(w.signers, id)
-			roles[string(id[:])] = int(role)
+			s := signer(byte(i+1), role)
+			signers[s.ID] = s
+			w.signers, w.keys = append(w.signers, s.ID), append(w.keys, s)
+			roles[string(s.ID[:])] = int(role)
+		}
+		for i := range byte(3) {
+			w.keys = append(w.keys, signer(10+i, seal.Role(1+i)))
 		}
 		w.signers = append(w.signers, [8]byte{0xff})
 		for i := range 24 {
@@ -45,7 +54,7 @@ func TestFold_RandomEntries_AgreesWithTheLog(t *testing.T) {
 				w.packs = append(w.packs, object.Ref{Class: class, Session: sid, Hash: object.Hash{byte(i), byte(j)}})
 			}
 		}
-		state, err := log.EncodeState(&log.State{N: 1, Signers: signers})
+		state, err := log.EncodeState(&log.State{N: 1, Signers: signers, Epoch: seal.Epoch{Number: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +91,7 @@ func TestFold_RandomEntries_AgreesWithTheLog(t *testing.T) {
 		}
 	})
 	t.Logf("void %v, effective %v", void, counted)
-	for _, k := range []log.Kind{log.KindSnapshot, log.KindForget, log.KindUnforget, log.KindTag, log.KindPin, log.KindCollect} {
+	for _, k := range []log.Kind{log.KindSnapshot, log.KindForget, log.KindUnforget, log.KindTag, log.KindPin, log.KindKeys, log.KindCollect} {
 		if void[k] < 20 || counted[k] < 20 {
 			t.Errorf("%v: %d void and %d effective entries show nothing", k, void[k], counted[k])
 		}
@@ -105,7 +114,7 @@ func some[T any](t *rapid.T, what string, all []T, good func(T) bool) []T {
 }
 
 func (w *world) entry(t *rapid.T) (*log.Entry, [8]byte) {
-	kind := rapid.SampledFrom([]log.Kind{log.KindSnapshot, log.KindSnapshot, log.KindForget, log.KindUnforget, log.KindTag, log.KindPin, log.KindCollect}).Draw(t, "kind")
+	kind := rapid.SampledFrom([]log.Kind{log.KindSnapshot, log.KindSnapshot, log.KindForget, log.KindUnforget, log.KindTag, log.KindPin, log.KindKeys, log.KindCollect}).Draw(t, "kind")
 	e := &log.Entry{Kind: kind, Session: w.sids[0]}
 	signer := w.signers[rapid.IntRange(0, 3).Draw(t, "signer")]
 	if rapid.IntRange(0, 19).Draw(t, "stranger") == 0 {
@@ -127,6 +136,18 @@ func (w *world) entry(t *rapid.T) (*log.Entry, [8]byte) {
 		e.Snapshots = some(t, "pin", w.sids, func(s object.SessionID) bool { return live(s) || forgotten(s) })
 		if e.Pinned = kind == log.KindPin && rapid.Bool().Draw(t, "pinned"); kind == log.KindTag {
 			e.TagsOf, e.Tags = make([]uint32, len(e.Snapshots)), make([]log.SealedTags, 1)
+		}
+		return e, signer
+	}
+	if kind == log.KindKeys {
+		signer = w.signers[rapid.IntRange(2, 3).Draw(t, "by")]
+		there := func(s seal.Signer) bool { _, ok := w.st.Signers[s.ID]; return ok }
+		e.Signers = some(t, "new keys", w.keys, func(s seal.Signer) bool { return !there(s) })
+		for _, s := range some(t, "old keys", w.keys, func(s seal.Signer) bool { return there(s) && s.Role < seal.Owner }) {
+			e.Withdraw = append(e.Withdraw, s.ID)
+		}
+		if rapid.IntRange(0, 3).Draw(t, "rotates") == 0 {
+			e.Epoch.Number = w.st.Epoch.Number + uint32(rapid.SampledFrom([]int{1, 1, 1, 0, 2}).Draw(t, "epoch"))
 		}
 		return e, signer
 	}
@@ -180,6 +201,9 @@ func (w *world) describe() (lines []string) {
 		if w.st.Open(s) {
 			lines = append(lines, fmt.Sprintf("open %x", s[:]))
 		}
+	}
+	for id := range w.st.Signers {
+		lines = append(lines, fmt.Sprintf("signer %x in epoch %d", id[:], w.st.Epoch.Number))
 	}
 	slices.Sort(lines)
 	return lines

@@ -124,6 +124,11 @@ func kdf(secret []byte, salt, info string, n int) []byte {
 	return must(hkdf.Key(sha256.New, secret, []byte(salt), info, n))
 }
 
+func unsealHPKE(private []byte, info string, sealed []byte) []byte {
+	key := sound(hpke.MLKEM768X25519().NewPrivateKey(private))
+	return sound(hpke.Open(key, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(info), sealed))
+}
+
 // unseal decrypts with the key that a secret gives, if its commitment is right.
 func unseal(suite int, secret []byte, salt, info, commitment string, number int, sealed, aad []byte) []byte {
 	k := kdf(secret, salt, info, 64)
@@ -159,14 +164,14 @@ func (o object) open(secret []byte, binding string, i int, sealed []byte) []byte
 	return unseal(int(o.header[6]), secret, o.salt, info, string(o.header[48:]), i, sealed, aad)
 }
 
-// find is the key of an epoch (5), or of a role (6), in the keyring.
-func (r *Repository) find(key, n int) value {
-	list := r.keys.list(key)
+// epoch is one of those in the keyring.
+func (r *Repository) epoch(n int) value {
+	list := r.keys.list(5)
 	i := slices.IndexFunc(list, func(v value) bool { return v.int(1) == n })
-	check(i >= 0, "no number %d in key %d of the keyring", n, key)
+	check(i >= 0, "no epoch %d in the keyring", n)
 	return list[i]
 }
-func (r *Repository) indexKey(o object) []byte { return r.find(5, u32(o.header[8:])).bytes(2) }
+func (r *Repository) indexKey(o object) []byte { return r.epoch(u32(o.header[8:])).bytes(2) }
 
 // openSigned returns the payload of a signed body, which is verified if the signer is known.
 func (r *Repository) openSigned(class string, b []byte, binding string) (payload value, by string) {
@@ -187,8 +192,7 @@ func (r *Repository) openSegment(class string, origin value, ordinal int, cipher
 		kind, info, private = 2, "kura/0 origin meta", 4
 	}
 	check(origin.int(1) == kind, "origin of kind %d", origin.int(1))
-	key := sound(hpke.MLKEM768X25519().NewPrivateKey(r.find(5, origin.int(2)).bytes(private)))
-	secret := sound(hpke.Open(key, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(info+r.id), origin.bytes(4)))
+	secret := unsealHPKE(r.epoch(origin.int(2)).bytes(private), info+r.id, origin.bytes(4))
 	return unseal(origin.int(3), secret, origin.fixed(5, 32), "kura/0 segment", origin.fixed(6, 32), ordinal, ciphertext, nil)
 }
 

@@ -177,12 +177,46 @@ func makeGolden(t *testing.T) {
 	if err != nil || len(res.Gone) != 1 || res.PacksDropped == 0 || res.PacksRepacked == 0 {
 		t.Fatalf("%+v, %v", res, err)
 	}
+	rotate(t, r, dir)
 	change(func() ([]object.SessionID, error) { return r.Forget(ctx, ids[1:3]) })
 	change(func() ([]object.SessionID, error) { return r.Unforget(ctx, ids[2:]) })
 	makeTree(t, src, 3)
 	backUp(t, r, src, 3)
 	if err := os.RemoveAll(filepath.Join(dir, "tmp")); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// rotate adds two writers' keys, removes one, and begins a second epoch.
+func rotate(t *testing.T, r *repo.Repository, dir string) {
+	t.Helper()
+	var ids []string
+	for n := range byte(2) {
+		id, err := r.AddSlot(t.Context(), repo.NewSlot{Role: seal.Writer, Name: "writer", Credential: seal.KeyFile([32]byte{n})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	if err := r.RemoveSlot(t.Context(), ids[0]); err != nil {
+		t.Fatal(err)
+	}
+	// What a rotation leaves that can not delete: both the old slots and the new ones.
+	left, err := filepath.Glob(filepath.Join(dir, "keys/*/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := map[string][]byte{}
+	for _, path := range left {
+		old[path] = read(t, path)
+	}
+	if res, err := r.RotateKeys(t.Context()); err != nil || res.Left != nil || len(res.Renewed) != 2 {
+		t.Fatal(res, err)
+	}
+	for path, obj := range old {
+		if err := os.WriteFile(path, obj, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package reader
 
 import (
 	"cmp"
+	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
@@ -32,7 +33,7 @@ type Repository struct {
 	skipped []string
 
 	// The fold of the log. Packs and index segments are refs of 49 bytes: class, session, hash.
-	n              int
+	n, epochs      int // how many entries, and how many epochs have begun
 	hash           string
 	signers        map[string]value // by signer id
 	snapshots      map[string]*Snapshot
@@ -54,17 +55,17 @@ type Snapshot struct {
 // the log and the index; or, if told to ignore the index, the directories of all live packs.
 func Open(dir, key string, ignoreIndex bool) (_ *Repository, err error) {
 	r := &Repository{store: os.DirFS(dir), hash: string(make([]byte, 32)), places: map[string]place{}, ended: map[string]bool{}}
-	r.signers, r.snapshots, r.live, r.dropped = map[string]value{}, map[string]*Snapshot{}, map[string]int{}, map[string]bool{}
+	r.epochs, r.signers, r.snapshots, r.live, r.dropped = 1, map[string]value{}, map[string]*Snapshot{}, map[string]int{}, map[string]bool{}
 	defer r.rescue(&err)
 	for _, path := range must(fs.Glob(r.store, "keys/*/*")) {
-		if r.keys, err = r.openSlot(path, key); err == nil { // else it is for another key, or damaged
-			break
+		keys, err := r.openSlot(path, key) // an error: it is for another key, or damaged
+		if err == nil && (r.keys.any == nil || newest(keys) > newest(r.keys)) {
+			r.keys = keys
 		}
 	}
 	check(r.keys.any != nil, "no slot opens with this key")
-	r.id = r.keys.fixed(1, 16)
-	owner := r.find(6, 3) // the anchor of all signatures: the only one to sign config and entry 1
-	r.signers[hash(owner.bytes(2))[:8]] = owner
+	r.id = r.keys.fixed(1, 16) // the owners' key is the anchor of all signatures: the only one to sign config and entry 1
+	r.signers[hash(r.keys.bytes(6))[:8]] = value{map[int]any{1: int64(3), 2: r.keys.bytes(6)}}
 	if r.openConfig("config") != nil {
 		must(0, r.openConfig("config.copy"))
 	}
@@ -122,8 +123,20 @@ func (r *Repository) openSlot(path, key string) (keys value, err error) {
 	} else {
 		check(c.int(1) == 2 && string(kdf(secret, o.salt, "kura/0 keyfile tag", 16)) == c.fixed(5, 16), "no slot of this key file")
 	}
-	return decode(o.open(secret, "", 0, o.rest)), nil
+	n := c.int(9)
+	check(n >= 0 && n+64 <= len(o.rest), "slot is cut off")
+	holder, ring, id := decode(o.open(secret, "", 0, o.rest[:n])), decode(o.rest[n+64:]), string(c.bytes(8))
+	info := "kura/0 ring" + holder.fixed(1, 16) + id + string(binary.LittleEndian.AppendUint32(nil, uint32(ring.int(1))))
+	signed := decode(unsealHPKE(holder.bytes(4), info, ring.bytes(2)))
+	message := "kura/0 sign ring\x00" + holder.fixed(1, 16) + id + string(signed.bytes(1))
+	check(ed25519.Verify([]byte(holder.fixed(5, 32)), []byte(message), signed.bytes(2)), "keyring is not signed by an owner")
+	keys = decode(signed.bytes(1))
+	check(newest(keys) == ring.int(1) && keys.fixed(6, 32) == holder.fixed(5, 32), "keyring of another")
+	return keys, nil
 }
+
+// newest is the highest epoch of a keyring.
+func newest(keys value) int { return keys.at(5).at(len(keys.list(5)) - 1).int(1) }
 
 func (r *Repository) openConfig(path string) (err error) {
 	defer r.rescue(&err)
@@ -141,7 +154,7 @@ func (v value) ref() string {
 // apply applies an entry as a whole, or not at all if the state before it makes it void.
 func (r *Repository) apply(kind int, session, signer string, b value) {
 	var signers, packs, index []value
-	var drop, replace, revoke, forget, unforget, pin, tag, gone, ended []string
+	var withdrawn, drop, replace, revoke, forget, unforget, pin, tag, gone, ended []string
 	role := 2
 	switch kind {
 	case 1:
@@ -150,6 +163,8 @@ func (r *Repository) apply(kind int, session, signer string, b value) {
 		role, packs, index, forget, ended = 1, b.list(2), b.list(3), split(b.bytes(4), 16), []string{session}
 	case 3, 4, 5, 6:
 		*[]*[]string{&forget, &unforget, &tag, &pin}[kind-3] = split(b.bytes(1), 16)
+	case 7:
+		role, signers, withdrawn = 3, b.list(1), split(b.bytes(2), 8)
 	case 8:
 		drop, packs, revoke = split(b.bytes(1), 49), b.list(2), split(b.bytes(3), 16)
 		gone, replace, index, ended = split(b.bytes(4), 16), split(b.bytes(5), 49), b.list(6), append(revoke, session)
@@ -157,6 +172,19 @@ func (r *Repository) apply(kind int, session, signer string, b value) {
 		check(false, "log entry of kind %d is of a newer kura", kind)
 	}
 	void := r.signers[signer].int(1) < role || (kind == 1) != (r.n == 1) || slices.Contains(revoke, session)
+	known, owners := maps.Clone(r.signers), 0
+	maps.DeleteFunc(known, func(id string, _ value) bool { return kind == 1 || slices.Contains(withdrawn, id) })
+	for _, k := range signers {
+		id := hash(k.bytes(2))[:8]
+		void = void || kind == 7 && r.signers[id].any != nil
+		known[id] = k
+	}
+	for _, k := range known {
+		owners += k.int(1) / 3
+	}
+	began := kind == 7 && b.has(3)
+	void = void || owners == 0 || began && b.at(3).int(1) != r.epochs+1 ||
+		slices.ContainsFunc(withdrawn, func(id string) bool { return r.signers[id].any == nil })
 	old, add := slices.Concat(drop, replace), map[string]int{}
 	for _, p := range packs {
 		ref := p.ref()
@@ -181,8 +209,8 @@ func (r *Repository) apply(kind int, session, signer string, b value) {
 		r.Void = append(r.Void, r.n)
 		return
 	}
-	for _, k := range signers {
-		r.signers[hash(k.bytes(2))[:8]] = k
+	if r.signers = known; began {
+		r.epochs++
 	}
 	for _, sid := range ended {
 		r.ended[sid] = true

@@ -33,6 +33,18 @@ func Init(t testing.TB, store backends.Store) *repo.Repository {
 	return r
 }
 
+// InitFrom makes a repository in a new store in memory that gives blobs the ids that they have in another one.
+func InitFrom(t testing.TB, from *repo.Repository) (*repo.Repository, *mem.Store) {
+	t.Helper()
+	store := mem.New()
+	r, err := repo.Init(t.Context(), store, repo.InitOptions{Credential: Credential, CacheDir: t.TempDir(), From: from.Keys()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAfter(t, r)
+	return r, store
+}
+
 // Open opens the repository in store as another client, with a cache folder of its own.
 func Open(t testing.TB, store backends.Store) *repo.Repository {
 	t.Helper()

@@ -24,7 +24,7 @@ func TestCheckpoints_SignedByAWriter_CountForNothing(t *testing.T) {
 		t.Log(err) // there was none: the name is free
 	}
 	for _, n := range []uint64{w.newest().N, w.newest().N + 1, 1 << 40} {
-		empty := &log.State{N: n, Hash: w.newest().Hash, Signers: w.thief.Keys().Signers()}
+		empty := &log.State{N: n, Hash: w.newest().Hash, Signers: w.newest().Signers, Epoch: w.newest().Epoch}
 		payload, err := log.EncodeState(empty)
 		if err != nil {
 			t.Fatal(err)
@@ -129,11 +129,7 @@ func TestNames_ThatAreNone_AndForgedSlots_HurtNobody(t *testing.T) {
 		w.put(prefix+"what-is-this", []byte("?"))
 	}
 	w.put(object.SlotName("00000000000000aa", false), []byte("no slot"))
-	mine, err := w.thief.Keys().Subset(seal.Writer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slot, err := seal.SealSlot(mine, seal.KeyFile([32]byte{66}), seal.Cost{})
+	slot, err := seal.SealSlot(w.thief.Keys(), seal.KeyFile([32]byte{66}), seal.Cost{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,8 +53,13 @@ func newWorld(t *testing.T) *world {
 // client opens the repository with a key of the role.
 func (w *world) client(role seal.Role) *repo.Repository {
 	w.t.Helper()
-	credential := seal.KeyFile([32]byte{9, byte(role)})
-	if _, err := w.owner.AddSlot(w.t.Context(), role, credential, seal.Cost{}); err != nil {
+	return w.clientOf(role, 9)
+}
+
+func (w *world) clientOf(role seal.Role, n byte) *repo.Repository {
+	w.t.Helper()
+	credential := seal.KeyFile([32]byte{n, byte(role)})
+	if _, err := w.owner.AddSlot(w.t.Context(), repo.NewSlot{Role: role, Credential: credential}); err != nil {
 		w.t.Fatal(err)
 	}
 	r, err := repo.Open(w.t.Context(), w.store, repo.OpenOptions{Credential: credential, CacheDir: w.t.TempDir()})

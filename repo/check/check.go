@@ -51,6 +51,7 @@ func Run(ctx context.Context, r *repo.Repository, o Options, ev Events) (*Report
 	if err := r.Refresh(ctx); err != nil {
 		return nil, err
 	}
+	r.DistrustCache()
 	c := &checker{
 		r: r, store: r.Store(), opts: o, st: r.State(), ev: ev,
 		damaged: map[object.Ref]struct{}{}, lost: map[object.BlobID]object.Ref{}, verified: records.Verified{},

@@ -20,15 +20,32 @@ func (c *checker) config(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	return c.slots(ctx)
+	keys, err := c.slots(ctx)
+	if err != nil {
+		return err
+	}
+	for id, s := range c.r.State().Signers {
+		if !keys[id] {
+			c.problem(Problem{Object: object.KeysPrefix, Hint: true, Err: fmt.Errorf("there is no slot of key %x, a %v's: nobody can open the repository with it", id, s.Role)})
+		}
+	}
+	return nil
 }
 
-// slots compares the copies of the key slots. Without their passwords no more than their form is known.
-func (c *checker) slots(ctx context.Context) error {
+// slots compares the copies of the key slots, and returns whose they say that they are. Without their passwords
+// no more than their form is known.
+func (c *checker) slots(ctx context.Context) (keys map[[8]byte]bool, err error) {
 	seen := map[string]bool{}
+	keys = map[[8]byte]bool{}
+	good := func(obj []byte) error {
+		if info, err := seal.ParseSlot(obj); err == nil {
+			keys[info.Key] = true
+		}
+		return ofClass(object.Slot)(obj)
+	}
 	for info, err := range c.store.List(ctx, object.KeysPrefix, "") {
 		if err != nil {
-			return err
+			return nil, err
 		}
 		id, _, err := object.ParseSlotName(info.Name)
 		if err != nil {
@@ -39,11 +56,11 @@ func (c *checker) slots(ctx context.Context) error {
 			continue
 		}
 		seen[id] = true
-		if err := c.twice(ctx, object.SlotName(id, false), object.SlotName(id, true), true, ofClass(object.Slot)); err != nil {
-			return err
+		if err := c.twice(ctx, object.SlotName(id, false), object.SlotName(id, true), true, good); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return keys, nil
 }
 
 // ofClass accepts objects whose header is one of the class.

@@ -42,7 +42,8 @@ func (c *checker) configForm(ctx context.Context) error {
 	if err := c.twice(ctx, object.ConfigName, object.ConfigCopyName, false, ofClass(object.Config)); err != nil {
 		return err
 	}
-	return c.slots(ctx)
+	_, err := c.slots(ctx)
+	return err
 }
 
 // logForm checks the numbers of log entries, and the headers of what is not named by its hash.

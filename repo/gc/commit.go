@@ -5,7 +5,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/kura-backup/kura/index"
+	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
@@ -18,6 +18,10 @@ func (c *collector) commit(ctx context.Context) error {
 	st, err := c.r.CommitReading(ctx, c.build)
 	if err == nil && st.Closed(c.sid) {
 		c.res.Entry = st.N
+		c.res.Entries++
+		if c.slice.outcome.added > 0 {
+			c.verdicts.follow(c.slice.carried)
+		}
 	}
 	return err
 }
@@ -48,8 +52,11 @@ func (c *collector) build(ctx context.Context, st *log.State) (*log.Entry, error
 		}
 	}
 	e.Gone = c.gone(st)
-	if e.Replace, e.Index, err = c.replaceIndex(ctx, st, drop, add); err != nil {
+	if e.Replace, e.Index, err = c.replaceIndex(ctx, ix, drop); err != nil {
 		return nil, err
+	}
+	if add != nil {
+		e.Index = slices.Concat(e.Index, c.slice.list.put)
 	}
 	c.record(ix, drop, add, e)
 	// An entry that changes nothing still closes the session, so that what an earlier try has uploaded
@@ -60,23 +67,20 @@ func (c *collector) build(ctx context.Context, st *log.State) (*log.Entry, error
 	return e, nil
 }
 
-// rescue returns what is dropped and added on the index's state: of the plan's drops those that are
-// live, but for packs that hold a copy of a needed blob that must stay (missed); and the plan's new packs
+// rescue returns what is dropped and added on the index's state: of the slice's drops those that are
+// live, but for packs that hold a copy of a needed blob that must stay (missed); and the slice's new packs
 // unless nothing they were made from is dropped.
 func (c *collector) rescue(ctx context.Context, ix *repo.Index) (map[object.Ref]struct{}, []*ownPack, error) {
-	if err := ix.Verify(ctx); err != nil {
-		return nil, nil, err
-	}
 	st := ix.State()
 	drop := map[object.Ref]struct{}{}
-	for ref := range c.plan.drop {
+	for ref := range c.slice.drop {
 		if st.Live(ref) {
 			drop[ref] = struct{}{}
 		}
 	}
-	add := c.plan.added
-	carried := c.plan.carried
-	if !slices.ContainsFunc(c.plan.repack, func(k *candidate) bool { _, ok := drop[k.ref]; return ok }) {
+	add := c.slice.added
+	carried := c.slice.carried
+	if !slices.ContainsFunc(c.slice.repack, func(k *candidate) bool { _, ok := drop[k.ref]; return ok }) {
 		add, carried = nil, nil
 	}
 	for _, p := range add {
@@ -85,175 +89,86 @@ func (c *collector) rescue(ctx context.Context, ix *repo.Index) (map[object.Ref]
 			break
 		}
 	}
+	if len(drop) == 0 {
+		return drop, add, nil
+	}
+	dropped := make([]bool, ix.NumPacks()) // by number: most blobs are in packs that stay
+	for n := range dropped {
+		ref, live := ix.Pack(uint32(n))
+		_, dropped[n] = drop[ref.Ref]
+		dropped[n] = dropped[n] && live
+	}
 	for e, err := range ix.All(ctx) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if len(drop) == 0 {
-			break
+		if !slices.ContainsFunc(e.Places, func(p local.Place) bool { return dropped[p.Pack] }) {
+			continue
 		}
-		for _, p := range c.missed(ix, e, drop, carried) {
+		for _, p := range c.missed(ix, e, dropped, carried) {
 			ref, _ := ix.Pack(p.Pack)
 			delete(drop, ref.Ref)
+			dropped[p.Pack] = false
 		}
 	}
 	return drop, add, nil
 }
 
-// smallIndex is how many index segments with few blobs may lie around before they are merged.
-const smallIndex = 8
-
-// indexFacts is what the choice of index segments to replace needs to know of one. Segments are
-// immutable, so it is read once in a run, however often the commit is tried.
-type indexFacts struct {
-	packs []object.Ref
-	blobs int
-}
-
-func (c *collector) indexFacts(ctx context.Context, ref object.Ref) (*indexFacts, error) {
-	if f, ok := c.facts[ref]; ok {
-		return f, nil
-	}
-	seg, err := c.r.LoadIndexSegment(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	f := &indexFacts{blobs: len(seg.Blobs)}
-	for _, p := range seg.Packs {
-		f.packs = append(f.packs, p.Ref)
-	}
-	c.facts[ref] = f
-	return f, nil
-}
-
-// replacement is a set of index segments and what was stored in their place.
-type replacement struct {
-	replace []object.Ref
-	drop    []object.Ref
-	add     []*ownPack
-	put     []log.PackRef
-}
-
-// staying tells which packs are live when those of drop are not.
-func staying(st *log.State, drop map[object.Ref]struct{}) func(object.Ref) bool {
-	return func(ref object.Ref) bool {
-		_, dropped := drop[ref]
-		return st.Live(ref) && !dropped
-	}
-}
-
-// staleIndex chooses the index segments to replace: those that list packs which are not live after the
-// entry, and small ones if there are many or others are written anyway.
-func (c *collector) staleIndex(ctx context.Context, st *log.State, drop map[object.Ref]struct{}) ([]object.Ref, error) {
-	live := staying(st, drop)
-	var stale, small []object.Ref
-	for _, ref := range slices.SortedFunc(maps.Keys(st.Index), object.Ref.Compare) {
-		f, err := c.indexFacts(ctx, ref)
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case slices.ContainsFunc(f.packs, func(p object.Ref) bool { return !live(p) }):
-			stale = append(stale, ref)
-		case f.blobs < index.MaxBlobs/4:
-			small = append(small, ref)
-		}
-	}
-	if len(small) > smallIndex || len(small) > 0 && len(stale) > 0 {
-		stale = append(stale, small...)
-	}
-	return stale, nil
-}
-
-// replaceIndex stores index segments for the packs that are added, and in place of stale ones.
-// Together with the ones that stay they list every copy in every live pack.
-func (c *collector) replaceIndex(ctx context.Context, st *log.State, drop map[object.Ref]struct{}, add []*ownPack) ([]object.Ref, []log.PackRef, error) {
-	stale, err := c.staleIndex(ctx, st, drop)
-	if err != nil {
-		return nil, nil, err
-	}
-	next := &replacement{replace: stale, drop: slices.SortedFunc(maps.Keys(drop), object.Ref.Compare), add: add}
-	// What was merged for an earlier try is right for this one if it was made from the same segments
-	// and leaves out the same packs.
-	if last := c.replaced; last != nil && slices.Equal(last.replace, next.replace) && slices.Equal(last.drop, next.drop) && slices.Equal(last.add, next.add) {
-		return last.replace, last.put, nil
-	}
-	if err := c.mergeIndex(ctx, next, staying(st, drop)); err != nil {
-		return nil, nil, err
-	}
-	c.replaced = next
-	return next.replace, next.put, nil
-}
-
-// mergeIndex stores the index segments of a replacement.
-func (c *collector) mergeIndex(ctx context.Context, m *replacement, live func(object.Ref) bool) error {
-	var seg index.Segment
-	flush := func(room int) error {
-		if len(seg.Blobs) == 0 || len(seg.Blobs)+room <= index.MaxBlobs {
-			return nil
-		}
-		c.uploaded = true
-		refs, err := c.r.PutIndex(ctx, c.sid, &seg)
-		m.put = append(m.put, refs...)
-		seg = index.Segment{}
-		return err
-	}
-	for _, ref := range m.replace {
-		old, err := c.r.LoadIndexSegment(ctx, ref)
-		if err != nil {
-			return err
-		}
-		if err := flush(len(old.Blobs)); err != nil {
-			return err
-		}
-		if err := seg.Merge(old, live); err != nil {
-			return err
-		}
-	}
-	for _, p := range m.add {
-		n := 0
-		for i := range p.dir.Segments {
-			n += len(p.dir.Segments[i].IDs)
-		}
-		if err := flush(n); err != nil {
-			return err
-		}
-		if err := seg.AddPack(p.ref, p.size, p.dir); err != nil {
-			return err
-		}
-	}
-	return flush(index.MaxBlobs)
-}
-
-// record notes the numbers of the entry for the result.
+// record notes what the entry means for the result.
 func (c *collector) record(ix *repo.Index, drop map[object.Ref]struct{}, add []*ownPack, e *log.Entry) {
 	var written int64
 	for _, p := range add {
 		written += p.size
 	}
-	c.summarise(ix, drop, written)
-	c.res.PacksAdded = len(add)
-	c.res.PacksAfter += len(add)
-	c.res.Gone, c.res.Revoked = e.Gone, e.Revoke
-	c.res.IndexReplaced, c.res.IndexAdded = len(e.Replace), len(e.Index)
+	o := c.slice.summarise(ix, drop, written)
+	o.added = len(add)
+	o.packsAfter += len(add)
+	o.gone, o.revoked = e.Gone, e.Revoke
+	o.listed = len(e.Index)
+	for _, ref := range e.Replace {
+		if _, own := c.own[ref.Session]; !own {
+			o.replaced++
+		}
+	}
+	c.slice.outcome = o
 }
 
-// summarise fills in what dropping and writing that many bytes mean for the packs of a state.
-func (c *collector) summarise(ix *repo.Index, drop map[object.Ref]struct{}, written int64) {
+// summarise says what dropping and writing that many bytes mean for the packs of a state.
+func (s *slice) summarise(ix *repo.Index, drop map[object.Ref]struct{}, written int64) (o outcome) {
 	st := ix.State()
-	res := &c.res
-	res.PacksBefore, res.BytesBefore, res.BytesAfter = len(st.Packs), 0, written
-	res.PacksDropped, res.PacksRepacked = len(drop), 0
+	o.packsBefore, o.bytesAfter, o.dropped = len(st.Packs), written, len(drop)
 	for ref, p := range st.Packs {
-		res.BytesBefore += p.Size
+		o.bytesBefore += p.Size
 		if _, ok := drop[ref]; !ok {
-			res.BytesAfter += p.Size
+			o.bytesAfter += p.Size
 		}
 	}
-	for _, k := range c.plan.repack {
+	for _, k := range s.repack {
 		if _, ok := drop[k.ref]; ok {
-			res.PacksRepacked++
+			o.repacked++
+		} else {
+			o.unused += k.unused()
 		}
 	}
-	res.PacksAfter = res.PacksBefore - len(drop)
+	o.packsAfter = o.packsBefore - len(drop)
+	return o
+}
+
+// add takes in what an entry did.
+func (r *Result) add(s *slice) {
+	o := &s.outcome
+	if r.PacksBefore == 0 && r.BytesBefore == 0 {
+		r.PacksBefore, r.BytesBefore = o.packsBefore, o.bytesBefore
+	}
+	r.PacksAfter, r.BytesAfter = o.packsAfter, o.bytesAfter
+	r.PacksDropped += o.dropped
+	r.PacksRepacked += o.repacked
+	r.PacksAdded += o.added
+	r.BytesRepacked += s.bytes
+	r.BytesUnused += o.unused
+	r.Gone = append(r.Gone, o.gone...)
+	r.Revoked = append(r.Revoked, o.revoked...)
+	r.Damaged = append(r.Damaged, s.damaged...)
+	r.IndexReplaced += o.replaced
+	r.IndexAdded += o.listed
 }

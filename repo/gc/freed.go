@@ -60,35 +60,28 @@ type weigher struct {
 }
 
 func (w *weigher) walk(ctx context.Context, root object.BlobID) error {
-	stack := []object.BlobID{root}
-	for len(stack) > 0 {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		id := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if !w.add(object.TreePack, id) {
-			continue
-		}
-		page, err := w.c.r.LoadTree(ctx, id)
-		if err != nil {
-			return err
-		}
-		for ref, err := range tree.Refs(page) {
-			if err != nil {
-				return &repo.DamageError{Blob: id, Err: err}
+	if !w.add(object.TreePack, root) {
+		return nil
+	}
+	walk := walker{r: w.c.r, ix: w.ix, take: w.take, lost: func(_ page, err error) error { return err }}
+	return walk.walk(ctx, []object.BlobID{root})
+}
+
+// take weighs what a page refers to, and returns the pages among that.
+func (w *weigher) take(refs []tree.Ref) (pages []object.BlobID) {
+	for _, ref := range refs {
+		switch ref.Kind {
+		case tree.RefPage:
+			if w.add(object.TreePack, ref.ID) {
+				pages = append(pages, ref.ID)
 			}
-			switch ref.Kind {
-			case tree.RefPage:
-				stack = append(stack, ref.ID)
-			case tree.RefXAttr:
-				w.add(object.TreePack, ref.ID)
-			case tree.RefData:
-				w.add(object.DataPack, ref.ID)
-			}
+		case tree.RefXAttr:
+			w.add(object.TreePack, ref.ID)
+		case tree.RefData:
+			w.add(object.DataPack, ref.ID)
 		}
 	}
-	return nil
+	return pages
 }
 
 // add weighs a blob, and reports whether it was not marked and not met before.

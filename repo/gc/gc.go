@@ -2,15 +2,14 @@ package gc
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
@@ -26,8 +25,18 @@ type Options struct {
 	// Forget are live snapshots that a dry run takes for forgotten.
 	Forget []object.SessionID
 	// MaxUnused is the share of unneeded bytes, of all bytes in packs, that is left alone because
-	// freeing it would mean to write needed bytes again. 0 means 0.05; negative means none.
+	// freeing it would mean to write needed bytes again. 0 means 0.05; negative means none; 1 or more means
+	// that no needed bytes are written again for that.
 	MaxUnused float64
+	// MaxUnusedBytes, if not 0, is how many these are, in place of a share.
+	MaxUnusedBytes int64
+	// MaxRepack is how many needed bytes are written again at most. 0 means any; negative means none.
+	MaxRepack int64
+	// MaxDuration is the time after which no more packs are written again: what is done is committed.
+	// 0 means any.
+	MaxDuration time.Duration
+	// CommitEvery is how many bytes are written again before that is committed. 0 means 8 GiB.
+	CommitEvery int64
 	// Idle is how old the last sign of life of a session may be, by the store's clock, before it is
 	// revoked. 0 means 30 minutes. A session whose process is known to be dead is revoked at once.
 	Idle time.Duration
@@ -56,15 +65,18 @@ func (e *Events) step(done, total uint64) {
 }
 
 // Result says what a run did, or for a dry run would do. A dry run can only estimate what new packs take:
-// PacksAdded, PacksAfter and BytesAfter; and it does not say what would become of groups. Everything else is
-// what a real run in its place would have said.
+// PacksAdded, PacksAfter and BytesAfter; it knows neither how long a real run takes nor what the store would not
+// delete; and it does not say what would become of groups. Everything else is what a real run in its place
+// would have said.
 type Result struct {
-	Entry     uint64 // number of the log entry; 0 if none was needed
+	Entry     uint64 // number of the last log entry; 0 if none was needed
+	Entries   int    // that were made
 	Snapshots int    // live ones, whose blobs were kept
 	Held      int    // forgotten ones that are held, whose blobs were kept, too
+	HeldUntil time.Time
 	Gone      []object.SessionID
 	Revoked   []object.SessionID
-	Open      int // sessions that may be at work: what they uploaded was not touched
+	Open      []OpenSession // what they uploaded was not touched
 
 	PacksBefore, PacksAfter     int
 	PacksDropped, PacksRepacked int // repacked ones are among the dropped
@@ -73,6 +85,7 @@ type Result struct {
 	BytesRepacked               int64 // written again into new packs
 	BytesUnused                 int64 // of BytesAfter, needed by nobody
 	IndexReplaced, IndexAdded   int
+	Late                        bool // whether there was no time to write all packs again that should be
 
 	// Unreadable are live snapshots of which nobody can know what they need. See collector.live.
 	Unreadable []object.SessionID
@@ -86,6 +99,24 @@ type Result struct {
 
 	ObjectsDeleted int // without old checkpoints, and the run's own sign of life
 	BytesDeleted   int64
+	Locked         Locked
+	Kept           backends.Kept // what was deleted and takes up room still
+	LocksExtended  int
+}
+
+// OpenSession is a session that may be at work.
+type OpenSession struct {
+	ID   object.SessionID
+	Host string    // as its last sign of life says; empty if it gave none that can be read
+	Last time.Time // when its newest object was put, by the store's clock
+	Idle time.Duration
+}
+
+// Locked is what is garbage and can not be deleted yet.
+type Locked struct {
+	Objects int
+	Bytes   int64
+	Until   time.Time // when the first of it can be; zero if unknown
 }
 
 // ErrRevoked is returned when another collector revoked the run's session. Nothing was changed; the
@@ -94,10 +125,12 @@ var ErrRevoked = errors.New("gc: another collector is at work and has revoked th
 
 // collector is one run.
 type collector struct {
-	r    *repo.Repository
-	sid  object.SessionID
-	opts Options
-	ev   *Events
+	r       *repo.Repository
+	sid     object.SessionID              // of the entry that is at hand
+	own     map[object.SessionID]struct{} // all of the run
+	opts    Options
+	ev      *Events
+	started time.Time
 
 	assumed   map[object.SessionID]struct{} // live snapshots that are taken for forgotten
 	weighing  bool                          // whether these go although there is a time to hold
@@ -106,22 +139,23 @@ type collector struct {
 
 	unreadable map[uint64]object.SessionID // by the numbers of their entries
 
-	marks    *marks
-	lacking  bool // whether needed data blobs are not in the index
-	facts    map[object.Ref]*indexFacts
-	sizes    map[object.Ref]int64 // of the packs in the store
-	verdicts *verdicts
-	replaced *replacement // of the last try to commit
-	plan     *plan
-	revoke   []object.SessionID
-	uploaded bool // whether anything was stored that only this session's entry can name
-	frugal   bool // whether nothing is repacked, for lack of room
-	res      Result
+	marks     *marks
+	lacking   bool    // whether needed data blobs are not in the index
+	sizes     []int64 // of the packs in the store, by their numbers in the plan's index; -1 if there is none
+	verdicts  *verdicts
+	maxRivals int
+	plan      *plan  // nil before there is one, and when it is outdated
+	slice     *slice // of the plan, that is at hand
+	revoke    []object.SessionID
+	uploaded  bool // whether anything was stored that only this session's entry can name
+	frugal    bool // whether nothing is repacked, for lack of room
+	repacked  int  // packs, to show how far it is
+	res       Result
 }
 
 // Run frees what no live snapshot needs. It may run beside any number of writers and other
 // collectors. The error is a repo.DamageError when something that snapshots need can not be read:
-// nothing is dropped then.
+// nothing is dropped then. With a [*DeniedError] there is a Result, too.
 func Run(ctx context.Context, r *repo.Repository, o Options, ev Events) (*Result, error) {
 	if role := r.Keys().Role(); role < seal.Maintainer {
 		return nil, fmt.Errorf("gc: collecting needs a maintainer's or the owner's key, this is a %v's", role)
@@ -132,123 +166,31 @@ func Run(ctx context.Context, r *repo.Repository, o Options, ev Events) (*Result
 	if o.Idle == 0 {
 		o.Idle = 30 * time.Minute
 	}
+	if o.CommitEvery == 0 {
+		o.CommitEvery = sliceBytes
+	}
 	if len(o.Forget) > 0 && !o.DryRun {
 		return nil, errors.New("gc: only a dry run takes snapshots for forgotten")
 	}
 	c := newCollector(r, o, &ev)
-	if err := c.run(ctx); err != nil {
+	err := c.run(ctx)
+	if err != nil && !errors.As(err, new(*DeniedError)) {
 		return nil, err
 	}
-	return &c.res, nil
+	return &c.res, err
 }
 
 func newCollector(r *repo.Repository, o Options, ev *Events) *collector {
 	c := &collector{
-		r: r, opts: o, ev: ev, marks: newMarks(), assumed: map[object.SessionID]struct{}{},
-		facts: map[object.Ref]*indexFacts{}, verdicts: newVerdicts(),
+		r: r, opts: o, ev: ev, marks: newMarks(ev), assumed: map[object.SessionID]struct{}{},
+		own: map[object.SessionID]struct{}{}, verdicts: newVerdicts(), maxRivals: maxRivals, started: clock.Now(),
 	}
 	for _, id := range o.Forget {
 		if s := r.State().Snapshots[id]; s != nil && s.Live() && !s.Pinned {
 			c.assumed[id] = struct{}{}
 		}
 	}
-	rand.Read(c.sid[:]) // never fails
 	return c
-}
-
-func (c *collector) run(ctx context.Context) error {
-	if err := c.r.Refresh(ctx); err != nil {
-		return err
-	}
-	if err := c.r.Log().CheckTail(ctx); err != nil {
-		return fmt.Errorf("gc: nothing was changed: %w", err)
-	}
-	if !c.opts.DryRun {
-		// The sign makes the store tell its time, and shows other collectors that this one lives.
-		if err := c.r.PutSign(ctx, c.sid, 0, c.opts.Host); err != nil {
-			return err
-		}
-	}
-	for {
-		before := c.r.State()
-		err := c.attempt(ctx)
-		if err == nil {
-			break
-		}
-		if full(err) && !c.frugal {
-			// Dropping what is needed by nobody makes room without taking any. What was stored so far
-			// becomes garbage by the entry.
-			c.frugal = true
-			continue
-		}
-		// What is missing may have been collected by another since: then the plan is outdated.
-		if !errors.Is(err, backends.ErrNotExist) && !errors.Is(err, errMissing) {
-			return err
-		}
-		if rerr := c.r.Refresh(ctx); rerr != nil {
-			return rerr
-		}
-		if c.r.State() == before {
-			return err
-		}
-		if !c.r.State().Open(c.sid) {
-			return ErrRevoked
-		}
-	}
-	if c.opts.DryRun {
-		groups, err := c.r.Groups(ctx)
-		c.countGroups(groups)
-		return err
-	}
-	err := c.keepGroups(ctx)
-	if err != nil && !full(err) {
-		return err
-	}
-	if derr := c.deleteGarbage(ctx); derr != nil || err == nil {
-		return derr
-	}
-	// There was no room for new groups before, but may be now. They are made from what is left then.
-	return c.keepGroups(ctx)
-}
-
-// full reports whether the store has no room. An entry that may yet appear is another matter: until it is known
-// whether it has, there must be no other.
-func full(err error) bool {
-	if errors.Is(err, log.ErrOutcomeUnknown) {
-		return false
-	}
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
-
-// attempt plans and commits on the newest state known. Only what is marked is kept from one attempt to
-// the next.
-func (c *collector) attempt(ctx context.Context) error {
-	c.res, c.revoke, c.plan, c.replaced = Result{}, nil, nil, nil
-	objects, err := c.listObjects(ctx)
-	if err != nil {
-		return err
-	}
-	c.now, c.sizes = objects.now, objects.sizes
-	if err := c.lookForgotten(ctx, c.r.State()); err != nil {
-		return err
-	}
-	if err := c.findDead(ctx, objects); err != nil {
-		return err
-	}
-	ix, err := c.mark(ctx)
-	if err != nil {
-		return err
-	}
-	if c.plan, err = c.choose(ctx, ix, objects); err != nil {
-		return err
-	}
-	if c.opts.DryRun {
-		return c.preview(ctx, ix)
-	}
-	if err := c.carry(ctx); err != nil {
-		return err
-	}
-	return c.commit(ctx)
 }
 
 // mark marks what the snapshots need that stay in the newest state, and returns the index of that state.
@@ -265,7 +207,7 @@ func (c *collector) mark(ctx context.Context) (*repo.Index, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = c.marks.addSnapshots(ctx, c.r, snaps)
+		err = c.marks.addSnapshots(ctx, c.r, ix, snaps)
 		if err == nil {
 			c.count(snaps)
 			return ix, nil
@@ -308,11 +250,14 @@ func (c *collector) live(st *log.State) ([]*repo.Snapshot, error) {
 
 // count tells the snapshots that stay because they are live from those that are held.
 func (c *collector) count(snaps []*repo.Snapshot) {
-	c.res.Snapshots, c.res.Held = 0, 0
+	c.res.Snapshots, c.res.Held, c.res.HeldUntil = 0, 0, time.Time{}
 	c.res.Unreadable = slices.SortedFunc(maps.Values(c.unreadable), object.SessionID.Compare)
 	for _, s := range snaps {
 		if _, assumed := c.assumed[s.ID]; assumed || !s.Entry.Live() {
 			c.res.Held++
+			if until := c.heldUntil(s.Entry); c.res.HeldUntil.IsZero() || until.Before(c.res.HeldUntil) {
+				c.res.HeldUntil = until
+			}
 		} else {
 			c.res.Snapshots++
 		}

@@ -50,5 +50,20 @@ func (c *collector) lookForgotten(ctx context.Context, st *log.State) (err error
 		return nil
 	}
 	c.forgotten, err = c.r.EntryTimes(ctx, first)
+	if c.opts.DryRun {
+		for _, at := range c.forgotten {
+			if at.After(c.now) { // it is at least as late as that
+				c.now = at
+			}
+		}
+	}
 	return err
+}
+
+// heldUntil is until when a snapshot is held, as far as this run knows.
+func (c *collector) heldUntil(s *log.Snapshot) time.Time {
+	if at, ok := c.forgotten[s.Forgotten]; ok && !s.Live() {
+		return at.Add(c.opts.Hold)
+	}
+	return c.now.Add(c.opts.Hold)
 }

@@ -2,9 +2,9 @@ package gc
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"github.com/kura-backup/kura/internal/object"
@@ -12,25 +12,19 @@ import (
 	"github.com/kura-backup/kura/tree"
 )
 
-// marks are the blobs that snapshots need. They only grow, but for a walk that fails.
+// marks are the blobs that snapshots need. They only grow, but for a walk that fails. A page is marked once,
+// however many snapshots share it: what they take is some 50 bytes for each page and 8 for each data blob.
 type marks struct {
 	trees  map[object.BlobID]struct{} // whole ids: what is below a marked page is not looked at again
 	values map[object.BlobID]struct{} // tree blobs that are values of attributes, and may be pages elsewhere
-	data   map[uint64]struct{}        // first 8 bytes of ids
-	roots  map[object.BlobID]struct{}
+	data   prefixSet
 	gaps   bool // whether a walk passed over what it could not read
+	ev     *Events
 }
 
-func newMarks() *marks {
-	return &marks{
-		trees:  map[object.BlobID]struct{}{},
-		values: map[object.BlobID]struct{}{},
-		data:   map[uint64]struct{}{},
-		roots:  map[object.BlobID]struct{}{},
-	}
+func newMarks(ev *Events) *marks {
+	return &marks{ev: ev, trees: map[object.BlobID]struct{}{}, values: map[object.BlobID]struct{}{}}
 }
-
-func prefix(id object.BlobID) uint64 { return binary.BigEndian.Uint64(id[:]) }
 
 // has reports whether a blob of the given pack class is needed.
 func (m *marks) has(class object.Class, id object.BlobID) bool {
@@ -39,102 +33,82 @@ func (m *marks) has(class object.Class, id object.BlobID) bool {
 		_, value := m.values[id]
 		return page || value
 	}
-	_, ok := m.data[prefix(id)]
-	return ok
+	return m.data.has(prefix(id))
 }
 
-// add marks everything below a snapshot's root page. A walk that ends early has marked pages without
-// what is below them, and the next one would pass over those: so all that says where a walk need not
-// go is forgotten then.
-func (m *marks) add(ctx context.Context, r *repo.Repository, root object.BlobID, must bool) error {
-	if _, ok := m.roots[root]; ok {
-		return nil
-	}
-	err := m.walk(ctx, r, root, must)
-	if err != nil {
-		m.startAnew()
-		return err
-	}
-	m.roots[root] = struct{}{}
-	return nil
-}
-
-// startAnew makes the next walks look at everything again.
+// startAnew makes the next walk look at everything again.
 func (m *marks) startAnew() {
 	clear(m.trees)
-	clear(m.roots)
 	m.gaps = false
 }
 
-// walk marks all below a root. Unless it must be whole, it passes over pages that are damaged.
-func (m *marks) walk(ctx context.Context, r *repo.Repository, root object.BlobID, must bool) error {
-	// A stack instead of recursion: folders are nested as deep as somebody made them.
-	stack := []object.BlobID{root}
-	for len(stack) > 0 {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		id := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if _, ok := m.trees[id]; ok {
-			continue
-		}
-		page, err := r.LoadTree(ctx, id)
-		if err == nil {
-			stack, err = m.page(id, page, stack)
-		}
-		// No forger can make a disk fail: what can not be read today may be read tomorrow.
-		if errors.As(err, new(*repo.DamageError)) && !must && !errors.Is(err, syscall.EIO) {
-			m.gaps = true
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		m.trees[id] = struct{}{}
-	}
-	return nil
+// enter marks a page, and reports whether it was not.
+func (m *marks) enter(id object.BlobID) bool {
+	_, marked := m.trees[id]
+	m.trees[id] = struct{}{}
+	return !marked
 }
 
-// page marks what a page refers to, and puts the pages among that on the stack.
-func (m *marks) page(id object.BlobID, page []byte, stack []object.BlobID) ([]object.BlobID, error) {
-	for ref, err := range tree.Refs(page) {
-		if err != nil {
-			return stack, &repo.DamageError{Blob: id, Err: err}
-		}
+// take marks what a page refers to, and returns the pages that it was the first to.
+func (m *marks) take(refs []tree.Ref) (pages []object.BlobID) {
+	m.ev.step(uint64(len(m.trees)), 0)
+	for _, ref := range refs {
 		switch ref.Kind {
 		case tree.RefPage:
-			stack = append(stack, ref.ID)
+			if m.enter(ref.ID) {
+				pages = append(pages, ref.ID)
+			}
 		case tree.RefXAttr:
 			m.values[ref.ID] = struct{}{}
 		case tree.RefData:
-			m.data[prefix(ref.ID)] = struct{}{}
-		default:
-			return stack, errors.New("gc: unknown kind of reference")
+			m.data.add(prefix(ref.ID))
 		}
 	}
-	return stack, nil
+	return pages
 }
 
 // addSnapshots marks what the snapshots need that are in the set. The live ones must be whole. Of one that
 // was forgotten and is held, what can be read is enough: a forged one could not be got rid of otherwise.
-func (m *marks) addSnapshots(ctx context.Context, r *repo.Repository, snaps []*repo.Snapshot) error {
+//
+// A walk that ends early has marked pages without what is below them, and the next one would pass over
+// those: so all that says where a walk need not go is forgotten then.
+func (m *marks) addSnapshots(ctx context.Context, r *repo.Repository, ix *repo.Index, snaps []*repo.Snapshot) error {
 	if m.gaps {
 		m.startAnew() // a page that was passed over may by now be part of a live snapshot
 	}
 	for _, must := range []bool{true, false} {
-		for _, s := range snaps {
-			if s.Entry.Live() != must {
-				continue
-			}
-			root, err := s.RootID()
-			if err == nil {
-				err = m.add(ctx, r, root, must)
-			}
-			if err != nil {
-				return fmt.Errorf("snapshot %s: %w", s.ID.Short(), err)
-			}
+		some := slices.DeleteFunc(slices.Clone(snaps), func(s *repo.Snapshot) bool { return s.Entry.Live() != must })
+		if err := m.addTrees(ctx, r, ix, some, must); err != nil {
+			m.startAnew()
+			return err
 		}
 	}
 	return nil
+}
+
+// addTrees marks all below the snapshots' topmost pages. Unless they must be whole, it passes over pages that
+// are damaged.
+func (m *marks) addTrees(ctx context.Context, r *repo.Repository, ix *repo.Index, snaps []*repo.Snapshot, must bool) error {
+	var roots []object.BlobID
+	var of []*repo.Snapshot
+	in := func(s *repo.Snapshot, err error) error { return fmt.Errorf("snapshot %s: %w", s.ID.Short(), err) }
+	for _, s := range snaps {
+		root, err := s.RootID()
+		if err != nil {
+			return in(s, err)
+		}
+		if m.enter(root) {
+			roots, of = append(roots, root), append(of, s)
+		}
+	}
+	w := walker{r: r, ix: ix, take: m.take, lost: func(p page, err error) error {
+		// No forger can make a disk fail: what can not be read today may be read tomorrow.
+		if errors.As(err, new(*repo.DamageError)) && !must && !errors.Is(err, syscall.EIO) {
+			m.gaps = true
+			delete(m.trees, p.id)
+			return nil
+		}
+		return in(of[p.root], err)
+	}}
+	return w.walk(ctx, roots)
 }

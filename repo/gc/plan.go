@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
-	"github.com/kura-backup/kura/index/local"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
@@ -15,32 +17,27 @@ import (
 
 var errMissing = errors.New("snapshots need it and it is missing; nothing was changed; kura check lists what is lost")
 
-// plan is what a run wants to drop, made on one state.
+// plan is what a run wants to drop, made on one state. It is carried out in slices, each of which is a
+// session with an entry: what is committed is not lost when the run is cut off, and the next one goes on from
+// there.
 type plan struct {
-	ix      *repo.Index
-	drop    map[object.Ref]struct{} // live packs
-	repack  []*candidate            // those of drop that have live segments, which are carried
-	added   []*ownPack              // where the segments went
-	carried map[spot]struct{}       // the segments in added, where they came from
+	ix     *repo.Index
+	dead   []object.Ref // live packs of which nothing is needed
+	repack []*candidate // those of which something is, which is carried
+	unused int64        // bytes that nobody needs in what stays
 }
 
 // candidate is a live pack and what is needed of it.
 type candidate struct {
-	ref   object.Ref
-	size  int64
-	added uint64           // entry that added it
-	live  map[uint32]int64 // offset → stored length of the segments with a needed blob
-	sole  bool             // whether one of these blobs has no other copy
+	ref    object.Ref
+	size   int64
+	added  uint64           // entry that added it
+	needed int64            // stored bytes of segments
+	listed int64            // bytes of the directory that these take
+	live   map[uint32]int64 // offset → stored length of these; see collector.fill
 }
 
-func (c *candidate) needed() (n int64) {
-	for _, stored := range c.live {
-		n += stored
-	}
-	return n
-}
-
-func (c *candidate) unused() int64 { return c.size - c.needed() }
+func (c *candidate) unused() int64 { return c.size - c.needed - c.listed }
 
 // small reports whether the pack is to be merged with others.
 func (c *candidate) small() bool { return c.size < int64(target(c.ref.Class))/4 }
@@ -53,64 +50,43 @@ func target(class object.Class) int {
 }
 
 // choose decides which packs to drop: all dead ones, sparse ones until few enough unneeded bytes are
-// left, and small ones if there are several to merge. Where there is no room for that only the dead ones go.
+// left, and small ones if there are several to merge.
 func (c *collector) choose(ctx context.Context, ix *repo.Index, objects *objects) (*plan, error) {
 	c.ev.phase("choosing packs")
-	packs, err := c.measure(ctx, ix)
+	p := &plan{ix: ix}
+	kept, total, err := c.candidates(ctx, p, objects)
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{ix: ix, drop: map[object.Ref]struct{}{}, carried: map[spot]struct{}{}}
-	var kept []*candidate
-	var total, unused int64
-	for _, k := range packs {
-		if _, ok := c.unreadable[k.added]; ok {
-			continue
+	small := map[object.Class]int{}
+	for i := range kept {
+		if kept[i].small() {
+			small[kept[i].ref.Class]++
 		}
-		if len(k.live) == 0 {
-			p.drop[k.ref] = struct{}{}
-			continue
-		}
-		size, there := objects.sizes[k.ref]
-		if !there && !k.sole {
-			continue // it is claimed to hold what others hold: left to check, and to repair
-		}
-		if !there {
-			return nil, &repo.DamageError{Object: k.ref.Name(), Err: errMissing}
-		}
-		// The entry that added the pack says how large it is, and may say anything.
-		if k.size = size; size > pack.MaxPackSize {
-			return nil, &repo.DamageError{Object: k.ref.Name(), Err: fmt.Errorf("a pack of %d bytes", size)}
-		}
-		kept = append(kept, k)
-		total += k.size
-		unused += k.unused()
 	}
-	slices.SortFunc(kept, func(a, b *candidate) int { // the sparsest first
+	slices.SortFunc(kept, func(a, b candidate) int { // the sparsest first
 		return cmp.Or(cmp.Compare(float64(b.unused())/float64(b.size), float64(a.unused())/float64(a.size)), a.ref.Compare(b.ref))
 	})
-	small := map[object.Class]int{}
-	for _, k := range kept {
-		if k.small() {
-			small[k.ref.Class]++
+	room := c.opts.MaxRepack - c.res.BytesRepacked
+	for i := range kept {
+		k := &kept[i]
+		sparse := p.unused > c.opts.maxUnused(total) && k.unused() > overhead(k)
+		if !sparse && (!k.small() || small[k.ref.Class] < 2) {
+			continue
 		}
-	}
-	for _, k := range kept {
-		if c.frugal {
-			break
+		if c.frugal || c.opts.MaxRepack < 0 || c.opts.MaxRepack > 0 && k.needed > room {
+			continue // a smaller one may do
 		}
-		sparse := float64(unused) > c.opts.MaxUnused*float64(total) && k.unused() > overhead(k)
-		if sparse || k.small() && small[k.ref.Class] > 1 {
-			p.drop[k.ref] = struct{}{}
-			p.repack = append(p.repack, k)
-			unused -= k.unused()
-			total -= k.unused()
-		}
+		room -= k.needed
+		one := *k
+		p.repack = append(p.repack, &one)
+		p.unused -= k.unused()
+		total -= k.unused()
 	}
 	if err := c.spareUnlisted(ctx, p); err != nil {
 		return nil, err
 	}
-	c.res.BytesUnused = max(unused, 0)
+	p.unused = max(p.unused, 0)
 	// Neighbours in time stay neighbours.
 	slices.SortFunc(p.repack, func(a, b *candidate) int {
 		return cmp.Or(cmp.Compare(a.ref.Class, b.ref.Class), cmp.Compare(a.added, b.added), a.ref.Compare(b.ref))
@@ -118,78 +94,68 @@ func (c *collector) choose(ctx context.Context, ix *repo.Index, objects *objects
 	return p, nil
 }
 
-// overhead is how many bytes of a pack are needed by nobody though nothing in it is dead: header,
-// directory, padding. Packs that have no more than that are not worth writing again.
-func overhead(k *candidate) int64 {
-	blobs := int64(0)
-	for range k.live {
-		blobs += 64 // a segment's line in the directory, at least
+// maxUnused is how many bytes that nobody needs are left alone.
+func (o *Options) maxUnused(total int64) int64 {
+	switch {
+	case o.MaxUnusedBytes > 0:
+		return o.MaxUnusedBytes
+	case o.MaxUnused < 0:
+		return 0
+	case o.MaxUnused >= 1:
+		return total
 	}
-	return 4096 + blobs + k.size/8
+	return int64(o.MaxUnused * float64(total))
 }
 
-// measure says of every live pack which of its segments are needed; of a blob with rivals, which may be more
-// than one. A live pack that no index segment lists is left alone: what is in
-// it is not known here, and check reports it.
-func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]*candidate, error) {
-	if err := ix.Verify(ctx); err != nil {
-		return nil, err
+// candidates puts the dead packs into the plan, and returns the others that may be worth writing again, and the
+// size of all others. Most are neither sparse nor small, and nothing of them is kept.
+func (c *collector) candidates(ctx context.Context, p *plan, objects *objects) (kept []candidate, total int64, err error) {
+	tallies, err := c.measure(ctx, p.ix)
+	if err != nil {
+		return nil, 0, err
 	}
-	st := ix.State()
-	byNo := map[uint32]*candidate{}
-	for n := range uint32(ix.NumPacks()) {
-		ref, live := ix.Pack(n)
-		if !live {
+	for n := range tallies {
+		t := &tallies[n]
+		in, live := p.ix.Pack(uint32(n))
+		if !live || !t.listed { // a pack can have a number from a segment that is valid no longer
 			continue
 		}
-		byNo[n] = &candidate{ref: ref.Ref, size: ref.Size, added: st.Packs[ref.Ref].Added, live: map[uint32]int64{}}
-	}
-	need := func(p local.Place) { byNo[p.Pack].live[p.SegOffset] = int64(p.Stored) }
-	var needed []local.Place
-	var several []rivals
-	found, last := 0, uint64(0)     // needed data blobs in the index, by what marks keeps of their ids
-	listed := map[uint32]struct{}{} // a pack can have a number from a segment that is valid no longer
-	for e, err := range ix.All(ctx) {
-		if err != nil {
-			return nil, err
+		added := p.ix.State().Packs[in.Ref].Added
+		if _, ok := c.unreadable[added]; ok {
+			continue
 		}
-		for _, p := range e.Places {
-			listed[p.Pack] = struct{}{}
+		if t.segments == 0 {
+			p.dead = append(p.dead, in.Ref)
+			continue
 		}
-		needed = needed[:0]
-		for _, p := range e.Places {
-			if c.marks.has(byNo[p.Pack].ref.Class, e.ID) {
-				needed = append(needed, p)
-			}
+		size := objects.sizes[n]
+		if size < 0 && !t.sole {
+			continue // it is claimed to hold what others hold: left to check, and to repair
 		}
-		if at := prefix(e.ID); c.marks.has(object.DataPack, e.ID) && (found == 0 || at != last) {
-			found, last = found+1, at
+		if size < 0 {
+			return nil, 0, &repo.DamageError{Object: in.Ref.Name(), Err: errMissing}
 		}
-		switch len(needed) {
-		case 0:
-		case 1:
-			need(needed[0])
-			byNo[needed[0].Pack].sole = true
-		default:
-			several = append(several, rivals{e.ID, slices.Clone(needed)})
+		// The entry that added the pack says how large it is, and may say anything.
+		if size > pack.MaxPackSize {
+			return nil, 0, &repo.DamageError{Object: in.Ref.Name(), Err: fmt.Errorf("a pack of %d bytes", size)}
+		}
+		k := candidate{ref: in.Ref, size: size, added: added, needed: t.needed, listed: directoryBytes(t)}
+		total += k.size
+		p.unused += k.unused()
+		if k.unused() > overhead(&k) || k.small() {
+			kept = append(kept, k)
 		}
 	}
-	c.lacking = found < len(c.marks.data)
-	if err := c.judge(ctx, ix, several); err != nil {
-		return nil, err
-	}
-	for _, r := range several {
-		for _, p := range c.verdicts.keep(ix, r.id, r.places) {
-			need(p)
-		}
-	}
-	var all []*candidate
-	for n := range listed {
-		all = append(all, byNo[n])
-	}
-	slices.SortFunc(all, func(a, b *candidate) int { return a.ref.Compare(b.ref) })
-	return all, nil
+	slices.SortFunc(p.dead, object.Ref.Compare)
+	return kept, total, nil
 }
+
+// directoryBytes is about what the directory has of a pack's needed segments and blobs.
+func directoryBytes(t *tally) int64 { return 64*int64(t.segments) + 36*int64(t.blobs) }
+
+// overhead is how many bytes of a pack are needed by nobody though nothing in it is dead: header,
+// padding, parity. Packs that have no more than that are not worth writing again.
+func overhead(k *candidate) int64 { return 4096 + k.size/8 }
 
 // spareUnlisted takes packs out of the plan that hold, by their own directories, a needed blob which the index
 // does not know. That the index lacks a needed blob means that it is lost, or that a list was lost, or
@@ -198,17 +164,32 @@ func (c *collector) spareUnlisted(ctx context.Context, p *plan) error {
 	if !c.lacking {
 		return nil
 	}
-	for ref := range p.drop {
-		dir, err := c.r.LoadDirectory(ctx, ref, p.ix.State().Packs[ref].Size)
-		if err != nil && !errors.As(err, new(*repo.DamageError)) {
-			return err
-		}
-		if err != nil || c.holdsUnlisted(p.ix, ref, dir) {
-			delete(p.drop, ref)
-		}
+	var stays sync.Map // of object.Ref
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(requests)
+	look := func(ref object.Ref) {
+		g.Go(func() error {
+			dir, err := c.r.LoadDirectory(gctx, ref, p.ix.State().Packs[ref].Size)
+			if err != nil && !errors.As(err, new(*repo.DamageError)) {
+				return err
+			}
+			if err != nil || c.holdsUnlisted(p.ix, ref, dir) {
+				stays.Store(ref, nil)
+			}
+			return nil
+		})
 	}
-	p.repack = slices.DeleteFunc(p.repack, func(k *candidate) bool { _, ok := p.drop[k.ref]; return !ok })
-	return nil
+	for _, ref := range p.dead {
+		look(ref)
+	}
+	for _, k := range p.repack {
+		look(k.ref)
+	}
+	err := g.Wait()
+	spared := func(ref object.Ref) bool { _, ok := stays.Load(ref); return ok }
+	p.dead = slices.DeleteFunc(p.dead, spared)
+	p.repack = slices.DeleteFunc(p.repack, func(k *candidate) bool { return spared(k.ref) })
+	return err
 }
 
 func (c *collector) holdsUnlisted(ix *repo.Index, ref object.Ref, dir *pack.Directory) bool {
@@ -220,25 +201,4 @@ func (c *collector) holdsUnlisted(ix *repo.Index, ref object.Ref, dir *pack.Dire
 		}
 	}
 	return false
-}
-
-// newPacks is how many packs carrying would fill, about.
-func (p *plan) newPacks() (n int) {
-	bytes := map[object.Class]int64{}
-	for _, k := range p.repack {
-		bytes[k.ref.Class] += k.needed()
-	}
-	for class, b := range bytes {
-		size := int64(target(class))
-		n += int((b + size - 1) / size)
-	}
-	return n
-}
-
-// estimate is how many bytes carrying would write.
-func (p *plan) estimate() (n int64) {
-	for _, k := range p.repack {
-		n += k.needed()
-	}
-	return n
 }

@@ -5,19 +5,22 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
-	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
 )
 
-// preview fills in what a dry run would have done: the plan's entry, without what it would have stored, is
+// preview fills in what a dry run would have done: the whole plan's entry, without what it would have stored, is
 // folded for the sake of the garbage that it makes.
-func (c *collector) preview(ctx context.Context, ix *repo.Index) error {
-	written := c.plan.estimate()
-	c.summarise(ix, c.plan.drop, written)
-	c.res.BytesRepacked, c.res.Revoked = written, c.revoke
-	c.res.PacksAdded = c.plan.newPacks()
-	c.res.PacksAfter += c.res.PacksAdded
+func (c *collector) preview(ctx context.Context) error {
+	packs, written := c.plan.estimate()
+	s := c.plan.all()
+	ix := c.plan.ix
+	s.outcome = s.summarise(ix, s.drop, written)
+	s.bytes = written
+	o := &s.outcome
+	o.revoked, o.added = c.revoke, packs
+	o.packsAfter += packs
 	st := ix.State()
 	_, signer := c.r.Keys().Signer()
 	if len(c.assumed) > 0 {
@@ -28,20 +31,26 @@ func (c *collector) preview(ctx context.Context, ix *repo.Index) error {
 		}
 	}
 	e := &log.Entry{Kind: log.KindCollect, Session: c.sid, Revoke: c.revoke, Gone: c.gone(st)}
-	c.res.Gone = e.Gone
-	e.Drop = slices.SortedFunc(maps.Keys(c.plan.drop), object.Ref.Compare)
+	o.gone = e.Gone
+	e.Drop = slices.SortedFunc(maps.Keys(s.drop), object.Ref.Compare)
 	var err error
-	if e.Replace, err = c.staleIndex(ctx, st, c.plan.drop); err != nil {
+	if e.Replace, err = c.staleIndex(ctx, ix, s.drop); err != nil {
 		return err
 	}
-	c.res.IndexReplaced = len(e.Replace)
+	o.replaced = len(e.Replace)
 	if st, err = st.Apply(e, signer, object.Hash{}); err != nil {
 		return err
 	}
-	garbage, err := c.garbage(ctx, st)
-	if err != nil {
-		return err
+	c.res.add(s)
+	c.res.BytesUnused += c.plan.unused
+	for _, prefix := range garbagePrefixes {
+		err := c.garbage(ctx, st, prefix, "", func(info backends.Info) bool {
+			c.countDeleted(info.Name, info.Size)
+			return true
+		})
+		if err != nil {
+			return err
+		}
 	}
-	c.countGarbage(garbage)
 	return nil
 }

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/object"
@@ -74,6 +77,15 @@ func (v *verdicts) keep(ix *repo.Index, id object.BlobID, places []local.Place) 
 	return founded
 }
 
+// follow notes where the copies that were proven have been carried.
+func (v *verdicts) follow(carried map[spot]spot) {
+	for id, at := range v.proven {
+		if to, ok := carried[at]; ok {
+			v.proven[id] = to
+		}
+	}
+}
+
 // judge finds out what can be found out about rivals.
 func (c *collector) judge(ctx context.Context, ix *repo.Index, all []rivals) error {
 	exact, err := c.compare(ctx, ix, all)
@@ -120,31 +132,39 @@ func (c *collector) prove(ctx context.Context, ix *repo.Index, open []rivals) (n
 			bySegment[segment] = append(bySegment[segment], r)
 		}
 	}
+	var mu sync.Mutex // guards next and the verdicts
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(requests)
 	for segment, blobs := range bySegment {
-		plain, err := c.read(ctx, ix, segment)
-		if err != nil && !errors.As(err, new(*repo.DamageError)) {
-			return nil, err
-		}
-		t := object.DataBlob
-		if spotOf(ix, segment).pack.Class == object.TreePack {
-			t = object.TreeBlob
-		}
-		for _, r := range blobs {
-			at, perr := ix.Place(r.places[0])
-			if perr != nil {
-				return nil, perr
+		g.Go(func() error {
+			plain, err := c.read(gctx, ix, segment)
+			if err != nil && !errors.As(err, new(*repo.DamageError)) {
+				return err
 			}
-			if err == nil {
-				_, perr = c.r.Extract(t, r.id, &at, plain)
+			t := object.DataBlob
+			if spotOf(ix, segment).pack.Class == object.TreePack {
+				t = object.TreeBlob
 			}
-			if err != nil || perr != nil {
-				next = append(next, rivals{r.id, r.places[1:]})
-				continue
+			mu.Lock()
+			defer mu.Unlock()
+			for _, r := range blobs {
+				at, perr := ix.Place(r.places[0])
+				if perr != nil {
+					return perr
+				}
+				if err == nil {
+					_, perr = c.r.Extract(t, r.id, &at, plain)
+				}
+				if err != nil || perr != nil {
+					next = append(next, rivals{r.id, r.places[1:]})
+					continue
+				}
+				c.verdicts.proven[r.id] = spotOf(ix, segment)
 			}
-			c.verdicts.proven[r.id] = spotOf(ix, segment)
-		}
+			return nil
+		})
 	}
-	return next, nil
+	return next, g.Wait()
 }
 
 // read reads a segment from the store. What the repository has cached may have been read by another list.
@@ -185,33 +205,41 @@ func (c *collector) compare(ctx context.Context, ix *repo.Index, all []rivals) (
 		}
 	}
 	exact = map[listed]bool{}
+	var mu sync.Mutex // guards exact and the verdicts
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(requests)
 	for n, copies := range byPack {
-		ref, _ := ix.Pack(n)
-		size, seen := c.sizes[ref.Ref]
-		if !seen { // put since
-			size = ix.State().Packs[ref.Ref].Size
-		}
-		dir, err := c.r.LoadDirectory(ctx, ref.Ref, size)
-		if errors.As(err, new(*repo.DamageError)) {
-			continue // perhaps it can be mended: nothing goes because of that
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range copies {
-			seg := segmentAt(dir, l.at.SegOffset)
-			if seg == nil || !slices.Contains(seg.IDs, l.id) {
-				c.verdicts.unfounded[claim{l.id, spotOf(ix, l.at)}] = struct{}{}
-				continue
+		g.Go(func() error {
+			ref, _ := ix.Pack(n)
+			size := c.sizes[n]
+			if size < 0 { // it is not there
+				size = ix.State().Packs[ref.Ref].Size
 			}
-			at, err := ix.Place(l.at)
+			dir, err := c.r.LoadDirectory(gctx, ref.Ref, size)
+			if errors.As(err, new(*repo.DamageError)) {
+				return nil // perhaps it can be mended: nothing goes because of that
+			}
 			if err != nil {
-				return nil, err
+				return err
 			}
-			exact[l] = describes(dir, seg, l.id, &at)
-		}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, l := range copies {
+				seg := segmentAt(dir, l.at.SegOffset)
+				if seg == nil || !slices.Contains(seg.IDs, l.id) {
+					c.verdicts.unfounded[claim{l.id, spotOf(ix, l.at)}] = struct{}{}
+					continue
+				}
+				at, err := ix.Place(l.at)
+				if err != nil {
+					return err
+				}
+				exact[l] = describes(dir, seg, l.id, &at)
+			}
+			return nil
+		})
 	}
-	return exact, nil
+	return exact, g.Wait()
 }
 
 // segmentAt returns the segment at an offset, or nil.
@@ -241,26 +269,22 @@ func describes(dir *pack.Directory, seg *pack.Segment, id object.BlobID, at *rep
 
 // split tells the places of a needed blob in packs that stay from those in packs that are dropped. A blob
 // that nobody needs has neither.
-func (c *collector) split(ix *repo.Index, e local.Entry, drop map[object.Ref]struct{}) (kept, dropped []local.Place) {
-	for _, p := range e.Places {
-		ref, _ := ix.Pack(p.Pack)
-		if !c.marks.has(ref.Ref.Class, e.ID) {
-			continue
-		}
-		if _, ok := drop[ref.Ref]; ok {
-			dropped = append(dropped, p)
+func (c *collector) split(ix *repo.Index, e local.Entry, dropped []bool) (kept, gone []local.Place) {
+	for _, p := range c.needed(ix, e, nil) {
+		if dropped[p.Pack] {
+			gone = append(gone, p)
 		} else {
 			kept = append(kept, p)
 		}
 	}
-	return kept, dropped
+	return kept, gone
 }
 
 // missed returns the places of a needed blob in dropped packs that must not be dropped: all whose segment
 // was not carried, unless a copy that was proven stays or was carried.
-func (c *collector) missed(ix *repo.Index, e local.Entry, drop map[object.Ref]struct{}, carried map[spot]struct{}) []local.Place {
-	kept, dropped := c.split(ix, e, drop)
-	if len(dropped) == 0 {
+func (c *collector) missed(ix *repo.Index, e local.Entry, dropped []bool, carried map[spot]spot) []local.Place {
+	kept, gone := c.split(ix, e, dropped)
+	if len(gone) == 0 {
 		return nil
 	}
 	if best, ok := c.verdicts.proven[e.ID]; ok {
@@ -269,7 +293,7 @@ func (c *collector) missed(ix *repo.Index, e local.Entry, drop map[object.Ref]st
 			return nil
 		}
 	}
-	return slices.DeleteFunc(dropped, func(p local.Place) bool {
+	return slices.DeleteFunc(gone, func(p local.Place) bool {
 		at := spotOf(ix, p)
 		_, safe := carried[at]
 		_, unfounded := c.verdicts.unfounded[claim{e.ID, at}]

@@ -19,7 +19,7 @@ import (
 func TestRun_TwoHonestCopies_OnlyWhoReadsThemDropsOne(t *testing.T) {
 	r, store := testrepo.New(t)
 	credential := seal.KeyFile([32]byte{7})
-	if _, err := r.AddSlot(t.Context(), seal.Maintainer, credential, seal.Cost{}); err != nil {
+	if _, err := r.AddSlot(t.Context(), repo.NewSlot{Role: seal.Maintainer, Credential: credential}); err != nil {
 		t.Fatal(err)
 	}
 	maintainer, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})
@@ -73,7 +73,7 @@ func TestRun_TwoHonestCopies_OnlyWhoReadsThemDropsOne(t *testing.T) {
 func TestRun_OneSegmentInTwoSmallPacks_MaintainerMergesThem(t *testing.T) {
 	r, store := testrepo.New(t)
 	credential := seal.KeyFile([32]byte{7})
-	if _, err := r.AddSlot(t.Context(), seal.Maintainer, credential, seal.Cost{}); err != nil {
+	if _, err := r.AddSlot(t.Context(), repo.NewSlot{Role: seal.Maintainer, Credential: credential}); err != nil {
 		t.Fatal(err)
 	}
 	data := testrepo.Random(1, 300<<10)

@@ -1,21 +1,29 @@
 package log
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/seal"
 )
 
 // Apply returns the state after entry e, signed by signer, on top of st. The second result says why
 // the entry is void, nil for one that counts; a void entry only takes up its number.
 func (st *State) Apply(e *Entry, signer [8]byte, hash object.Hash) (*State, error) {
 	next := st.clone()
-	next.N, next.Hash = st.N+1, hash
-	if err := st.check(e, signer); err != nil {
-		return next, err
+	return next, next.step(e, signer, hash)
+}
+
+// step is Apply that changes st itself, which nobody else may have seen yet. Many entries are folded with
+// it: to copy the state for each would take time that grows with the square of the log.
+func (st *State) step(e *Entry, signer [8]byte, hash object.Hash) error {
+	void := st.check(e, signer)
+	st.N, st.Hash = st.N+1, hash
+	if void == nil {
+		st.apply(e, signer)
 	}
-	next.apply(e, signer)
-	return next, nil
+	return void
 }
 
 // check says why e would be void on top of st. The list is that of docs/protocol.md, section 4.
@@ -48,6 +56,8 @@ func (st *State) check(e *Entry, signer [8]byte) error {
 				return fmt.Errorf("%v of snapshot %s, which is not there", e.Kind, id.Short())
 			}
 		}
+	case KindKeys:
+		return st.checkKeys(e)
 	case KindCollect:
 		return st.checkCollect(e)
 	}
@@ -80,6 +90,37 @@ func (st *State) checkSnapshot(e *Entry, signer [8]byte) error {
 		if s == nil || !s.Live() || !s.Partial || s.Pinned || s.Run != e.Run || s.Signer != signer {
 			return fmt.Errorf("supersedes %s, which is not a live partial snapshot of the same run and key, or is pinned", id.Short())
 		}
+	}
+	return nil
+}
+
+// checkKeys keeps an owner: without one nobody could change keys any more.
+func (st *State) checkKeys(e *Entry) error {
+	left := map[[8]byte]struct{}{}
+	for id, s := range st.Signers {
+		if s.Role == seal.Owner {
+			left[id] = struct{}{}
+		}
+	}
+	for _, id := range e.Withdraw {
+		if _, ok := st.Signers[id]; !ok {
+			return fmt.Errorf("withdraws key %x, which is not (or no longer) one of this repository's", id)
+		}
+		delete(left, id)
+	}
+	for _, s := range e.Signers {
+		if _, ok := st.Signers[s.ID]; ok {
+			return fmt.Errorf("adds key %x, which is there", s.ID)
+		}
+		if s.Role == seal.Owner {
+			left[s.ID] = struct{}{}
+		}
+	}
+	if len(left) == 0 {
+		return errors.New("leaves no owner's key")
+	}
+	if e.Epoch != (seal.Epoch{}) && e.Epoch.Number != st.Epoch.Number+1 {
+		return fmt.Errorf("begins epoch %d after epoch %d", e.Epoch.Number, st.Epoch.Number)
 	}
 	return nil
 }
@@ -118,7 +159,7 @@ func (st *State) checkCollect(e *Entry) error {
 	return nil
 }
 
-// apply changes st, a fresh clone, in the order of docs/protocol.md, section 4.
+// apply changes st in the order of docs/protocol.md, section 4.
 func (st *State) apply(e *Entry, signer [8]byte) {
 	change := func(id object.SessionID, do func(*Snapshot)) {
 		s := *st.Snapshots[id]
@@ -130,9 +171,12 @@ func (st *State) apply(e *Entry, signer [8]byte) {
 	}
 	switch e.Kind {
 	case KindInit:
-		for _, s := range e.Signers {
-			st.Signers[s.ID] = s
+		st.admit(e)
+	case KindKeys:
+		for _, id := range e.Withdraw {
+			delete(st.Signers, id)
 		}
+		st.admit(e)
 	case KindSnapshot:
 		for _, id := range e.Supersede {
 			forget(id, st.N)
@@ -180,6 +224,16 @@ func (st *State) apply(e *Entry, signer [8]byte) {
 		if !st.Open(p.Session) {
 			delete(st.dropped, p)
 		}
+	}
+}
+
+func (st *State) admit(e *Entry) {
+	for _, s := range e.Signers {
+		s.Added = e.Clock
+		st.Signers[s.ID] = s
+	}
+	if e.Epoch != (seal.Epoch{}) {
+		st.Epoch = e.Epoch
 	}
 }
 

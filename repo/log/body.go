@@ -4,10 +4,18 @@ import (
 	"fmt"
 
 	"github.com/kura-backup/kura/internal/wire"
+	"github.com/kura-backup/kura/seal"
 )
 
 type initBody struct {
 	Signers []wireSigner `cbor:"1,keyasint"`
+	Epoch   *wireEpoch   `cbor:"2,keyasint,omitempty"`
+}
+
+type keysBody struct {
+	Signers  []wireSigner `cbor:"1,keyasint,omitempty"`
+	Withdraw []byte       `cbor:"2,keyasint,omitempty"`
+	Epoch    *wireEpoch   `cbor:"3,keyasint,omitempty"`
 }
 
 type snapshotBody struct {
@@ -47,7 +55,13 @@ type collectBody struct {
 func bodyOf(e *Entry) (any, error) {
 	switch e.Kind {
 	case KindInit:
-		return initBody{Signers: packSigners(e.Signers)}, nil
+		return initBody{Signers: packSigners(e.Signers), Epoch: packEpoch(e.Epoch)}, nil
+	case KindKeys:
+		b := keysBody{Signers: packSigners(e.Signers), Epoch: packEpoch(e.Epoch)}
+		for _, id := range e.Withdraw {
+			b.Withdraw = append(b.Withdraw, id[:]...)
+		}
+		return b, nil
 	case KindSnapshot:
 		b := snapshotBody{
 			Manifest: e.Manifest, Add: packPacks(e.Add), Index: packIndex(e.Index),
@@ -90,6 +104,8 @@ func decodeBody(e *Entry, raw []byte) error {
 		body = new(tagBody)
 	case KindPin:
 		body = new(pinBody)
+	case KindKeys:
+		body = new(keysBody)
 	case KindCollect:
 		body = new(collectBody)
 	default:
@@ -102,6 +118,20 @@ func decodeBody(e *Entry, raw []byte) error {
 }
 
 func (b *initBody) into(e *Entry) (err error) {
+	e.Epoch = unpackEpoch(b.Epoch)
+	e.Signers, err = unpackSigners(b.Signers)
+	return err
+}
+
+func (b *keysBody) into(e *Entry) (err error) {
+	e.Epoch = unpackEpoch(b.Epoch)
+	const size = len(seal.Signer{}.ID)
+	if len(b.Withdraw)%size != 0 {
+		return fmt.Errorf("ids of keys of %d bytes", len(b.Withdraw))
+	}
+	for raw := b.Withdraw; len(raw) > 0; raw = raw[size:] {
+		e.Withdraw = append(e.Withdraw, [size]byte(raw[:size]))
+	}
 	e.Signers, err = unpackSigners(b.Signers)
 	return err
 }

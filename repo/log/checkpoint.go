@@ -56,6 +56,7 @@ type wireState struct {
 	Revoked   []byte         `cbor:"7,keyasint,omitempty"`
 	Index     []wireIndex    `cbor:"8,keyasint,omitempty"`
 	Signers   []wireSigner   `cbor:"9,keyasint"`
+	Epoch     *wireEpoch     `cbor:"10,keyasint,omitempty"`
 }
 
 // EncodeState returns the payload of a checkpoint of st. Equal states give equal bytes before
@@ -94,7 +95,7 @@ func EncodeState(st *State) ([]byte, error) {
 		signers = append(signers, s)
 	}
 	slices.SortFunc(signers, func(a, b seal.Signer) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	w.Signers = packSigners(signers)
+	w.Signers, w.Epoch = packSigners(signers), packEpoch(st.Epoch)
 	plain, err := wire.Marshal(w)
 	if err != nil {
 		return nil, fmt.Errorf("log: encode checkpoint: %w", err)
@@ -172,6 +173,7 @@ func unpackState(w *wireState) (*State, error) {
 			set.to[id] = struct{}{}
 		}
 	}
+	st.Epoch = unpackEpoch(w.Epoch)
 	signers, err := unpackSigners(w.Signers)
 	if err != nil {
 		return nil, err
@@ -203,18 +205,19 @@ func sortedSessions(m map[object.SessionID]struct{}) []object.SessionID {
 // newestCheckpoint returns the state of the newest checkpoint that can be trusted, or nil. One that
 // can not is passed over for an older one: a checkpoint is only a cache.
 func (l *Log) newestCheckpoint(ctx context.Context) (*State, error) {
-	var numbers []uint64
+	var all []checkpointInfo
 	for info, err := range l.store.List(ctx, object.CheckpointsPrefix, "") {
 		if err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}
 		if n, err := object.ParseNumbered(object.CheckpointsPrefix, info.Name); err == nil {
-			numbers = append(numbers, n)
+			all = append(all, checkpointInfo{n, info.Size})
 		}
 	}
-	for _, n := range slices.Backward(numbers) {
-		st, err := l.loadCheckpoint(ctx, n)
+	for _, c := range slices.Backward(all) {
+		st, err := l.loadCheckpoint(ctx, c.n)
 		if err == nil {
+			l.last = c
 			return st, nil
 		}
 		if ctx.Err() != nil || backends.IsTransient(err) {
@@ -224,17 +227,27 @@ func (l *Log) newestCheckpoint(ctx context.Context) (*State, error) {
 	return nil, nil
 }
 
-// loadCheckpoint reads checkpoint n. It must be signed by a maintainer or the owner as the keyring
-// knows them, and its hash must be that of the log entry: a stolen writer key can not forge a state.
+// checkpointInfo is a checkpoint of entry n.
+type checkpointInfo struct {
+	n    uint64
+	size int64
+}
+
+// loadCheckpoint reads checkpoint n. It must be signed with the key for checkpoints of the newest epoch that the
+// keyring has, and its hash must be that of the log entry: a stolen writer's key can not forge a state, nor can any
+// key that was shut out by a newer epoch.
 func (l *Log) loadCheckpoint(ctx context.Context, n uint64) (*State, error) {
 	name := object.CheckpointName(n)
 	obj, err := l.store.Get(ctx, name, 0, -1, nil)
 	if err != nil {
 		return nil, err
 	}
-	st, err := openCheckpoint(l.keys, n, obj)
+	st, err := openCheckpoint(l.allKeys(), n, obj)
 	if err != nil {
 		return nil, &DamageError{name, err}
+	}
+	if st.Epoch != l.allKeys().Epoch() {
+		return nil, &DamageError{name, errors.New("it is of an older epoch of the keys")}
 	}
 	ok, err := l.belongs(ctx, st)
 	if err != nil {
@@ -265,12 +278,17 @@ func openCheckpoint(keys *seal.Keyring, n uint64, obj []byte) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	payload, who, err := seal.VerifyBody(object.Checkpoint, bind, body, keys.Signers())
+	h, err := seal.ParseHeader(obj)
 	if err != nil {
 		return nil, err
 	}
-	if who.Role < seal.Maintainer {
-		return nil, errors.New("signed with a writer's key")
+	signers, err := keys.Maintainers(h.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	payload, _, err := seal.VerifyBody(object.Checkpoint, bind, body, signers)
+	if err != nil {
+		return nil, err
 	}
 	st, err := DecodeState(payload)
 	if err != nil {
@@ -278,6 +296,9 @@ func openCheckpoint(keys *seal.Keyring, n uint64, obj []byte) (*State, error) {
 	}
 	if st.N != n {
 		return nil, fmt.Errorf("checkpoint of entry %d", st.N)
+	}
+	if st.Epoch.Number != h.Epoch || !keys.Has(st.Epoch) {
+		return nil, fmt.Errorf("checkpoint of epoch %d, sealed in epoch %d", st.Epoch.Number, h.Epoch)
 	}
 	return st, nil
 }
@@ -287,15 +308,14 @@ func openCheckpoint(keys *seal.Keyring, n uint64, obj []byte) (*State, error) {
 // the commit.
 func (l *Log) MaybeCheckpoint(ctx context.Context) error {
 	l.mu.Lock()
-	st, added, sure := l.state, l.added, l.sure
+	st, added, sure, last := l.state, l.added, l.sure, l.last
 	l.mu.Unlock()
-	role, _ := l.keys.Signer()
+	role := l.Keys().Role()
 	if role < seal.Maintainer || st.N == 0 || st.N > sure.N {
 		return nil // what another client has just put may not be durable yet: a checkpoint says that it is
 	}
-	last, size, err := l.lastCheckpoint(ctx, st.N)
-	if err != nil || st.N-last < checkpointEvery && added < size/checkpointShare {
-		return err
+	if st.N-last.n < checkpointEvery && added < last.size/checkpointShare {
+		return nil
 	}
 	return l.WriteCheckpoint(ctx)
 }
@@ -322,7 +342,7 @@ func (l *Log) CheckTail(ctx context.Context) error {
 		if err != nil {
 			continue
 		}
-		if _, err := openCheckpoint(l.keys, n, obj); err != nil {
+		if cp, err := openCheckpoint(l.allKeys(), n, obj); err != nil || cp.Epoch != l.allKeys().Epoch() {
 			continue // anybody can put something there
 		}
 		if err := l.Refresh(ctx); err != nil {
@@ -336,42 +356,33 @@ func (l *Log) CheckTail(ctx context.Context) error {
 	return nil
 }
 
-// lastCheckpoint is the number and the size of the newest checkpoint up to entry n. One of a later entry
-// may be anybody's, or of no entry at all.
-func (l *Log) lastCheckpoint(ctx context.Context, n uint64) (last uint64, size int64, err error) {
-	for info, err := range l.store.List(ctx, object.CheckpointsPrefix, "") {
-		if err != nil {
-			return 0, 0, err
-		}
-		if at, err := object.ParseNumbered(object.CheckpointsPrefix, info.Name); err == nil && at <= n {
-			last, size = at, info.Size
-		}
-	}
-	return last, size, nil
-}
-
 // WriteCheckpoint writes a checkpoint of the present state. One that is there already is left.
 func (l *Log) WriteCheckpoint(ctx context.Context) error {
-	st := l.State()
+	st, keys, err := l.current()
+	if err != nil {
+		return err
+	}
 	payload, err := EncodeState(st)
 	if err != nil {
 		return err
 	}
-	bind := seal.BindCheckpoint(l.keys.RepoID(), st.N)
-	body, err := l.keys.SignBody(object.Checkpoint, bind, payload)
+	bind := seal.BindCheckpoint(keys.RepoID(), st.N)
+	body, err := keys.SignBody(object.Checkpoint, bind, payload)
 	if err != nil {
 		return err
 	}
-	obj, err := l.keys.Seal(object.Checkpoint, nil, bind, body)
+	obj, err := keys.Seal(object.Checkpoint, nil, bind, body)
 	if err != nil {
 		return err
 	}
-	if err := l.store.Put(ctx, object.CheckpointName(st.N), obj); err != nil && !errors.Is(err, backends.ErrExist) {
+	whoever := func([]byte) bool { return true }
+	if _, err := backends.Settle(ctx, l.store, object.CheckpointName(st.N), obj, whoever); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.added = 0 // or a little more, when entries came meanwhile
+	l.last = checkpointInfo{st.N, int64(len(obj))}
 	return nil
 }
 

@@ -132,18 +132,37 @@ func sized(class object.Class, name []byte, size int64) (PackRef, error) {
 func packSigners(in []seal.Signer) []wireSigner {
 	var out []wireSigner
 	for _, s := range in {
-		out = append(out, wireSigner{Role: s.Role, Public: s.Public})
+		out = append(out, wireSigner{Role: s.Role, Public: s.Public, Slot: s.Slot, Name: s.Name, Added: s.Added})
 	}
 	return out
 }
 
+// slotKeySize is the length of the public key that keyrings are sealed to.
+const slotKeySize = 1216
+
 func unpackSigners(in []wireSigner) ([]seal.Signer, error) {
 	var out []seal.Signer
 	for _, w := range in {
-		if w.Role < seal.Writer || w.Role > seal.Owner || len(w.Public) != ed25519.PublicKeySize {
-			return nil, fmt.Errorf("signer of role %d with a key of %d bytes", w.Role, len(w.Public))
+		if w.Role < seal.Writer || w.Role > seal.Owner || len(w.Public) != ed25519.PublicKeySize || len(w.Slot) != slotKeySize {
+			return nil, fmt.Errorf("signer of role %d with keys of %d and %d bytes", w.Role, len(w.Public), len(w.Slot))
 		}
-		out = append(out, seal.Signer{ID: seal.SignerID(w.Public), Role: w.Role, Public: w.Public})
+		out = append(out, seal.Signer{
+			ID: seal.SignerID(w.Public), Role: w.Role, Public: w.Public, Slot: w.Slot, Name: w.Name, Added: w.Added,
+		})
 	}
 	return out, nil
+}
+
+func packEpoch(e seal.Epoch) *wireEpoch {
+	if e == (seal.Epoch{}) {
+		return nil
+	}
+	return &wireEpoch{Number: e.Number, ID: e.ID}
+}
+
+func unpackEpoch(w *wireEpoch) seal.Epoch {
+	if w == nil {
+		return seal.Epoch{}
+	}
+	return seal.Epoch{Number: w.Number, ID: w.ID}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
@@ -20,16 +19,22 @@ type Build func(ctx context.Context, st *State) (*Entry, error)
 // The error wraps ErrOutcomeUnknown when the entry may yet appear.
 func (l *Log) Commit(ctx context.Context, build Build) (*State, error) {
 	for {
-		st := l.State()
+		st, keys, err := l.current()
+		if err != nil {
+			return st, err
+		}
 		e, err := build(ctx, st)
 		if err != nil || e == nil {
 			return st, err
 		}
-		_, signer := l.keys.Signer()
+		_, signer := keys.Signer()
+		if _, ok := st.Signers[signer]; !ok {
+			return st, ErrWithdrawn
+		}
 		if err := st.check(e, signer); err != nil {
 			return st, fmt.Errorf("log: refusing to write an entry that would be void: %w", err)
 		}
-		obj, err := l.sealEntry(st, e)
+		obj, err := sealEntry(keys, st, e)
 		if err != nil {
 			return st, err
 		}
@@ -43,8 +48,12 @@ func (l *Log) Commit(ctx context.Context, build Build) (*State, error) {
 		if own {
 			return l.State(), nil
 		}
+		l.conflicts.Add(1)
 	}
 }
+
+// Conflicts is how often an entry of another client took the number first since Open.
+func (l *Log) Conflicts() uint64 { return l.conflicts.Load() }
 
 // advance folds the own entry at number n, or somebody else's and all after it.
 func (l *Log) advance(ctx context.Context, n uint64, obj []byte, own bool) error {
@@ -64,51 +73,12 @@ func (l *Log) advance(ctx context.Context, n uint64, obj []byte, own bool) error
 	return nil
 }
 
-// settleTries is how often a number is tried whose fate is unclear; with the pauses below it takes
-// about a minute.
-const settleTries = 10
-
 // settle puts obj under name until it is known whose bytes the name has, and reports whether they
-// are obj. The bytes never change between tries: a put that seemed lost may still arrive.
+// are obj, perhaps mended. The bytes never change between tries: a put that seemed lost may still arrive.
 func (l *Log) settle(ctx context.Context, name string, obj []byte) (own bool, err error) {
-	pause := 50 * time.Millisecond
-	unclear := false // whether a put of ours may have arrived, or may yet
-	for range settleTries {
-		err = l.store.Put(ctx, name, obj)
-		if err == nil {
-			return true, nil
-		}
-		switch {
-		case errors.Is(err, backends.ErrExist), backends.IsUnclear(err):
-			// Also when the name is said to be taken: it may be by a put of ours that was sent twice.
-			unclear = true
-			// Not cancelled with ctx: one look decides between "done" and "unknown".
-			got, gerr := l.store.Get(context.WithoutCancel(ctx), name, 0, -1, nil)
-			if gerr == nil {
-				return is(got, obj), nil
-			}
-			if !errors.Is(gerr, backends.ErrNotExist) && backends.KindOf(gerr) == backends.Permanent {
-				err = errors.Join(err, gerr)
-			}
-		case backends.IsTransient(err):
-		default:
-			if unclear {
-				return false, fmt.Errorf("%w: %s: %w", ErrOutcomeUnknown, name, err)
-			}
-			return false, err
-		}
-		select {
-		case <-ctx.Done():
-			if unclear {
-				return false, fmt.Errorf("%w: %s: %w", ErrOutcomeUnknown, name, context.Cause(ctx))
-			}
-			return false, context.Cause(ctx)
-		case <-time.After(pause):
-			pause = min(2*pause, 10*time.Second)
-		}
+	own, err = backends.Settle(ctx, l.store, name, obj, func(got []byte) bool { return is(got, obj) })
+	if errors.Is(err, backends.ErrUnsettled) {
+		return false, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
-	if unclear {
-		return false, fmt.Errorf("%w: %s: %w", ErrOutcomeUnknown, name, err)
-	}
-	return false, err
+	return own, err
 }

@@ -19,7 +19,7 @@ import (
 // nothing can be read.
 func TestCommit_NumberTakenAndUnreadable_SaysThatTheOutcomeIsUnknown(t *testing.T) {
 	inner := mem.New()
-	l, keys := newLog(t, inner)
+	l, keys := makeLog(t, inner)
 	flaky := fault.New(inner)
 	l.store = flaky
 	ctx, cancel := context.WithCancel(t.Context())
@@ -43,7 +43,7 @@ func TestCommit_NumberTakenAndUnreadable_SaysThatTheOutcomeIsUnknown(t *testing.
 // commit succeeded.
 func TestCommit_FoldedByAnotherGoroutineMeanwhile_SucceedsWithoutAsking(t *testing.T) {
 	inner := mem.New()
-	l, _ := newLog(t, inner)
+	l, _ := makeLog(t, inner)
 	flaky := fault.New(inner)
 	l.store = &afterPut{Store: flaky, then: func() {
 		if err := l.Refresh(t.Context()); err != nil {
@@ -71,7 +71,7 @@ func (s *afterPut) Put(ctx context.Context, name string, data []byte) error {
 
 func TestCommit_ManyClientsAtOnce_AllGetTheirOwnNumber(t *testing.T) {
 	store := mem.New()
-	_, keys := newLog(t, store)
+	_, keys := makeLog(t, store)
 	const clients, each = 8, 10
 	var wg sync.WaitGroup
 	for c := range clients {
@@ -99,7 +99,7 @@ func TestCommit_AnswerLost_OwnEntryIsFoundFirst(t *testing.T) {
 	lost := &backends.Error{Op: "put", Kind: backends.Unclear, Err: errors.New("connection reset")}
 	inner := mem.New()
 	store := fault.New(inner)
-	l, keys := newLog(t, store)
+	l, keys := makeLog(t, store)
 	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).After(lost))
 	calls := 0
 	_, err := l.Commit(t.Context(), func(context.Context, *State) (*Entry, error) {
@@ -117,7 +117,7 @@ func TestCommit_AnswerLost_OwnEntryIsFoundFirst(t *testing.T) {
 func TestCommit_PutLost_SameBytesAreSentAgain(t *testing.T) {
 	lost := &backends.Error{Op: "put", Kind: backends.Unclear, Err: errors.New("timeout")}
 	store := fault.New(mem.New())
-	l, _ := newLog(t, store)
+	l, _ := makeLog(t, store)
 	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Before(lost))
 	commit(t, l, snapshotEntry(2))
 	if l.State().N != 2 {
@@ -128,7 +128,7 @@ func TestCommit_PutLost_SameBytesAreSentAgain(t *testing.T) {
 func TestCommit_StoreSaysNo_NothingIsCommitted(t *testing.T) {
 	full := &backends.Error{Op: "put", Kind: backends.Permanent, Err: errors.New("no space left")}
 	store := fault.New(mem.New())
-	l, _ := newLog(t, store)
+	l, _ := makeLog(t, store)
 	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Always().Before(full))
 	if _, err := l.Commit(t.Context(), fixed(snapshotEntry(2))); !errors.Is(err, full) || errors.Is(err, ErrOutcomeUnknown) {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func TestCommit_StoreSaysNo_NothingIsCommitted(t *testing.T) {
 func TestCommit_CancelledWhileUnclear_SaysThatTheOutcomeIsUnknown(t *testing.T) {
 	lost := &backends.Error{Op: "put", Kind: backends.Unclear, Err: errors.New("timeout")}
 	store := fault.New(mem.New())
-	l, _ := newLog(t, store)
+	l, _ := makeLog(t, store)
 	ctx, cancel := context.WithCancel(t.Context())
 	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Always().Hook(func(context.Context, fault.Call) error {
 		cancel()
@@ -153,7 +153,7 @@ func TestCommit_CancelledWhileUnclear_SaysThatTheOutcomeIsUnknown(t *testing.T) 
 
 func TestCommit_EntryThatWouldBeVoid_IsNotWritten(t *testing.T) {
 	store := mem.New()
-	l, keys := newLog(t, store)
+	l, keys := makeLog(t, store)
 	commit(t, l, snapshotEntry(2))
 	own, dropped := ref(object.DataPack, 40, 1), ref(object.DataPack, 2, 1)
 	commit(t, l, &Entry{Kind: KindCollect, Session: sid(30), Drop: []object.Ref{dropped}, Revoke: []object.SessionID{sid(40)}})
@@ -205,7 +205,7 @@ func TestCommit_EntryThatWouldBeVoid_IsNotWritten(t *testing.T) {
 // read: a writer that took them for another's would say that it had been revoked.
 func TestCommit_AnswerLostAndABitFlipped_IsStillTheOwnEntry(t *testing.T) {
 	store := &flippingStore{Store: mem.New()}
-	l, keys := newLog(t, store)
+	l, keys := makeLog(t, store)
 	store.on = true
 	calls := 0
 	st, err := l.Commit(t.Context(), func(context.Context, *State) (*Entry, error) {

@@ -11,7 +11,7 @@ import (
 // Kind is what an entry does.
 type Kind uint8
 
-// The kinds of entries. Keys (7) is reserved.
+// The kinds of entries.
 const (
 	KindInit     Kind = 1
 	KindSnapshot Kind = 2
@@ -19,6 +19,7 @@ const (
 	KindUnforget Kind = 4
 	KindTag      Kind = 5
 	KindPin      Kind = 6
+	KindKeys     Kind = 7
 	KindCollect  Kind = 8
 )
 
@@ -36,6 +37,8 @@ func (k Kind) String() string {
 		return "tag"
 	case KindPin:
 		return "pin"
+	case KindKeys:
+		return "keys"
 	case KindCollect:
 		return "collect"
 	}
@@ -45,7 +48,7 @@ func (k Kind) String() string {
 // role is the lowest role that may sign entries of the kind.
 func (k Kind) role() seal.Role {
 	switch k {
-	case KindInit:
+	case KindInit, KindKeys:
 		return seal.Owner
 	case KindSnapshot:
 		return seal.Writer
@@ -65,8 +68,12 @@ type Entry struct {
 	Session object.SessionID
 	Clock   int64 // writer's clock, ns since 1970: for people, never for decisions
 
-	// KindInit
-	Signers []seal.Signer
+	// KindInit and KindKeys
+	Signers []seal.Signer // keys that may sign from now on
+	Epoch   seal.Epoch    // of what is sealed from now on; with KindKeys zero if it stays
+
+	// KindKeys
+	Withdraw [][8]byte // keys that may no longer sign
 
 	// KindSnapshot
 	Manifest  SealedManifest
@@ -132,6 +139,14 @@ type wireIndex struct {
 type wireSigner struct {
 	Role   seal.Role `cbor:"1,keyasint"`
 	Public []byte    `cbor:"2,keyasint"`
+	Slot   []byte    `cbor:"3,keyasint"`
+	Name   string    `cbor:"4,keyasint,omitempty"`
+	Added  int64     `cbor:"5,keyasint,omitempty"`
+}
+
+type wireEpoch struct {
+	Number uint32   `cbor:"1,keyasint"`
+	ID     [16]byte `cbor:"2,keyasint"`
 }
 
 // EncodeEntry returns the payload of entry n.

@@ -20,14 +20,18 @@ func TestEntry_EveryKind_SurvivesEncoding(t *testing.T) {
 	}
 	partial := snapshotEntry(5)
 	partial.Partial, partial.Supersede = true, []object.SessionID{sid(2), sid(3)}
+	named := signer(1, seal.Writer)
+	named.Name = "web1"
 	entries := []*Entry{
 		snapshotEntry(2), partial, collect,
 		{Kind: KindForget, Session: sid(6), Clock: -1, Snapshots: []object.SessionID{sid(2)}},
 		{Kind: KindUnforget, Session: sid(7), Snapshots: []object.SessionID{sid(2), sid(5)}},
-		{Kind: KindInit, Session: sid(1), Signers: []seal.Signer{{ID: seal.SignerID(make([]byte, 32)), Role: seal.Owner, Public: make([]byte, 32)}}},
+		{Kind: KindInit, Session: sid(1), Signers: []seal.Signer{signer(0, seal.Owner)}, Epoch: seal.Epoch{Number: 1, ID: [16]byte{1}}},
 		tagEntry(8, sid(2), sid(3)),
 		{Kind: KindPin, Session: sid(9), Snapshots: []object.SessionID{sid(2)}, Pinned: true},
 		{Kind: KindPin, Session: sid(10), Snapshots: []object.SessionID{sid(2), sid(3)}},
+		{Kind: KindKeys, Session: sid(11), Clock: 5, Signers: []seal.Signer{named}, Withdraw: [][8]byte{{1}, {2}}},
+		{Kind: KindKeys, Session: sid(12), Epoch: seal.Epoch{Number: 2, ID: [16]byte{2}}},
 	}
 	golden := map[string]string{}
 	for i, e := range entries {
@@ -54,7 +58,7 @@ func TestEntry_EveryKind_SurvivesEncoding(t *testing.T) {
 }
 
 func TestState_Checkpoint_SurvivesEncoding(t *testing.T) {
-	l, _ := newLog(t, mem.New())
+	l, _ := makeLog(t, mem.New())
 	for n := byte(2); n < 6; n++ {
 		commit(t, l, snapshotEntry(n))
 	}
@@ -69,6 +73,9 @@ func TestState_Checkpoint_SurvivesEncoding(t *testing.T) {
 	}
 	commit(t, l, pinEntry(23, true, sid(4)))
 	commit(t, l, tagEntry(24, sid(3), sid(5)))
+	named := signer(9, seal.Writer)
+	named.Name = "web1"
+	commit(t, l, &Entry{Kind: KindKeys, Session: sid(25), Clock: 9, Signers: []seal.Signer{named}})
 	payload, err := EncodeState(l.State())
 	if err != nil {
 		t.Fatal(err)

@@ -30,8 +30,8 @@ func ref(class object.Class, session, hash byte) object.Ref {
 	return r
 }
 
-// newLog makes a repository's log in store and returns it with the owner's keyring.
-func newLog(t testing.TB, store backends.Store) (*Log, *seal.Keyring) {
+// makeLog makes a repository's log in store and returns it with the owner's keyring.
+func makeLog(t testing.TB, store backends.Store) (*Log, *seal.Keyring) {
 	t.Helper()
 	keys, err := seal.NewKeyring([16]byte{7})
 	if err != nil {
@@ -78,6 +78,23 @@ func pinEntry(n byte, pinned bool, snapshots ...object.SessionID) *Entry {
 	return &Entry{Kind: KindPin, Session: sid(n), Snapshots: snapshots, Pinned: pinned}
 }
 
+// addKey makes a key of the role, and adds it with an entry.
+func addKey(t testing.TB, l *Log, owner *seal.Keyring, role seal.Role) *seal.Keyring {
+	t.Helper()
+	keys, err := owner.Subset(role)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, l, &Entry{Kind: KindKeys, Session: sid(250), Clock: 7, Signers: []seal.Signer{keys.Self()}})
+	return keys
+}
+
+// signer is a signer that is easy to recognise.
+func signer(n byte, role seal.Role) seal.Signer {
+	public := bytes.Repeat([]byte{n}, 32)
+	return seal.Signer{ID: seal.SignerID(public), Role: role, Public: public, Slot: bytes.Repeat([]byte{n}, slotKeySize)}
+}
+
 func commit(t testing.TB, l *Log, e *Entry) {
 	t.Helper()
 	if _, err := l.Commit(t.Context(), fixed(e)); err != nil {
@@ -122,8 +139,7 @@ func checkGolden(t *testing.T, name string, got map[string]string) {
 // put adds an entry that a client without conscience, or without the role, makes.
 func put(t *testing.T, store backends.Store, l *Log, keys *seal.Keyring, e *Entry) {
 	t.Helper()
-	bad := &Log{store: store, keys: keys, state: l.State()}
-	obj, err := bad.sealEntry(l.State(), e)
+	obj, err := sealEntry(keys, l.State(), e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,12 +151,17 @@ func put(t *testing.T, store backends.Store, l *Log, keys *seal.Keyring, e *Entr
 	}
 }
 
-func mustLast(t *testing.T, l *Log) uint64 {
-	last, _, err := l.lastCheckpoint(t.Context(), l.State().N)
-	if err != nil {
-		t.Fatal(err)
+// mustLast is the number of the newest checkpoint in the store.
+func mustLast(t *testing.T, l *Log) (n uint64) {
+	for info, err := range l.store.List(t.Context(), object.CheckpointsPrefix, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err = object.ParseNumbered(object.CheckpointsPrefix, info.Name); err != nil {
+			t.Fatal(err)
+		}
 	}
-	return last
+	return n
 }
 
 func noise(n int) []byte {

@@ -1,16 +1,16 @@
 package log
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/longlock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/seal"
 )
@@ -26,6 +26,13 @@ var (
 	// ErrOutcomeUnknown is returned when a commit was sent, no answer came, and the store can
 	// not say whether it arrived. The entry may appear later; nothing is lost either way.
 	ErrOutcomeUnknown = errors.New("log: whether the commit succeeded is unknown")
+
+	// ErrRotated is returned when an owner has given the repository new keys that this client was
+	// not opened with. Nothing of what it was about to add counts. Opened again it has them.
+	ErrRotated = errors.New("log: the keys of the repository were rotated: open it again")
+
+	// ErrWithdrawn is returned when this client's key is not, or no longer, one of the repository's.
+	ErrWithdrawn = errors.New("log: this key was removed from the repository, or adding it was cut off")
 )
 
 // DamageError is a log object that can not be what was written.
@@ -46,24 +53,37 @@ type Mark struct {
 
 // Log reads and extends one repository's log. It is safe for concurrent use.
 type Log struct {
-	store backends.Store
-	keys  *seal.Keyring
+	store     backends.Store
+	conflicts atomic.Uint64
+	keys      atomic.Pointer[seal.Keyring] // of the state's epoch; written with mu held
 
-	mu    sync.Mutex // held while folding
-	state *State
-	seen  Mark // from a former run: zero if there is none
-	sure  Mark // the last entry that is known to be durable
-	void  []Record
-	added int64 // bytes of the entries folded since the last checkpoint known
+	mu       longlock.Mutex // held while folding
+	all      *seal.Keyring  // maybe with an epoch that does not count yet
+	expected *seal.Keyring  // with another one that does not; nil if there is none
+	rotated  bool           // whether the state is of an epoch whose keys are not there
+	state    *State
+	seen     Mark // from a former run: zero if there is none
+	compared bool // whether the entry of seen is known to have its hash
+	sure     Mark // the last entry that is known to be durable
+	void     []Record
+	last     checkpointInfo // the newest one that this client knows
+	added    int64          // bytes of the entries folded since then
 }
 
 // readers is how many entries are fetched at once while catching up.
 const readers = 8
 
+func newLog(store backends.Store, keys *seal.Keyring) *Log {
+	l := &Log{store: store, all: keys, state: newState()}
+	l.keys.Store(keys)
+	return l
+}
+
 // Open folds the log of the repository. seen is what this client remembers of the log, or zero.
 // Without entries the error is ErrNoLog.
 func Open(ctx context.Context, store backends.Store, keys *seal.Keyring, seen Mark) (*Log, error) {
-	l := &Log{store: store, keys: keys, state: newState(), seen: seen}
+	l := newLog(store, keys)
+	l.seen = seen
 	st, err := l.newestCheckpoint(ctx)
 	if err != nil {
 		return nil, err
@@ -71,6 +91,7 @@ func Open(ctx context.Context, store backends.Store, keys *seal.Keyring, seen Ma
 	if st != nil {
 		l.state = st
 		l.sure = Mark{st.N, st.Hash} // a checkpoint is written after its entry is durable
+		l.compared = seen == l.sure  // and the entry was found to have this hash
 	}
 	if err := l.Refresh(ctx); err != nil {
 		return nil, err
@@ -88,12 +109,12 @@ func Open(ctx context.Context, store backends.Store, keys *seal.Keyring, seen Ma
 	return l, l.checkSeen(ctx)
 }
 
-// checkSeen compares the remembered mark with the entry of its number, unless the fold has passed
-// over that entry itself.
+// checkSeen compares the remembered mark with the entry of its number, unless that was done when it was
+// folded.
 func (l *Log) checkSeen(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.seen.N == 0 {
+	if l.seen.N == 0 || l.compared {
 		return nil
 	}
 	same, err := l.has(ctx, l.seen.N, l.seen.Hash)
@@ -111,6 +132,32 @@ func (l *Log) State() *State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state
+}
+
+// Keys is the keyring to seal with: in it the epoch of the state is the newest.
+func (l *Log) Keys() *seal.Keyring { return l.keys.Load() }
+
+func (l *Log) allKeys() *seal.Keyring {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all
+}
+
+// Expect gives the keys of an epoch that the client's own next entry begins. Nil takes them back.
+func (l *Log) Expect(keys *seal.Keyring) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.expected = keys
+}
+
+// current is the newest state folded, with the keys to add to it.
+func (l *Log) current() (*State, *seal.Keyring, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rotated {
+		return l.state, l.Keys(), ErrRotated
+	}
+	return l.state, l.Keys(), nil
 }
 
 // Sure is the last entry that is known to be durable: one's own, or one that another client has built on.
@@ -136,23 +183,28 @@ func (l *Log) Refresh(ctx context.Context) error {
 	return l.refresh(ctx)
 }
 
+// refreshBatch is how many entries are fetched before they are folded.
+const refreshBatch = 256
+
 func (l *Log) refresh(ctx context.Context) error {
-	for {
-		numbers, err := l.list(ctx, l.state.N)
-		if err != nil || len(numbers) == 0 {
+	if l.rotated {
+		return ErrRotated
+	}
+	numbers, err := l.list(ctx, l.state.N)
+	if err != nil || len(numbers) == 0 {
+		return err
+	}
+	f := l.folding()
+	defer f.end()
+	for batch := range slices.Chunk(numbers, refreshBatch) {
+		if err := f.fetch(ctx, batch); err != nil {
 			return err
 		}
-		for len(numbers) > 0 {
-			batch := numbers[:min(len(numbers), 256)]
-			numbers = numbers[len(batch):]
-			if err := l.fold(ctx, batch); err != nil {
-				return err
-			}
-		}
 	}
+	return nil
 }
 
-// list returns the numbers of the entries above after and checks that none is missing.
+// list returns the numbers of the entries above after. That one is missing is damage.
 func (l *Log) list(ctx context.Context, after uint64) ([]uint64, error) {
 	from := ""
 	if after > 0 {
@@ -167,22 +219,47 @@ func (l *Log) list(ctx context.Context, after uint64) ([]uint64, error) {
 		if err != nil {
 			return nil, &DamageError{info.Name, err}
 		}
-		if want := after + uint64(len(numbers)) + 1; n != want {
-			return nil, &DamageError{object.LogName(want), errors.New("missing, though a later entry exists")}
+		// A listing need not have what was put while it ran, though it has what was put after that.
+		for want := after + uint64(len(numbers)) + 1; want < n; want++ {
+			if err := l.wantEntry(ctx, want); err != nil {
+				return nil, err
+			}
+			numbers = append(numbers, want)
 		}
 		numbers = append(numbers, n)
 	}
 	return numbers, nil
 }
 
-// fold fetches the entries with the given consecutive numbers and folds them.
-func (l *Log) fold(ctx context.Context, numbers []uint64) error {
+// wantEntry returns a DamageError if there is no entry n, though a later one exists.
+func (l *Log) wantEntry(ctx context.Context, n uint64) error {
+	_, err := l.store.Get(ctx, object.LogName(n), 0, 1, nil)
+	if errors.Is(err, backends.ErrNotExist) {
+		return &DamageError{object.LogName(n), errors.New("missing, though a later entry exists")}
+	}
+	return err
+}
+
+// folding is a run of entries that are folded into a state which nobody sees before the end.
+type folding struct {
+	l    *Log
+	next *State
+}
+
+// folding begins. l.mu is held until the end.
+func (l *Log) folding() *folding { return &folding{l, l.state.clone()} }
+
+// end hands out what was folded so far.
+func (f *folding) end() { f.l.state = f.next }
+
+// fetch reads the entries with the given consecutive numbers and folds them.
+func (f *folding) fetch(ctx context.Context, numbers []uint64) error {
 	objects := make([][]byte, len(numbers))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
 	for i, n := range numbers {
 		g.Go(func() (err error) {
-			objects[i], err = l.store.Get(gctx, object.LogName(n), 0, -1, nil)
+			objects[i], err = f.l.store.Get(gctx, object.LogName(n), 0, -1, nil)
 			return missingIsDamage(object.LogName(n), err)
 		})
 	}
@@ -190,43 +267,62 @@ func (l *Log) fold(ctx context.Context, numbers []uint64) error {
 		return err
 	}
 	for i, n := range numbers {
-		if err := l.foldOne(n, objects[i]); err != nil {
+		if err := f.add(n, objects[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *Log) foldOne(n uint64, obj []byte) error {
-	rec, err := OpenEntry(l.keys, l.state, obj)
+// add folds the object of entry n.
+func (f *folding) add(n uint64, obj []byte) error {
+	l := f.l
+	rec, err := OpenEntry(l.all, f.next, obj)
 	if err != nil {
 		if newer := (*NewerError)(nil); errors.As(err, &newer) {
 			return err
 		}
 		return &DamageError{object.LogName(n), err}
 	}
-	if n == l.seen.N && rec.Hash != l.seen.Hash {
-		return fmt.Errorf("%w: entry %d is not the one seen before", ErrRollback, n)
-	}
-	if n == 1 && !isOwner(l.keys, rec.Signer) {
-		return &DamageError{object.LogName(1), errors.New("not signed by the owner key that the key slot names")}
-	}
-	next, void := l.state.Apply(rec.Entry, rec.Signer, rec.Hash)
-	if void != nil {
-		rec.Void = void
-		l.void = append(l.void, *rec)
+	if n == l.seen.N {
+		if rec.Hash != l.seen.Hash {
+			return fmt.Errorf("%w: entry %d is not the one seen before", ErrRollback, n)
+		}
+		l.compared = true
 	}
 	// Whoever made this entry had seen the one before, which the store had to keep from then on. Of this
 	// entry its writer may not know yet whether it is durable.
-	l.sure = Mark{l.state.N, l.state.Hash}
-	l.state = next
+	l.sure = Mark{f.next.N, f.next.Hash}
+	if rec.Void = f.next.step(rec.Entry, rec.Signer, rec.Hash); rec.Void != nil {
+		l.void = append(l.void, *rec)
+	}
 	l.added += int64(rec.Size)
+	return f.rekey()
+}
+
+// rekey takes the keys that belong to the state's epoch.
+func (f *folding) rekey() error {
+	l := f.l
+	if l.Keys().Epoch() == f.next.Epoch {
+		return nil
+	}
+	if l.expected != nil && l.expected.Has(f.next.Epoch) && !l.all.Has(f.next.Epoch) {
+		l.all, l.expected = l.expected, nil
+	}
+	keys, err := l.all.Until(f.next.Epoch)
+	if err != nil {
+		l.rotated = true
+		return ErrRotated
+	}
+	l.keys.Store(keys)
 	return nil
 }
 
-func isOwner(keys *seal.Keyring, signer [8]byte) bool {
-	s, ok := keys.Signers()[signer]
-	return ok && s.Role == seal.Owner
+// foldOne folds the object of the next entry.
+func (l *Log) foldOne(n uint64, obj []byte) error {
+	f := l.folding()
+	defer f.end()
+	return f.add(n, obj)
 }
 
 // OpenEntry decrypts, verifies and decodes obj, the entry on top of st. An entry whose signer st does
@@ -241,7 +337,7 @@ func OpenEntry(keys *seal.Keyring, st *State, obj []byte) (*Record, error) {
 	}
 	signers := st.Signers
 	if n == 1 {
-		signers = keys.Signers()
+		signers = keys.Owners()
 	}
 	payload, who, err := seal.VerifyBody(object.LogEntry, bind, body, signers)
 	if err != nil && (n == 1 || !errors.Is(err, seal.ErrUnknownSigner)) {
@@ -268,11 +364,11 @@ func (l *Log) Entries(ctx context.Context, yield func(*Record) error) error {
 		if err != nil {
 			return missingIsDamage(name, err)
 		}
-		rec, err := OpenEntry(l.keys, st, obj)
+		rec, err := OpenEntry(l.allKeys(), st, obj)
 		if err != nil {
 			return &DamageError{name, err}
 		}
-		st, rec.Void = st.Apply(rec.Entry, rec.Signer, rec.Hash)
+		rec.Void = st.step(rec.Entry, rec.Signer, rec.Hash) // nobody else sees st
 		if err := yield(rec); err != nil {
 			return err
 		}
@@ -287,16 +383,12 @@ func missingIsDamage(name string, err error) error {
 	return err
 }
 
-// Create writes entry 1, which names the keyring's signing keys, into a store without a log. Of
+// Create writes entry 1, which names the keyring's signing key and epoch, into a store without a log. Of
 // several clients one wins; the others get an error wrapping backends.ErrExist.
 func Create(ctx context.Context, store backends.Store, keys *seal.Keyring, sid object.SessionID, clock int64) (*Log, error) {
-	l := &Log{store: store, keys: keys, state: newState()}
-	e := &Entry{Kind: KindInit, Session: sid, Clock: clock}
-	for _, s := range keys.Signers() {
-		e.Signers = append(e.Signers, s)
-	}
-	slices.SortFunc(e.Signers, func(a, b seal.Signer) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	obj, err := l.sealEntry(l.state, e)
+	l := newLog(store, keys)
+	e := &Entry{Kind: KindInit, Session: sid, Clock: clock, Signers: []seal.Signer{keys.Self()}, Epoch: keys.Epoch()}
+	obj, err := sealEntry(keys, l.state, e)
 	if err != nil {
 		return nil, err
 	}
@@ -315,18 +407,22 @@ func Create(ctx context.Context, store backends.Store, keys *seal.Keyring, sid o
 }
 
 // sealEntry makes the object for entry n on top of st.
-func (l *Log) sealEntry(st *State, e *Entry) ([]byte, error) {
+func sealEntry(keys *seal.Keyring, st *State, e *Entry) ([]byte, error) {
 	n := st.N + 1
 	payload, err := EncodeEntry(n, st.Hash, e)
 	if err != nil {
 		return nil, err
 	}
-	bind := seal.BindLog(l.keys.RepoID(), n, st.Hash)
-	body, err := l.keys.SignBody(object.LogEntry, bind, payload)
+	bind := seal.BindLog(keys.RepoID(), n, st.Hash)
+	sign := func() ([]byte, error) { return keys.SignBody(object.LogEntry, bind, payload) }
+	if n == 1 {
+		sign = func() ([]byte, error) { return keys.SignFirst(bind, payload) }
+	}
+	body, err := sign()
 	if err != nil {
 		return nil, fmt.Errorf("log: sign entry: %w", err)
 	}
-	envelope, err := l.keys.Seal(object.LogEntry, nil, bind, body)
+	envelope, err := keys.Seal(object.LogEntry, nil, bind, body)
 	if err != nil {
 		return nil, err
 	}

@@ -19,19 +19,16 @@ import (
 
 func TestFold_WriterForgetsOrCollects_EntryIsVoid(t *testing.T) {
 	store := mem.New()
-	l, keys := newLog(t, store)
+	l, keys := makeLog(t, store)
 	commit(t, l, snapshotEntry(2))
-	writer, err := keys.Subset(seal.Writer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	writer := addKey(t, l, keys, seal.Writer)
 	put(t, store, l, writer, &Entry{Kind: KindForget, Session: sid(3), Snapshots: []object.SessionID{sid(2)}})
 	put(t, store, l, writer, &Entry{Kind: KindCollect, Session: sid(4), Drop: []object.Ref{ref(object.DataPack, 2, 1)}})
 	put(t, store, l, writer, pinEntry(6, true, sid(2)))
 	put(t, store, l, writer, tagEntry(7, sid(2)))
 	put(t, store, l, writer, snapshotEntry(5))
 	st := l.State()
-	if st.N != 7 || st.Snapshots[sid(2)].Pinned || st.Snapshots[sid(2)].Tags != nil || !st.Snapshots[sid(2)].Live() || !st.Live(ref(object.DataPack, 2, 1)) || st.Snapshots[sid(5)] == nil {
+	if st.N != 8 || st.Snapshots[sid(2)].Pinned || st.Snapshots[sid(2)].Tags != nil || !st.Snapshots[sid(2)].Live() || !st.Live(ref(object.DataPack, 2, 1)) || st.Snapshots[sid(5)] == nil {
 		t.Errorf("state: %+v", st)
 	}
 	if len(l.Void()) != 4 {
@@ -42,7 +39,7 @@ func TestFold_WriterForgetsOrCollects_EntryIsVoid(t *testing.T) {
 
 func TestFold_PinAndTag_ChangeTheRecord(t *testing.T) {
 	store := mem.New()
-	l, keys := newLog(t, store)
+	l, keys := makeLog(t, store)
 	commit(t, l, snapshotEntry(2))
 	commit(t, l, snapshotEntry(3))
 	before := l.State()
@@ -67,15 +64,13 @@ func TestFold_PinAndTag_ChangeTheRecord(t *testing.T) {
 
 func TestOpen_CheckpointSignedByAWriter_IsNotTrusted(t *testing.T) {
 	store := mem.New()
-	l, keys := newLog(t, store)
+	l, keys := makeLog(t, store)
 	commit(t, l, snapshotEntry(2))
-	writer, err := keys.Subset(seal.Writer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	writer := addKey(t, l, keys, seal.Writer)
 	empty := newState()
-	empty.N, empty.Hash, empty.Signers = l.State().N, l.State().Hash, l.State().Signers
-	forged := &Log{store: store, keys: writer, state: empty}
+	empty.N, empty.Hash, empty.Signers, empty.Epoch = l.State().N, l.State().Hash, l.State().Signers, l.State().Epoch
+	forged := newLog(store, writer)
+	forged.state = empty
 	if err := forged.WriteCheckpoint(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +80,7 @@ func TestOpen_CheckpointSignedByAWriter_IsNotTrusted(t *testing.T) {
 func TestOpen_WithCheckpoint_GivesTheSameState(t *testing.T) {
 	inner := mem.New()
 	store := fault.New(inner)
-	l, keys := newLog(t, store)
+	l, keys := makeLog(t, store)
 	const entries = 150
 	random := rand.NewChaCha8([32]byte{1})
 	for n := byte(2); n < 2+entries; n++ {
@@ -122,7 +117,7 @@ func TestOpen_WithCheckpoint_GivesTheSameState(t *testing.T) {
 func TestOpen_EntryLostBelowACheckpoint_UsesTheCheckpoint(t *testing.T) {
 	for _, next := range []bool{false, true} { // whether an entry follows the checkpoint's
 		store := mem.New()
-		l, keys := newLog(t, store)
+		l, keys := makeLog(t, store)
 		commit(t, l, snapshotEntry(2))
 		commit(t, l, snapshotEntry(3))
 		if err := l.WriteCheckpoint(t.Context()); err != nil {
@@ -142,7 +137,7 @@ func TestOpen_EntryLostBelowACheckpoint_UsesTheCheckpoint(t *testing.T) {
 
 func TestOpen_EntryDamaged_IsMendedByItsParity(t *testing.T) {
 	store := mem.New()
-	l, keys := newLog(t, store)
+	l, keys := makeLog(t, store)
 	commit(t, l, snapshotEntry(2))
 	commit(t, l, snapshotEntry(3))
 	seen := Mark{N: 2}
@@ -176,7 +171,7 @@ func TestOpen_EntryDamaged_IsMendedByItsParity(t *testing.T) {
 
 func TestOpen_HistoryChanged_IsNoticed(t *testing.T) {
 	store := mem.New()
-	l, keys := newLog(t, store)
+	l, keys := makeLog(t, store)
 	commit(t, l, snapshotEntry(2))
 	before := store.Clone()
 	commit(t, l, snapshotEntry(3))
@@ -221,7 +216,7 @@ func TestOpen_EntriesMissingOrSwapped_IsDamageWithTheName(t *testing.T) {
 		}, object.LogName(3)},
 	} {
 		store := mem.New()
-		l, keys := newLog(t, store)
+		l, keys := makeLog(t, store)
 		commit(t, l, snapshotEntry(2))
 		commit(t, l, snapshotEntry(3))
 		harm.do(store)
@@ -235,7 +230,7 @@ func TestOpen_EntriesMissingOrSwapped_IsDamageWithTheName(t *testing.T) {
 
 func TestEntries_YieldsAllInOrder(t *testing.T) {
 	store := mem.New()
-	l, _ := newLog(t, store)
+	l, _ := makeLog(t, store)
 	commit(t, l, snapshotEntry(2))
 	var kinds []Kind
 	if err := l.Entries(t.Context(), func(r *Record) error {
@@ -253,7 +248,7 @@ func TestEntries_YieldsAllInOrder(t *testing.T) {
 // two clients must never see two hashes of one entry.
 func TestOpen_EntryWithOtherParity_HasNoOtherHash(t *testing.T) {
 	store := mem.New()
-	l, keys := newLog(t, store)
+	l, keys := makeLog(t, store)
 	commit(t, l, snapshotEntry(2))
 	name := object.LogName(2)
 	obj, err := store.Get(t.Context(), name, 0, -1, nil)
@@ -283,7 +278,7 @@ func TestOpen_EntryWithOtherParity_HasNoOtherHash(t *testing.T) {
 // TestOpen_EntryOnABadSector_UsesTheCheckpoint has a disk that can not read an entry: that is as good as a lost one.
 func TestOpen_EntryOnABadSector_UsesTheCheckpoint(t *testing.T) {
 	inner := mem.New()
-	l, keys := newLog(t, inner)
+	l, keys := makeLog(t, inner)
 	commit(t, l, snapshotEntry(2))
 	commit(t, l, snapshotEntry(3))
 	if err := l.WriteCheckpoint(t.Context()); err != nil {
@@ -302,7 +297,7 @@ func TestOpen_EntryOnABadSector_UsesTheCheckpoint(t *testing.T) {
 // entry, must not make it count.
 func TestOpen_CheckpointOfAnotherBranch_IsNotTrustedForTheEntryBehindIt(t *testing.T) {
 	store := mem.New()
-	l, keys := newLog(t, store)
+	l, keys := makeLog(t, store)
 	commit(t, l, snapshotEntry(2))
 	branch := store.Clone()
 	commit(t, l, snapshotEntry(3))
@@ -329,7 +324,7 @@ func TestOpen_CheckpointOfAnotherBranch_IsNotTrustedForTheEntryBehindIt(t *testi
 // no checkpoint.
 func TestCheckTail_EntryOfACheckpointMissing_IsDamage(t *testing.T) {
 	store := mem.New()
-	l, keys := newLog(t, store)
+	l, keys := makeLog(t, store)
 	commit(t, l, snapshotEntry(2))
 	before := store.Clone()
 	commit(t, l, snapshotEntry(3))

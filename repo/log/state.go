@@ -24,6 +24,7 @@ type State struct {
 	revoked map[object.SessionID]struct{}
 
 	Signers seal.Signers // who may sign entries
+	Epoch   seal.Epoch   // of the keys that everything is sealed with from now on
 }
 
 // Pack is a live pack.
@@ -81,7 +82,15 @@ func (st *State) clone() *State {
 		closed:    maps.Clone(st.closed),
 		revoked:   maps.Clone(st.revoked),
 		Signers:   maps.Clone(st.Signers),
+		Epoch:     st.Epoch,
 	}
+}
+
+// Knows reports whether what the holder of a keyring signs counts.
+func (st *State) Knows(keys *seal.Keyring) bool {
+	role, id := keys.Signer()
+	s, ok := st.Signers[id]
+	return ok && s.Role == role
 }
 
 // Live reports whether pack p is live.

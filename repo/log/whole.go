@@ -107,6 +107,6 @@ func (l *Log) belongs(ctx context.Context, st *State) (bool, error) {
 	if nerr != nil {
 		return false, err // of entry n
 	}
-	_, oerr := OpenEntry(l.keys, st, obj)
+	_, oerr := OpenEntry(l.allKeys(), st, obj)
 	return oerr == nil, nil
 }

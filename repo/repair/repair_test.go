@@ -401,6 +401,31 @@ func TestSnapshots_RootLost_IsSaidAndForgottenOnlyIfAsked(t *testing.T) {
 	}
 }
 
+// far is a store of which tree packs are kept in the cache.
+type far struct{ backends.Store }
+
+func (f far) Caps() backends.Caps {
+	c := f.Store.Caps()
+	c.Local = false
+	return c
+}
+
+func TestSnapshots_RootIsOnlyInTheCache_IsLost(t *testing.T) {
+	store := mem.New()
+	r := testrepo.Init(t, far{store})
+	snap := testrepo.CommitFile(t, r, file()...)
+	for _, name := range names(t, store, object.TreePrefix) {
+		store.Tamper(name, nil)
+	}
+	res, err := repair.Snapshots(t.Context(), r, repair.SnapshotsOptions{}, repair.Events{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Snapshots) != 1 || res.Snapshots[0].ID != snap.ID || res.Snapshots[0].Gone == nil {
+		t.Errorf("%+v", res)
+	}
+}
+
 // TestRepair_CutOffAtAnyWrite_CanBeRepeated makes each put of a repair fail in turn: what was there stays, and the
 // next repair succeeds.
 func TestRepair_CutOffAtAnyWrite_CanBeRepeated(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 func as(t testing.TB, owner *repo.Repository, store *mem.Store, role seal.Role) *repo.Repository {
 	t.Helper()
 	credential := seal.KeyFile([32]byte{9, byte(role)})
-	if _, err := owner.AddSlot(t.Context(), role, credential, seal.Cost{}); err != nil {
+	if _, err := owner.AddSlot(t.Context(), repo.NewSlot{Role: role, Credential: credential}); err != nil {
 		t.Fatal(err)
 	}
 	r, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})

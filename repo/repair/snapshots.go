@@ -78,6 +78,7 @@ func Snapshots(ctx context.Context, r *repo.Repository, o SnapshotsOptions, ev E
 	if err := r.Refresh(ctx); err != nil {
 		return nil, err
 	}
+	r.DistrustCache() // a folder that only this client still has is lost for all others
 	s := &snapshots{r: r, o: o, ev: &ev, clean: map[object.BlobID]struct{}{}}
 	if err := s.findMissing(ctx); err != nil {
 		return nil, err
@@ -243,7 +244,7 @@ func (s *snapshots) rewrite(ctx context.Context, snap *repo.Snapshot, root objec
 		return err
 	}
 	m := snap.Manifest
-	m.Root, m.Original = kept.id[:], slices.Clone(snap.ID[:])
+	m.Root, m.Original, m.CopyOf = kept.id[:], slices.Clone(snap.ID[:]), nil
 	m.Suspect, m.TimeGiven = 1, 1 // it has less than the source had, and the time is not that of this run
 	m.Program, m.Start, m.End = s.o.Program, start, clock.Now().UnixNano()
 	m.Summary.Files -= min(m.Summary.Files, w.files)

@@ -1,0 +1,38 @@
+package caches
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// lock takes the exclusive lock of a folder. The error is ErrInUse if somebody has a lock on it, and wraps
+// errors.ErrUnsupported where folders can not be locked.
+func lock(path string) (release func(), err error) { return flock(path, unix.LOCK_EX) }
+
+// share takes a lock that others can have at the same time.
+func share(path string) (release func(), err error) { return flock(path, unix.LOCK_SH) }
+
+func flock(path string, how int) (release func(), err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	switch {
+	case err == nil:
+		return func() { _ = f.Close() }, nil
+	case errors.Is(err, unix.EWOULDBLOCK):
+		err = ErrInUse
+	default: // EBADF is NFS, which wants something open for writing
+		err = fmt.Errorf("caches: %w: %w", errors.ErrUnsupported, err)
+	}
+	return nil, errors.Join(err, f.Close())
+}

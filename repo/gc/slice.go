@@ -1,0 +1,105 @@
+package gc
+
+import (
+	"github.com/kura-backup/kura/internal/object"
+)
+
+// slice is a part of the plan that is carried out by one entry.
+type slice struct {
+	drop    map[object.Ref]struct{} // live packs
+	repack  []*candidate            // those of drop of which something is carried
+	added   []*ownPack              // where that went
+	carried map[spot]spot           // the segments in added: from, to
+	bytes   int64                   // of these
+	damaged []object.Ref            // packs that could not be read
+	list    lister                  // of added: it is stored as it grows
+
+	replaced *replacement // of the last try to commit
+	outcome  outcome      // likewise
+}
+
+// outcome is what an entry means for the result.
+type outcome struct {
+	packsBefore, packsAfter int
+	bytesBefore, bytesAfter int64
+	dropped, repacked       int
+	unused                  int64 // bytes of packs that were to be repacked and stay
+	added                   int
+	gone, revoked           []object.SessionID
+	replaced, listed        int // index segments
+}
+
+const (
+	// sliceBytes is how much is written into new packs before that is committed.
+	sliceBytes = 8 << 30
+	// sliceDrops is how many packs one entry drops at most.
+	sliceDrops = 1 << 16
+)
+
+// next takes the next part off the plan, of about so many bytes. The first one is not empty because there is
+// nothing to drop: its entry has other things to do.
+func (p *plan) next(most int64) *slice {
+	s := &slice{drop: map[object.Ref]struct{}{}, carried: map[spot]spot{}}
+	n := min(len(p.dead), sliceDrops)
+	for _, ref := range p.dead[:n] {
+		s.drop[ref] = struct{}{}
+	}
+	p.dead = p.dead[n:]
+	bytes := int64(0)
+	for len(p.repack) > 0 && len(p.dead) == 0 && len(s.drop) < sliceDrops {
+		k := p.repack[0]
+		if bytes += k.needed; bytes > most && len(s.repack) > 0 {
+			break
+		}
+		p.repack = p.repack[1:]
+		s.drop[k.ref] = struct{}{}
+		s.repack = append(s.repack, k)
+	}
+	return s
+}
+
+// all is the whole plan as one slice.
+func (p *plan) all() *slice {
+	s := &slice{drop: map[object.Ref]struct{}{}, repack: p.repack}
+	for _, ref := range p.dead {
+		s.drop[ref] = struct{}{}
+	}
+	for _, k := range p.repack {
+		s.drop[k.ref] = struct{}{}
+	}
+	return s
+}
+
+// dropRepack gives up what is still to be written again.
+func (p *plan) dropRepack() {
+	for _, k := range p.repack {
+		p.unused += k.unused()
+	}
+	p.repack = nil
+}
+
+// left reports whether there is more to do.
+func (p *plan) left() bool { return len(p.dead)+len(p.repack) > 0 }
+
+// giveBack puts what a slice has not carried yet back into the plan.
+func (p *plan) giveBack(s *slice, from int) {
+	for _, k := range s.repack[from:] {
+		delete(s.drop, k.ref)
+	}
+	p.repack = append(s.repack[from:len(s.repack):len(s.repack)], p.repack...)
+	s.repack = s.repack[:from]
+}
+
+// estimate is how many packs carrying all of the plan would fill, and with how many bytes.
+func (p *plan) estimate() (packs int, written int64) {
+	bytes := map[object.Class]int64{}
+	for _, k := range p.repack {
+		bytes[k.ref.Class] += k.needed
+		written += k.needed
+	}
+	for class, b := range bytes {
+		size := int64(target(class))
+		packs += int((b + size - 1) / size)
+	}
+	return packs, written
+}
