@@ -22,6 +22,13 @@ type dataset struct {
 
 var datasets = []*dataset{
 	{
+		name: "files", title: "10,000 files of 1 GB", unchanged: true,
+		make: makeFiles,
+		describe: func(o *options) string {
+			return fmt.Sprintf("%d files of %d bytes on average, half of it incompressible, with seed %d", manyFiles, manyAverage, o.seed)
+		},
+	},
+	{
 		name: "tree", title: "tree", unchanged: true,
 		make:     func(_ context.Context, o *options, _ string) (string, error) { return o.tree, nil },
 		describe: func(o *options) string { return o.tree + " of this machine, in place" },
@@ -31,13 +38,6 @@ var datasets = []*dataset{
 		make: makeIncompressible,
 		describe: func(o *options) string {
 			return fmt.Sprintf("one file of %s from ChaCha8 with seed %d", o.size, o.seed)
-		},
-	},
-	{
-		name: "files", title: "10,000 files of 1 GB", unchanged: true,
-		make: makeFiles,
-		describe: func(o *options) string {
-			return fmt.Sprintf("%d files of %d bytes on average, half of it incompressible, with seed %d", manyFiles, manyAverage, o.seed)
 		},
 	},
 }
