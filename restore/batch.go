@@ -153,18 +153,6 @@ func (b *batch) plan(n need, p *repo.Place, whole bool) {
 	s.needs = append(s.needs, n)
 }
 
-// reach says how ranges of packs are joined.
-type reach struct {
-	gap   int64 // bytes between two segments that are rather read than left out
-	limit int64 // of a range of more than one segment
-}
-
-// Reading is nearly free where a request is; elsewhere a request costs as much as half a megabyte.
-var (
-	localReach  = reach{gap: 32 << 10, limit: 2 << 20}
-	remoteReach = reach{gap: 512 << 10, limit: 4 << 20}
-)
-
 // fetch is a range of a pack, and the segments in it.
 type fetch struct {
 	pack     object.Ref
@@ -175,7 +163,7 @@ type fetch struct {
 }
 
 // fetches joins the segments that are needed to ranges.
-func (b *batch) fetches(r reach) []fetch {
+func (b *batch) fetches(r repo.Reach) []fetch {
 	var out []fetch
 	for _, p := range b.packs {
 		if p.whole {
@@ -187,7 +175,7 @@ func (b *batch) fetches(r reach) []fetch {
 			from, end := int64(s.At), int64(s.At)+int64(s.Stored)
 			if i > 0 {
 				last := &out[len(out)-1]
-				if from-(last.from+last.length) <= r.gap && end-last.from <= r.limit {
+				if r.Joins(last.from, last.length, &s.Segment) {
 					last.length = max(last.length, end-last.from)
 					last.segments = append(last.segments, s)
 					continue

@@ -92,7 +92,7 @@ func TestWalker_ManyFilesAndManyBlobs_AreSplitIntoBoundedBatches(t *testing.T) {
 
 func TestFetches_AnySegments_AreEachInOneRangeWithinReach(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r := reach{gap: rapid.Int64Range(0, 100).Draw(t, "gap"), limit: rapid.Int64Range(1, 1000).Draw(t, "limit")}
+		r := repo.Reach{Gap: rapid.Int64Range(0, 100).Draw(t, "gap"), Limit: rapid.Int64Range(1, 1000).Draw(t, "limit")}
 		b := newBatch(nil)
 		want := map[*segment]bool{}
 		for range rapid.IntRange(0, 4).Draw(t, "packs") {
@@ -114,12 +114,12 @@ func TestFetches_AnySegments_AreEachInOneRangeWithinReach(t *testing.T) {
 					t.Fatal("a segment is fetched twice")
 				}
 				delete(want, s)
-				if gap := int64(s.At) - end; gap < 0 || i > 0 && gap > r.gap || i == 0 && gap != 0 {
+				if gap := int64(s.At) - end; gap < 0 || i > 0 && gap > r.Gap || i == 0 && gap != 0 {
 					t.Fatalf("segment %d begins %d behind the one before", i, gap)
 				}
 				end = int64(s.At) + int64(s.Stored)
 			}
-			if end != f.from+f.length || len(f.segments) > 1 && f.length > r.limit {
+			if end != f.from+f.length || len(f.segments) > 1 && f.length > r.Limit {
 				t.Fatalf("range of %d bytes ends at %d, its segments at %d", f.length, f.from+f.length, end)
 			}
 		}

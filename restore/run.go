@@ -34,7 +34,7 @@ type run struct {
 	folderError error // that ends the run; of the walker
 
 	fetched, decoded *budget.Budget
-	reach            reach
+	reach            repo.Reach
 	fetchers         int
 	decoders         int
 	writers          int
@@ -45,10 +45,10 @@ func newRun(r *repo.Repository, o Options, ev Events) *run {
 	run := &run{
 		r: r, o: o, rep: newReport(ev),
 		fetched: budget.New(fetchedBudget), decoded: budget.New(decodedBudget),
-		reach: remoteReach, fetchers: 8, decoders: cpus, writers: max(4, 2*cpus),
+		reach: r.Reach(), fetchers: 8, decoders: cpus, writers: max(4, 2*cpus),
 	}
 	if r.Store().Caps().Local {
-		run.reach, run.fetchers = localReach, max(2, cpus)
+		run.fetchers = max(2, cpus)
 	}
 	if o.Concurrency > 0 {
 		run.fetchers, run.writers = o.Concurrency, o.Concurrency

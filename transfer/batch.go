@@ -70,18 +70,6 @@ func (b *batch) add(ctx context.Context, c *copier, id object.BlobID) (err error
 	return nil
 }
 
-// reach says how ranges of packs are joined.
-type reach struct {
-	gap   int64 // bytes between two segments that are rather read than left out
-	limit int64 // of a range of more than one segment
-}
-
-// Reading is nearly free where a request is; elsewhere a request costs as much as half a megabyte.
-var (
-	localReach  = reach{gap: 32 << 10, limit: 2 << 20}
-	remoteReach = reach{gap: 512 << 10, limit: 4 << 20}
-)
-
 // fetch is a range of a pack, and what is needed of it, by segments and then by their offsets.
 type fetch struct {
 	pack   object.Ref
@@ -91,7 +79,7 @@ type fetch struct {
 }
 
 // fetches joins the segments that are needed to ranges.
-func (b *batch) fetches(r reach) []fetch {
+func (b *batch) fetches(r repo.Reach) []fetch {
 	var out []fetch
 	for _, p := range b.order {
 		slices.SortFunc(p.needs, func(a, b need) int {
@@ -102,7 +90,7 @@ func (b *batch) fetches(r reach) []fetch {
 			if i > 0 {
 				last := &out[len(out)-1]
 				same := p.needs[i-1].At == n.At
-				if same || from-(last.from+last.length) <= r.gap && end-last.from <= r.limit {
+				if same || r.Joins(last.from, last.length, &n.Segment) {
 					last.length = max(last.length, end-last.from)
 					last.needs = append(last.needs, n)
 					continue

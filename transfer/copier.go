@@ -48,7 +48,7 @@ type copier struct {
 	result   Result
 
 	fetched, decoded *budget.Budget
-	reach            reach
+	reach            repo.Reach
 	workers          int
 
 	// session is the one under way; nil if one has to be begun. What the others have committed it relies on.
@@ -66,13 +66,13 @@ func newCopier(from, to *repo.Repository, o Options, ev Events) *copier {
 	c := &copier{
 		from: from, to: to, opts: o, events: ev, progress: ev.Progress,
 		fetched: budget.New(fetchedBudget), decoded: budget.New(decodedBudget),
-		reach: remoteReach, workers: max(8, runtime.GOMAXPROCS(0)),
+		reach: from.Reach(), workers: max(8, runtime.GOMAXPROCS(0)),
 	}
 	if c.progress == nil {
 		c.progress = new(Progress)
 	}
 	if from.Store().Caps().Local {
-		c.reach, c.workers = localReach, 2*runtime.GOMAXPROCS(0)
+		c.workers = 2 * runtime.GOMAXPROCS(0)
 	}
 	if c.result.Same = from.Keys().SharesIDs(to.Keys()); !c.result.Same {
 		c.names = newNames()
