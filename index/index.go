@@ -141,7 +141,7 @@ func (s *Segment) sort() {
 }
 
 // Split returns parts of at most limit blobs each that together hold what s holds. They are
-// cut between segments of packs; limit must be at least pack.MaxBlobsPerSegment. Each part
+// cut between segments of packs, but for a segment with more; limit must be at least pack.MaxBlobsPerSegment. Each part
 // has only the packs, origins and segments it needs. If s is small enough it is the only part.
 func (s *Segment) Split(limit int) ([]*Segment, error) {
 	if limit < pack.MaxBlobsPerSegment {
@@ -160,8 +160,8 @@ func (s *Segment) Split(limit int) ([]*Segment, error) {
 			for n > 0 && blobs[n-1].Segment == cut {
 				n--
 			}
-			if n == 0 {
-				return nil, fmt.Errorf("%w: more than %d blobs in one segment", ErrInvalid, limit)
+			if n == 0 { // no pack has such a segment, but an index segment may claim it
+				n = limit
 			}
 		}
 		parts = append(parts, s.part(blobs[:n]))

@@ -191,6 +191,69 @@ func TestSplit_Parts_HoldTheSameBlobs(t *testing.T) {
 	}
 }
 
+// TestSplit_SegmentWithMoreBlobsThanAPackCanHave_IsCut takes what only a forger lists: it must not be impossible to write
+// it again.
+func TestSplit_SegmentWithMoreBlobsThanAPackCanHave_IsCut(t *testing.T) {
+	r := testrand.New(t)
+	s, _ := random(t, r, 1, 10)
+	for len(s.Blobs) <= 2*pack.MaxBlobsPerSegment {
+		b := Blob{Segment: 0, Length: 1}
+		fill(r, b.ID[:])
+		s.Blobs = append(s.Blobs, b)
+	}
+	want := facts(s)
+	parts, err := s.Split(pack.MaxBlobsPerSegment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(facts(parts...), want) {
+		t.Error("the blobs differ")
+	}
+	for i, p := range parts {
+		if _, err := Encode(keyring(t), p); err != nil || len(p.Blobs) > pack.MaxBlobsPerSegment {
+			t.Errorf("part %d of %d blobs: %v", i, len(p.Blobs), err)
+		}
+	}
+}
+
+// TestMerge_SegmentsWithoutBlobs_AreLeftOut merges an index segment that lists, of a pack that stays, segments without any
+// blob: with them there would be more segments than blobs, which no reader takes.
+func TestMerge_SegmentsWithoutBlobs_AreLeftOut(t *testing.T) {
+	r := testrand.New(t)
+	forged, _ := random(t, r, 1, 10)
+	goes, stays := forged.Packs[0].Ref, forged.Packs[1].Ref
+	like := forged.Segments[slices.IndexFunc(forged.Segments, func(ps PackSegment) bool { return ps.Pack == 1 })]
+	first := slices.IndexFunc(forged.Segments, func(ps PackSegment) bool { return ps.Pack == 0 })
+	for i := range forged.Blobs {
+		forged.Blobs[i].Segment, forged.Blobs[i].Offset, forged.Blobs[i].Length = uint32(first), 0, 1
+	}
+	for range len(forged.Blobs) - len(forged.Segments) {
+		like.Ordinal++
+		forged.Segments = append(forged.Segments, like)
+	}
+	k := keyring(t)
+	obj, err := Encode(k, forged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if forged, err = Decode(k, obj); err != nil {
+		t.Fatal(err)
+	}
+	merged, want := random(t, r, 1, 1)
+	if err := merged.Merge(forged, func(ref object.Ref) bool { return ref != goes }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(facts(merged), want) {
+		t.Error("the blobs differ")
+	}
+	if _, err := Encode(k, merged); err != nil {
+		t.Error(err)
+	}
+	if slices.ContainsFunc(merged.Packs, func(p PackRef) bool { return p.Ref == stays }) {
+		t.Error("a pack is listed of which there is nothing")
+	}
+}
+
 func TestDecode_AnyBitFlippedOrCut_Refused(t *testing.T) {
 	r, k := testrand.New(t), keyring(t)
 	s, _ := random(t, r, 1, 3)

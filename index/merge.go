@@ -35,11 +35,15 @@ func (s *Segment) Merge(old *Segment, keep func(object.Ref) bool) error {
 		packs[p.Ref] = uint32(i)
 	}
 	const none = ^uint32(0)
+	has := make([]bool, len(old.Segments)) // a segment without blobs says nothing, and there can be more of these than blobs
+	for _, b := range old.Blobs {
+		has[b.Segment] = true
+	}
 	numbers := make([]uint32, len(old.Segments)) // old index → index in s
 	for i, ps := range old.Segments {
 		in := old.Packs[ps.Pack]
 		_, known := s.merged[listings[i]]
-		if known || !keep(in.Ref) {
+		if known || !has[i] || !keep(in.Ref) {
 			numbers[i] = none
 			continue
 		}

@@ -22,7 +22,7 @@ var (
 	ErrWrongKey = errors.New("repo: wrong password or key")
 
 	// ErrStale is returned by Session.Commit when packs that the session relied on were
-	// collected meanwhile, or the session was revoked. Nothing is committed. The caller
+	// collected meanwhile, the session was revoked, or the keys were rotated. Nothing is committed. The caller
 	// resolves all blobs again in a new session, which finds what this one has stored.
 	ErrStale = errors.New("repo: packs relied on were collected meanwhile")
 
@@ -40,6 +40,10 @@ var (
 
 	// ErrSlotInUse is returned by RemoveSlot for the slot that this client opened the repository with.
 	ErrSlotInUse = errors.New("repo: the key slot is the one in use")
+
+	// ErrRotating is returned by ReplaceSlot while an owner gives out new keys, or when that was cut off. Once the keys
+	// are rotated, all goes on.
+	ErrRotating = errors.New("repo: new keys are being given out, or a rotation of the keys was cut off")
 
 	// ErrHash says of an object, in a DamageError, that other bytes than its own lie under its name.
 	ErrHash = errors.New("its bytes do not have the hash in its name")

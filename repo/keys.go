@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -74,26 +75,28 @@ func tryKeys(ctx context.Context, store backends.Store, slots []*storedSlot, c s
 		case err != nil:
 			return err
 		}
-		candidates := []openedSlot{{s.id, keys}}
+		candidates := []openedSlot{{s, keys}}
 		for _, other := range slots {
 			if other == s || !other.claims(ctx, keys.Self().ID) {
 				continue
 			}
 			if k, err := other.open(ctx, c); err == nil && k.Self().ID == keys.Self().ID {
-				candidates, done[other] = append(candidates, openedSlot{other.id, k}), true
+				candidates, done[other] = append(candidates, openedSlot{other, k}), true
 			}
 		}
 		slices.SortStableFunc(candidates, func(a, b openedSlot) int {
 			return cmp.Compare(b.keys.Epoch().Number, a.keys.Epoch().Number)
 		})
 		for _, candidate := range candidates {
-			err := accept(candidate.keys, candidate.id)
-			not, ok := err.(notThis)
-			if !ok {
-				return err
-			}
-			if refused == nil {
-				refused = not.error
+			for keys := range candidate.keyrings(ctx, c) {
+				err := accept(keys, candidate.slot.id)
+				not, ok := err.(notThis)
+				if !ok {
+					return err
+				}
+				if refused == nil {
+					refused = not.error
+				}
 			}
 		}
 	}
@@ -109,8 +112,25 @@ func tryKeys(ctx context.Context, store backends.Store, slots []*storedSlot, c s
 }
 
 type openedSlot struct {
-	id   string
-	keys *seal.Keyring
+	slot *storedSlot
+	keys *seal.Keyring // from the first copy that opened
+}
+
+// keyrings yields the keys, and then those of the second copy if it has others: a first copy that was put in
+// place of the right one opens as well.
+func (o *openedSlot) keyrings(ctx context.Context, c seal.Credential) iter.Seq[*seal.Keyring] {
+	return func(yield func(*seal.Keyring) bool) {
+		if !yield(o.keys) {
+			return
+		}
+		obj, err := o.slot.store.Get(ctx, object.SlotName(o.slot.id, true), 0, -1, nil)
+		if err != nil || bytes.Equal(obj, o.slot.first) {
+			return
+		}
+		if keys, err := seal.OpenSlot(obj, c); err == nil {
+			yield(keys)
+		}
+	}
 }
 
 func listSlots(ctx context.Context, store backends.Store) (ids []string, err error) {

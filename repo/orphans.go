@@ -45,7 +45,8 @@ func (r *Repository) unfinished(ctx context.Context) ([]object.SessionID, error)
 // farRequests is how many small requests are made at once to a store that may be far away.
 const farRequests = 8
 
-// findOrphans reads the directories of packs of the given sessions.
+// findOrphans reads the directories of packs of the given sessions. Those of an epoch that is over do not count: who
+// was shut out by its end can still make them.
 func (r *Repository) findOrphans(ctx context.Context, ix *Index, unfinished []object.SessionID) (*orphans, error) {
 	found := make([][]*finishedPack, 2*len(unfinished))
 	g, gctx := errgroup.WithContext(ctx)
@@ -67,10 +68,11 @@ func (r *Repository) findOrphans(ctx context.Context, ix *Index, unfinished []ob
 	g.SetLimit(farRequests)
 	for _, p := range all {
 		g.Go(func() (err error) {
-			p.dir, err = r.LoadDirectory(gctx, p.ref, p.size)
-			if errors.As(err, new(*DamageError)) {
+			dir, epoch, err := r.loadDirectory(gctx, p.ref, p.size)
+			if errors.As(err, new(*DamageError)) || err == nil && epoch != ix.state.Epoch.Number {
 				return nil // nobody relies on it yet: leave it to the collector
 			}
+			p.dir = dir
 			return err
 		})
 	}

@@ -154,29 +154,35 @@ func (r *Repository) Extract(t object.BlobType, id object.BlobID, p *Place, plai
 
 // LoadDirectory reads the directory of a pack of the given size, in three small reads.
 func (r *Repository) LoadDirectory(ctx context.Context, ref object.Ref, size int64) (*pack.Directory, error) {
+	dir, _, err := r.loadDirectory(ctx, ref, size)
+	return dir, err
+}
+
+// loadDirectory is LoadDirectory that also returns the epoch in which the pack is sealed.
+func (r *Repository) loadDirectory(ctx context.Context, ref object.Ref, size int64) (dir *pack.Directory, epoch uint32, err error) {
 	wrap := func(err error) error { return &DamageError{Object: ref.Name(), Err: err} }
 	if size < pack.TailSize {
-		return nil, wrap(fmt.Errorf("%w: pack of %d bytes", pack.ErrInvalid, size))
+		return nil, 0, wrap(fmt.Errorf("%w: pack of %d bytes", pack.ErrInvalid, size))
 	}
 	tail, err := r.FetchRange(ctx, ref, size-pack.TailSize, pack.TailSize, nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	off, n, err := pack.DirectoryRange(size, [pack.TailSize]byte(tail))
 	if err != nil {
-		return nil, wrap(err)
+		return nil, 0, wrap(err)
 	}
 	sealed, err := r.FetchRange(ctx, ref, off, n, nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	header, err := r.FetchRange(ctx, ref, 0, seal.HeaderSize, nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	dir, err := pack.OpenDirectoryParts(r.Keys(), ref.Class, header, sealed, off)
-	if err != nil {
-		return nil, wrap(err)
+	if dir, err = pack.OpenDirectoryParts(r.Keys(), ref.Class, header, sealed, off); err != nil {
+		return nil, 0, wrap(err)
 	}
-	return dir, nil
+	h, err := seal.ParseHeader(header)
+	return dir, h.Epoch, err
 }

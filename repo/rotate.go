@@ -108,13 +108,29 @@ type slotFront struct {
 }
 
 // renew makes new slots for all that are there, of keys in the state, and that their holders have made. A slot that
-// was put after the entry by a client that knows of it is left alone.
+// was put after the entry by a client that knows of it is left alone. It lists the slots until it finds none to renew:
+// whoever puts another one after that sees what this has put.
 func (rot *rotation) renew(ctx context.Context, st *log.State) error {
+	there := map[string]bool{}
+	for made := -1; made < len(rot.renewed); {
+		made = len(rot.renewed)
+		if err := rot.renewAll(ctx, st, there); err != nil {
+			return err
+		}
+	}
+	if self := rot.next.Self().ID; !rot.has(self) {
+		return &DamageError{Object: object.KeysPrefix, Err: fmt.Errorf("no slot of the key in use, %s, is whole: add another owner's key first, and use that", keyName(self))}
+	}
+	return rot.forsake(ctx, there)
+}
+
+// renewAll lists the slots once, and renews them. In there are then the ids of those listed.
+func (rot *rotation) renewAll(ctx context.Context, st *log.State, there map[string]bool) error {
 	stored, err := loadSlots(ctx, rot.r.store)
 	if err != nil {
 		return err
 	}
-	there := map[string]bool{}
+	clear(there)
 	for _, s := range stored {
 		there[s.id] = true
 	}
@@ -131,10 +147,7 @@ func (rot *rotation) renew(ctx context.Context, st *log.State) error {
 			return err
 		}
 	}
-	if self := rot.next.Self().ID; !rot.has(self) {
-		return &DamageError{Object: object.KeysPrefix, Err: fmt.Errorf("no slot of the key in use, %s, is whole: add another owner's key first, and use that", keyName(self))}
-	}
-	return rot.forsake(ctx, there)
+	return nil
 }
 
 // has reports whether there is a new slot of a key.

@@ -196,6 +196,46 @@ func TestRotateKeys_WriterAtWork_IsTurnedAwayAndComesBack(t *testing.T) {
 	}
 }
 
+// TestRotateKeys_SessionOfAClientWithBothKeys_BeginsAgain has a client open a slot that a rotation has put before its entry.
+// It goes on after that, but not with what it has stored with the old keys.
+func TestRotateKeys_SessionOfAClientWithBothKeys_BeginsAgain(t *testing.T) {
+	init, inner := testrepo.New(t)
+	addKey(t, init, seal.Writer, "w", keyOf(1))
+	store := fault.New(inner)
+	rotating := mustOpen(t, store, testrepo.Credential)
+	var writer *repo.Repository
+	var s *repo.Session
+	var m *repo.Manifest
+	part := testrepo.Random(5, 300<<10)
+	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Hook(func(context.Context, fault.Call) (err error) {
+		writer = mustOpen(t, inner, keyOf(1))
+		if s, err = writer.NewSession(t.Context(), repo.SessionOptions{}); err != nil {
+			return err
+		}
+		m = testrepo.Manifest(t, s, part)
+		return nil
+	}))
+	mustRotate(t, rotating)
+	if err := writer.Refresh(t.Context()); err != nil || writer.Keys().Epoch().Number != 2 {
+		t.Fatalf("the client has keys up to epoch %d, %v", writer.Keys().Epoch().Number, err)
+	}
+	if _, err := s.Commit(repo.CommitOptions{Manifest: m}); !errors.Is(err, repo.ErrStale) {
+		t.Fatalf("committed with %v", err)
+	}
+	before := testrepo.Names(t, inner, "")
+	testrepo.CommitFile(t, writer, part)
+	for _, name := range testrepo.Names(t, inner, "") {
+		if !slices.Contains(before, name) && epochOf(t, inner, name) != 2 {
+			t.Errorf("%s is sealed in epoch %d", name, epochOf(t, inner, name))
+		}
+	}
+	for ref := range writer.State().Packs {
+		if epochOf(t, inner, ref.Name()) != 2 {
+			t.Errorf("%v is of the old epoch", ref)
+		}
+	}
+}
+
 // TestRotateKeys_TwoOwnersAtATime_OneDoes lets the second one begin before the first one's entry.
 func TestRotateKeys_TwoOwnersAtATime_OneDoes(t *testing.T) {
 	first, store := testrepo.New(t)
@@ -223,6 +263,50 @@ func TestRotateKeys_TwoOwnersAtATime_OneDoes(t *testing.T) {
 	}
 	if res := mustRotate(t, mustOpen(t, store, keyOf(1))); res.Epoch != 3 {
 		t.Errorf("%+v", res)
+	}
+}
+
+// TestRotateKeys_DiesWithItsEntry_WhoeverChangedThePasswordHasNewKeys changes a password at each point of a rotation that
+// ends with its entry: nobody renews slots after it.
+func TestRotateKeys_DiesWithItsEntry_WhoeverChangedThePasswordHasNewKeys(t *testing.T) {
+	changed, refused, died := 0, 0, 0
+	for point, more := 1, true; more; point++ {
+		init, inner := testrepo.New(t)
+		addKey(t, init, seal.Owner, "o", keyOf(1))
+		store := fault.New(inner)
+		rotating, own := mustOpen(t, store, keyOf(1)), mustOpen(t, inner, keyOf(1))
+		var err error
+		more = false
+		store.Inject(fault.On(fault.Put, fault.Delete, fault.List).Nth(point).Hook(func(ctx context.Context, _ fault.Call) error {
+			more = true
+			_, err = own.ReplaceSlot(ctx, keyOf(4), seal.Cost{})
+			return nil
+		}), fault.On(fault.Put).Prefix(object.LogPrefix).After(errors.New("dead")).Die())
+		if _, rerr := rotating.RotateKeys(t.Context()); rerr != nil { // but where the point is the entry itself
+			died++
+		}
+		if !more {
+			break
+		}
+		opens := keyOf(4)
+		switch {
+		case err == nil:
+			changed++
+		case errors.Is(err, repo.ErrRotating) || errors.Is(err, log.ErrRotated):
+			refused++
+			opens = keyOf(1)
+		default:
+			t.Fatal(err)
+		}
+		if r, oerr := openWith(t, inner, opens); oerr != nil {
+			t.Fatalf("changed at %d with %v; then: %v", point, err, oerr)
+		} else if r.State().Epoch.Number != 2 {
+			t.Fatalf("changed at %d: the rotation has not come", point)
+		}
+	}
+	t.Logf("changed %d times, refused %d times, died %d times", changed, refused, died)
+	if changed == 0 || refused == 0 || died < changed+refused-1 {
+		t.Error("that shows nothing")
 	}
 }
 
@@ -276,7 +360,7 @@ func TestRotateKeys_KeysChangeBeside_NobodyIsLockedOutAndNobodyGetsIn(t *testing
 				_, rerr := rotating.RotateKeys(t.Context())
 				more = ran
 				points++
-				if err != nil && !errors.Is(err, log.ErrRotated) {
+				if err != nil && !errors.Is(err, log.ErrRotated) && !errors.Is(err, repo.ErrRotating) {
 					t.Fatalf("%s: %v", what, err)
 				}
 				if rerr != nil && !errors.Is(rerr, log.ErrRotated) {

@@ -342,6 +342,9 @@ func (s *Session) check(st *log.State, add []log.PackRef) error {
 	if !st.Open(s.id) {
 		return fmt.Errorf("%w: the session was idle for long and was revoked", ErrStale)
 	}
+	if st.Epoch != s.ix.state.Epoch { // what it has stored is sealed with keys that are to be used no more
+		return fmt.Errorf("%w: the keys were rotated", ErrStale)
+	}
 	stale := func(ref object.Ref) error { return fmt.Errorf("%w: %v", ErrStale, ref) }
 	for n := range s.relied {
 		if s.relied[n].Load() {

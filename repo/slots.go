@@ -208,7 +208,8 @@ func (r *Repository) deleteSlots(ctx context.Context, ids []string) (err error) 
 }
 
 // ReplaceSlot gives the key in use a new credential, and then removes what the old one opens. If it
-// is cut off, both open the repository.
+// is cut off, both open the repository. It is the same key: who has copied the old slot and has its credential
+// still has what the key has, also after a rotation. The error is ErrRotating while an owner gives out new keys.
 func (r *Repository) ReplaceSlot(ctx context.Context, c seal.Credential, cost seal.Cost) (id string, err error) {
 	old := r.usedSlot()
 	if old == "" {
@@ -229,8 +230,12 @@ func (r *Repository) ReplaceSlot(ctx context.Context, c seal.Credential, cost se
 	if err != nil {
 		return "", err
 	}
-	// A rotation gives new keys to the slots that are there when it is done. If there was none yet, it finds this one.
-	if err := r.Refresh(ctx); err != nil {
+	// A rotation puts new slots, looks for others that have come meanwhile, and only then makes its entry. So either it
+	// finds this one, or this client sees that it is at work: to delete the old slots then could be to lose the new keys.
+	if err = r.Refresh(ctx); err == nil {
+		err = r.wantNoRotation(ctx)
+	}
+	if err != nil {
 		return "", errors.Join(err, deleteSlot(context.WithoutCancel(ctx), r.store, slot))
 	}
 	r.useSlot(slot)
@@ -238,6 +243,38 @@ func (r *Repository) ReplaceSlot(ctx context.Context, c seal.Credential, cost se
 		return id, fmt.Errorf("the new password or key file is in place, but the old one could not be removed: %w", err)
 	}
 	return id, nil
+}
+
+// wantNoRotation returns ErrRotating when a slot of the key in use has keys that do not count yet.
+func (r *Repository) wantNoRotation(ctx context.Context) error {
+	stored, err := loadSlots(ctx, r.store)
+	if err != nil {
+		return err
+	}
+	keys := r.Keys()
+	for _, s := range stored {
+		var failed error
+		newer := false
+		s.copies(ctx, func(_ string, obj []byte, err error) bool {
+			if err != nil {
+				if !errors.Is(err, backends.ErrNotExist) {
+					failed = errors.Join(failed, err)
+				}
+				return true
+			}
+			failed = nil // one copy will do
+			in, err := keys.SlotEpoch(obj)
+			newer = newer || err == nil && in.Number > keys.Epoch().Number
+			return err != nil && !errors.Is(err, seal.ErrWrongKey)
+		})
+		switch {
+		case newer:
+			return ErrRotating
+		case failed != nil:
+			return failed
+		}
+	}
+	return nil
 }
 
 // sameCredential returns the slots that the credential of one slot opens for the same key: that slot, and what a

@@ -1,6 +1,8 @@
 package seal
 
 import (
+	"crypto/ed25519"
+	"encoding/binary"
 	"fmt"
 	"math"
 )
@@ -22,6 +24,28 @@ func (k *Keyring) Epoch() Epoch { return k.newest().name() }
 func (k *Keyring) Has(e Epoch) bool {
 	got, err := k.epoch(e.Number)
 	return err == nil && got.name() == e
+}
+
+func epochMessage(repoID [16]byte, e Epoch) []byte {
+	b := append([]byte("kura/0 sign epoch\x00"), repoID[:]...)
+	return append(binary.LittleEndian.AppendUint32(b, e.Number), e.ID[:]...)
+}
+
+// SignEpoch returns what the entry that begins an epoch needs: a signature by the owners' key. By it whoever has the
+// epoch's keys can tell that it has begun, without reading the log up to that entry. It is made for that entry alone:
+// keys of an epoch that never begins can be with somebody who was shut out before the next rotation. Without the owners'
+// key the signature is one that does not count.
+func (k *Keyring) SignEpoch(e Epoch) []byte {
+	key := k.owners
+	if key.private == nil {
+		key = k.own.signing
+	}
+	return ed25519.Sign(key.private, epochMessage(k.repoID, e))
+}
+
+// Began reports whether the owners have signed that the epoch began, or it is the first one, which needs no signature.
+func (k *Keyring) Began(e Epoch, signature []byte) bool {
+	return e.Number == firstEpoch || ed25519.Verify(k.owners.public, epochMessage(k.repoID, e), signature)
 }
 
 // Next returns an owner's keyring with one more epoch, whose keys are fresh: new keys for what is sealed, and for

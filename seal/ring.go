@@ -90,6 +90,23 @@ func openRing(h *wireHolder, own *identity, ring *wireRing) (*Keyring, error) {
 	return k, nil
 }
 
+// SlotEpoch returns the newest epoch of the keyring in a slot of the same holder. It needs no credential. The error is
+// [ErrWrongKey] for the slot of another.
+func (k *Keyring) SlotEpoch(obj []byte) (Epoch, error) {
+	s, err := parseSlot(obj)
+	if err != nil {
+		return Epoch{}, err
+	}
+	if s.clear.Key != SignerID(k.own.signing.public) {
+		return Epoch{}, fmt.Errorf("%w: slot of %x", ErrWrongKey, s.clear.Key)
+	}
+	in, err := openRing(&wireHolder{RepoID: k.repoID, Role: k.role, Owners: [32]byte(k.owners.public)}, &k.own, &s.ring)
+	if err != nil {
+		return Epoch{}, err
+	}
+	return in.Epoch(), nil
+}
+
 // RenewSlot returns a slot that the same credential opens, with what the holder may have of the keyring, an owner's.
 // It needs no credential. A slot that the holder has not made is refused as damaged.
 func (k *Keyring) RenewSlot(obj []byte, holder Signer) ([]byte, error) {

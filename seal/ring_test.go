@@ -182,3 +182,65 @@ func TestEpochs_NextAndUntil_AddAndTakeAway(t *testing.T) {
 		t.Errorf("secrets are of epoch %d, %v", s.epoch, err)
 	}
 }
+
+// TestSlotEpoch_OwnSlots_SayWithoutACredential has slots of the holder, of another, and forged ones.
+func TestSlotEpoch_OwnSlots_SayWithoutACredential(t *testing.T) {
+	owner := fixedKeyring(t)
+	newer := next(t, owner)
+	k, other := subset(t, owner, Writer), subset(t, owner, Writer)
+	slot := sealed(t, k, KeyFile(filled(1)))
+	if e, err := k.SlotEpoch(slot); err != nil || e != owner.Epoch() {
+		t.Errorf("%+v, %v", e, err)
+	}
+	renewed, err := newer.RenewSlot(slot, k.Self())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := k.SlotEpoch(renewed); err != nil || e != newer.Epoch() {
+		t.Errorf("renewed: %+v, %v", e, err)
+	}
+	if _, err := other.SlotEpoch(renewed); !errors.Is(err, ErrWrongKey) {
+		t.Errorf("of another: %v", err)
+	}
+	thief, err := NewKeyring(owner.RepoID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := next(t, thief).RenewSlot(slot, k.Self())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.SlotEpoch(forged); !errors.Is(err, ErrDamaged) {
+		t.Errorf("forged: %v", err)
+	}
+}
+
+func TestBegan_OnlyWhatTheOwnersSigned(t *testing.T) {
+	owner := fixedKeyring(t)
+	newer := next(t, owner)
+	e := newer.Epoch()
+	good := newer.SignEpoch(e)
+	other := e
+	other.ID[0]++
+	foreign, err := NewKeyring([16]byte{7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		e         Epoch
+		signature []byte
+		want      bool
+	}{
+		"by an owner":        {e, good, true},
+		"the first":          {owner.Epoch(), nil, owner.Epoch().Number == firstEpoch},
+		"none":               {e, nil, false},
+		"cut off":            {e, good[:63], false},
+		"of another epoch":   {other, good, false},
+		"by a maintainer":    {e, subset(t, newer, Maintainer).SignEpoch(e), false},
+		"by another's owner": {e, foreign.SignEpoch(e), false},
+	} {
+		if got := subset(t, newer, Writer).Began(c.e, c.signature); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

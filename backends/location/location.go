@@ -127,6 +127,9 @@ func Parse(s string) (Location, error) {
 			return Location{k, rest}, nil
 		}
 	}
+	if strings.HasPrefix(rest, "//") { // which is no folder, and may have a password in it
+		return Location{}, fmt.Errorf("%w: there are no %q stores, only %s", ErrLocation, scheme, supported())
+	}
 	return Location{}, fmt.Errorf("%w: there are no %q stores, only %s; if %q is a folder, write ./%s",
 		ErrLocation, scheme, supported(), s, s)
 }

@@ -43,11 +43,15 @@ func TestParse_Table(t *testing.T) {
 		{"sftp:host", "is not user@host:path", false},
 		{"ftp:host/folder", "only /path or local:path", false},
 		{"C:repo", "write ./C:repo", false},
+		{"https://key:secret@host/bucket", `no "https" stores`, false},
 	} {
 		l, err := location.Parse(c.in)
 		if !c.ok {
 			if !errors.Is(err, location.ErrLocation) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("Parse(%q): err = %v, want %q in it", c.in, err, c.want)
+			}
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("Parse(%q): the error has the secret: %v", c.in, err)
 			}
 			continue
 		}

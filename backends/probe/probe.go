@@ -223,6 +223,9 @@ func (p *prober) storeTime(ctx context.Context) (time.Time, error) {
 
 // clean removes what was put, also after an interruption.
 func (p *prober) clean(ctx context.Context) {
+	if len(p.put) == 0 { // as where the first request failed: what else would, takes its time
+		return
+	}
 	p.phase("removing what was put")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleaning)
 	defer cancel()

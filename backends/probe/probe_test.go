@@ -267,6 +267,9 @@ func TestRun_StoreThatFails_IsAFinding(t *testing.T) {
 		if got := ids(r); !slices.Contains(got, probe.Failed) || r.Worst() != probe.Fatal {
 			t.Errorf("%s: %v", op, got)
 		}
+		if n := len(f.Calls()); op == fault.List && n > 1 {
+			t.Errorf("%d requests to a store of which the first failed, and nothing was put", n)
+		}
 	}
 }
 

@@ -20,7 +20,8 @@
 // unread are Transient. After any other failure without a clear answer, 5xx included, a Put or Delete is
 // Unclear, since the server may have done it. 403 is [backends.ErrDenied] with the permission that is missing.
 // 501 to a Put is [backends.ErrNoCreateOnly]: the store can then serve a single writer ([Options].NoCreateOnly).
-// Nothing is tried again here: package retry does that.
+// A 404 with a page, and a success with one where none belongs, come from a proxy and not from a store: they say
+// nothing of objects. Nothing is tried again here: package retry does that.
 //
 // # Versions
 //

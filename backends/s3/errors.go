@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/minio/minio-go/v7"
@@ -94,16 +95,24 @@ func untrusted(err error) string {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return "the server's certificate is not one to trust (--cacert names further authorities)"
 	}
-	if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == "remote error" { // an alert
+	if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == "remote error" && refuses(oe.Err) {
 		return "the server refuses it (it may want a certificate: --tls-client-cert)"
 	}
 	if errors.Is(err, http.ErrSchemeMismatch) {
 		return "the server does not speak TLS (then the location starts with s3:http://)"
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok && e.Conn != nil { // otherwise it spoke TLS before
 		return "the server does not speak TLS (then the location starts with s3:http://)"
 	}
 	return ""
+}
+
+// refusals are the alerts of a server that does not like our certificate, or wants to see one, or speaks
+// another TLS. Others, as after a byte that was changed on its way, can come at any time, and not again.
+var refusals = []tls.AlertError{40, 42, 43, 44, 45, 46, 48, 49, 70, 71, 112, 116}
+
+func refuses(alert error) bool {
+	return slices.ContainsFunc(refusals, func(r tls.AlertError) bool { return r.Error() == alert.Error() })
 }
 
 // judgeAnswer judges what a server has said.
@@ -124,7 +133,7 @@ func (s *Store) judgeAnswer(r request, a minio.ErrorResponse) (backends.Kind, er
 		return backends.Permanent, wrap(ErrArchived)
 	case "RequestTimeTooSkewed":
 		return backends.Permanent, wrap(ErrClock)
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken":
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "XAdminUserNotFound":
 		return backends.Permanent, fmt.Errorf("%w: the access key, its secret or its token is wrong: %s", backends.ErrDenied, text)
 	case "ExpiredToken", "ExpiredTokenException":
 		return s.expired(text)
@@ -153,7 +162,7 @@ func (s *Store) judgeAnswer(r request, a minio.ErrorResponse) (backends.Kind, er
 		return backends.Transient, plain
 	case status == http.StatusNotImplemented:
 		return backends.Permanent, plain
-	case status >= 500:
+	case status >= 500, a.Code == minio.InternalError: // the client says this of headers that can not be
 		return r.unknown(), plain
 	}
 	return backends.Permanent, plain

@@ -1,6 +1,7 @@
 package s3_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -216,6 +217,11 @@ func TestGet_AnswersThatAreWrong_NoBytes(t *testing.T) {
 			}
 			_, _ = io.WriteString(w, content)
 		}, backends.Transient},
+		"no time": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Del("Last-Modified")
+			w.Header().Set("Content-Length", "10")
+			_, _ = io.WriteString(w, content)
+		}, backends.Transient},
 		"no length": {func(w http.ResponseWriter, r *http.Request) {
 			w.(http.Flusher).Flush()
 			_, _ = io.WriteString(w, content)
@@ -236,6 +242,51 @@ func TestGet_AnswersThatAreWrong_NoBytes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A proxy whose server is away, or that wants somebody to log in, says nothing of objects.
+func TestAnswers_PageOfAProxy_SaysNothingOfObjects(t *testing.T) {
+	const page = "<!DOCTYPE html><html><body>404 page not found</body></html>"
+	for name, c := range map[string]struct {
+		status int
+		body   string
+	}{
+		"not found":       {http.StatusNotFound, page},
+		"not found, text": {http.StatusNotFound, "404 page not found\n"},
+		"page":            {http.StatusOK, page},
+		"text":            {http.StatusOK, "welcome"},
+		"created":         {http.StatusCreated, page},
+		"no content":      {http.StatusNoContent, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := fake(t, s3.Options{}, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				w.WriteHeader(c.status)
+				_, _ = io.WriteString(w, c.body)
+			})
+			if err := s.Put(t.Context(), "config", []byte("x")); !errors.Is(err, s3.ErrServer) || !backends.IsUnclear(err) {
+				t.Errorf("put: %v of kind %v", err, backends.KindOf(err))
+			}
+			if c.status != http.StatusNotFound {
+				return
+			}
+			if _, err := s.Get(t.Context(), "config", 0, -1, nil); errors.Is(err, backends.ErrNotExist) || !backends.IsTransient(err) {
+				t.Errorf("get: %v of kind %v", err, backends.KindOf(err))
+			}
+			for _, err := range s.List(t.Context(), "", "") {
+				if errors.Is(err, backends.ErrNoStore) || !backends.IsTransient(err) {
+					t.Errorf("list: %v of kind %v", err, backends.KindOf(err))
+				}
+			}
+		})
+	}
+}
+
+func TestGet_NotFoundWithoutABody_IsMissing(t *testing.T) {
+	s := fake(t, s3.Options{}, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotFound) })
+	if _, err := s.Get(t.Context(), "config", 0, -1, nil); !errors.Is(err, backends.ErrNotExist) {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -317,5 +368,38 @@ func TestList_OutOfOrder_IsAnError(t *testing.T) {
 	}
 	if !errors.Is(last, s3.ErrServer) {
 		t.Errorf("%v", last)
+	}
+}
+
+// A server that lists other keys than those asked for, or in another spelling, may have left ours out.
+func TestList_KeysOutsideOfThePrefix_AreAnError(t *testing.T) {
+	testserver.Keys{AccessKey: "key", SecretKey: "secret"}.Setenv(t)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, `<ListBucketResult><EncodingType>url</EncodingType><Contents><Key>a+b/config</Key></Contents></ListBucketResult>`)
+	}))
+	defer srv.Close()
+	s := open(t, parse(t, srv.URL+"/bucket/a+b"), s3.Options{})
+	var last error
+	for _, err := range s.List(t.Context(), "", "") {
+		last = err
+	}
+	if !errors.Is(last, s3.ErrServer) {
+		t.Errorf("%v", last)
+	}
+}
+
+// An alert in the middle, as after a byte that was changed on its way, is no judgement of certificates.
+func TestPut_AlertAfterItWasSent_Unclear(t *testing.T) {
+	s := fake(t, s3.Options{}, nil)
+	for _, err := range []error{
+		&net.OpError{Op: "remote error", Err: tls.AlertError(20)},
+		tls.RecordHeaderError{Msg: "received record with version 1 when expecting version 303"},
+	} {
+		if got := s3.Fail(s, true, err); !backends.IsUnclear(got) {
+			t.Errorf("%v is %v", got, backends.KindOf(got))
+		}
+	}
+	if got := s3.Fail(s, true, &net.OpError{Op: "remote error", Err: tls.AlertError(116)}); backends.KindOf(got) != backends.Permanent {
+		t.Errorf("%v is %v", got, backends.KindOf(got))
 	}
 }

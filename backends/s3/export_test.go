@@ -25,3 +25,8 @@ func (s *Store) Dial(addr string) {
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
 }
+
+// Fail is what becomes of an error of a request.
+func Fail(s *Store, sent bool, err error) error {
+	return s.fail(context.Background(), request{op: "put", name: "config", write: sent}, err)
+}

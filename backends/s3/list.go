@@ -36,7 +36,10 @@ func (s *Store) list(ctx context.Context, prefix, after string, yield func(backe
 			return object.Err
 		}
 		name, ours := strings.CutPrefix(object.Key, s.base)
-		if !ours || !strings.HasPrefix(name, prefix) || !backends.ValidName(name) || name <= after {
+		if !ours { // then it does not list what it was asked for, and may leave that out
+			return fmt.Errorf("%w: it lists %q for what begins with %q", ErrServer, object.Key, opts.Prefix)
+		}
+		if !strings.HasPrefix(name, prefix) || !backends.ValidName(name) || name <= after {
 			continue
 		}
 		if name <= last {

@@ -79,7 +79,7 @@ func canonicalHost(host string, secure bool) (string, error) {
 	case port == "" || port == "443" && secure || port == "80" && !secure:
 		return name, nil
 	case strings.Trim(port, "0123456789") != "" || len(port) > 5:
-		return "", fmt.Errorf("%q is not a port", port)
+		return "", errors.New("what follows the host's colon is not a port") // but perhaps a secret, with an @ further on
 	}
 	return name + ":" + port, nil
 }

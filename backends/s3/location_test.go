@@ -38,6 +38,7 @@ func TestParseLocation_Table(t *testing.T) {
 		{"ftp://host/bucket", "neither http nor https", false},
 		{"https://key:secret@host/bucket", "AWS_ACCESS_KEY_ID", false},
 		{"https://host:port/bucket", "not a port", false},
+		{"https://key:secret/x@host/bucket", "not a port", false},
 		{"https://ho st/bucket", "not a host", false},
 		{"https://host?x/bucket", "not a host", false},
 		{"https://host/b", "bucket", false},
@@ -54,7 +55,7 @@ func TestParseLocation_Table(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%q: %v, want %q in it", c.in, err, c.want)
 			}
-			if strings.Contains(c.in, "secret@") && strings.Contains(err.Error(), ":secret") {
+			if strings.Contains(c.in, ":secret") && strings.Contains(err.Error(), "secret") {
 				t.Errorf("the error has the secret: %v", err)
 			}
 			continue

@@ -112,11 +112,18 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 const maxRoot = 1 << 10
 
 // lookInside finds errors in answers of success: some servers begin to answer before they are done. What
-// should be a list and is not must not look like an empty one.
+// should be a list and is not must not look like an empty one, nor the page of a proxy like a put that was
+// done, or like an object that is not there.
 func lookInside(req *http.Request, resp *http.Response) error {
 	query := req.URL.Query()
-	isObject := req.Method == http.MethodGet && len(query) == 0
-	if resp.StatusCode != http.StatusOK || req.Method == http.MethodHead || isObject {
+	missing := resp.StatusCode == http.StatusNotFound
+	isObject := req.Method == http.MethodGet && len(query) == 0 && !missing
+	switch {
+	case req.Method == http.MethodHead || isObject:
+		return nil
+	case req.Method == http.MethodPut && resp.StatusCode/100 == 2 && resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("%w: it says %s to a put", ErrServer, resp.Status)
+	case resp.StatusCode != http.StatusOK && !missing:
 		return nil
 	}
 	head := make([]byte, maxRoot)
@@ -131,7 +138,17 @@ func lookInside(req *http.Request, resp *http.Response) error {
 	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
 	root := rootElement(head)
 	want := ""
-	switch {
+	switch blank := len(bytes.TrimSpace(head)) == 0; {
+	case missing:
+		if root != "Error" && !blank {
+			return fmt.Errorf("%w: what says %s is no S3 server, but perhaps a proxy before it", ErrServer, resp.Status)
+		}
+		return nil
+	case req.Method == http.MethodPut && root != "Error":
+		if !blank {
+			return fmt.Errorf("%w: it has a text for a put; perhaps it is the page of a proxy", ErrServer)
+		}
+		return nil
 	case query.Has("list-type"):
 		want = "ListBucketResult"
 	case query.Has("versions"):

@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -247,7 +248,10 @@ func (s *Store) scan(ctx context.Context, opts minio.ListObjectsOptions, names [
 		if object.Err != nil {
 			return nil, object.Err
 		}
-		name := strings.TrimPrefix(object.Key, s.base)
+		name, ours := strings.CutPrefix(object.Key, s.base)
+		if !ours {
+			return nil, fmt.Errorf("%w: it lists versions of %q for what begins with %q", ErrServer, object.Key, opts.Prefix)
+		}
 		for len(names) > 0 && names[0] < name {
 			names = names[1:]
 		}

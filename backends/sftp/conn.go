@@ -50,10 +50,13 @@ func (c *conn) breakUp() {
 	}
 }
 
-// failure is the error of a request that the connection did not survive.
+// failure is the error of a request that the connection did not survive. It had been let in, so another can be,
+// whatever ssh has said of a password that was typed wrong first, or the server in its banner.
 func (c *conn) failure(err error) error {
 	c.breakUp()
-	return c.proc.failure(err)
+	failed := c.proc.failure(err)
+	failed.denied = false
+	return failed
 }
 
 // watch breaks the connection when an answer is awaited and nothing comes for some time.

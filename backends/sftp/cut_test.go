@@ -107,6 +107,26 @@ func TestPut_ConnectionCutAtEveryRequest_DoneOrNotAndNeverHalf(t *testing.T) {
 }
 
 // marked says whether the proxy has misbehaved.
+// That ssh did not take a password at first says nothing of a connection that it made, and that breaks later.
+func TestPut_ConnectionCutAfterAWrongPassword_Transient(t *testing.T) {
+	s := through(t, "write", 2, "before") // that of the second object
+	asking := s
+	asking.options.Command = `sh -c "echo 'me@host: Permission denied, please try again.' >&2; exec ` + s.options.Command + `"`
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	store := asking.open(t)
+	defer closed(t, store)
+	for n := range 2 {
+		if err := store.Put(t.Context(), fmt.Sprintf("data/%d", n), []byte("x")); err != nil && backends.KindOf(err) != backends.Transient {
+			t.Errorf("%v of kind %v", err, backends.KindOf(err))
+		}
+	}
+	if !marked(s) {
+		t.Error("nothing was cut")
+	}
+}
+
 func marked(s server) bool {
 	_, err := os.Stat(strings.Fields(s.options.Command)[2])
 	return err == nil

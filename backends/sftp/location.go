@@ -46,13 +46,18 @@ func parseAny(rest string) (Location, error) {
 	return l, nil
 }
 
+var errNoPassword = errors.New("there is no place for a password in the location: ssh asks for it, or has a key")
+
 func parseURL(rest string) (Location, error) {
 	u, err := url.Parse("sftp:" + rest)
-	if err != nil {
-		return Location{}, err
+	if bad, ok := errors.AsType[*url.Error](err); ok && !strings.Contains(rest, "@") {
+		return Location{}, bad.Err
+	}
+	if err != nil { // which may have a password in it
+		return Location{}, errors.New("it is not user@host:path, nor //user@host:port/path with special characters as in a URL")
 	}
 	if _, has := u.User.Password(); has {
-		return Location{}, errors.New("there is no place for a password in the location: ssh asks for it, or has a key")
+		return Location{}, errNoPassword
 	}
 	if u.RawQuery != "" || u.Fragment != "" {
 		return Location{}, fmt.Errorf("%q has a ? or # in it: write it as user@host:path", rest)
@@ -95,6 +100,8 @@ func (l Location) check() error {
 		return errors.New("neither a host nor a user starts with a -")
 	case strings.ContainsAny(l.Host+l.User, " \t\r\n\x00/"):
 		return errors.New("there is no space, and no slash, in the name of a host or a user")
+	case l.User == "" && hasHost(l.Path): // user:password@host:path
+		return errNoPassword
 	case strings.ContainsRune(l.Path, 0):
 		return errors.New("there is a zero byte in the path")
 	case l.Path == "":
@@ -104,6 +111,13 @@ func (l Location) check() error {
 			strings.TrimPrefix(strings.TrimPrefix(l.Path, "~"), "/"))
 	}
 	return nil
+}
+
+// hasHost says whether a path begins with what may be a password, an @ and a host.
+func hasHost(p string) bool {
+	_, rest, ok := strings.Cut(p, "@")
+	host, _, colon := strings.Cut(rest, ":")
+	return ok && colon && !strings.HasPrefix(p, "/") && !strings.Contains(host, "/")
 }
 
 // String is the location in its full form, as ParseLocation understands it.

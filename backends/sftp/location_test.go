@@ -61,6 +61,9 @@ func TestParseLocation_Table(t *testing.T) {
 		"host:/a\x00b":           "zero byte",
 		"//host:22/~/kura":       `so write "kura"`,
 		"me\n@host:/x":           "no space",
+		"me:secret@host:/x":      "no place for a password",
+		"me:sec/secret@host:x":   "no place for a password",
+		"//me:secret/x@host/x":   "nor //user@host:port/path",
 		"//me@host:2222/#fragme": "? or #",
 	} {
 		l, err := sftp.ParseLocation(in)

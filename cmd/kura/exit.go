@@ -102,7 +102,7 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.Is(err, repo.ErrNoRepository), errors.Is(err, backends.ErrNoStore):
 		return exitNoRepository
 	case errors.Is(err, repo.ErrStale), errors.Is(err, gc.ErrRevoked), errors.Is(err, repair.ErrRevoked),
-		errors.Is(err, lease.ErrHeld), errors.Is(err, lease.ErrLost), errors.Is(err, log.ErrRotated):
+		errors.Is(err, lease.ErrHeld), errors.Is(err, lease.ErrLost), errors.Is(err, log.ErrRotated), errors.Is(err, repo.ErrRotating):
 		return exitBusy
 	case errors.Is(err, errIncomplete):
 		return exitIncomplete

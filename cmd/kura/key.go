@@ -201,7 +201,11 @@ func (a *app) keyPasswdCommand() *cobra.Command {
 		Use:   "passwd",
 		Short: "change the password of the key in use",
 		Long: `Change the password, or the key file, of the key in use. The new one is added before the old one is
-removed; if it is interrupted, both open the repository.`,
+removed; if it is interrupted, both open the repository.
+
+It stays the same key: whoever knows the old password, and has kept a copy of keys/, has the key as before, and gets the
+new keys of each kura key rotate, too. If a password may be known to others, add another key, remove this one with it,
+and run kura key rotate.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
@@ -211,6 +215,9 @@ removed; if it is interrupted, both open the repository.`,
 					return err
 				}
 				id, err := r.ReplaceSlot(ctx, c, seal.DefaultCost)
+				if errors.Is(err, repo.ErrRotating) {
+					return withHint(err, "try again when kura key rotate is done; if it was cut off, it must be run again, with an owner's key")
+				}
 				if err != nil {
 					return err
 				}
@@ -233,7 +240,7 @@ that is stored from now on.
 
 What is stored already is not encrypted again: it stays readable with the old keys for whoever has them and reaches the
 store. Blobs keep their names, so nothing is uploaded again. A backup that is running while the keys are rotated stops
-with an error, and goes on where it was when it is run again.
+with an error; run again it goes on from its last partial snapshot, which is some ten minutes old at most.
 
 Only an owner's key can do this. It does not help against somebody who had an owner's key: begin a new repository then.
 If it is cut off, run it again.`,

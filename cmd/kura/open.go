@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kura-backup/kura/backends"
@@ -185,6 +186,9 @@ const longPause = 3 * time.Second
 
 // retrying tells that the store did not do something, and that it is asked again.
 func (a *app) retrying(op, name string, err error, pause time.Duration) {
+	if e, ok := err.(*backends.Error); ok && e.Op == op && e.Name == name {
+		err = e.Err // the rest was said
+	}
 	if a.globals.verbose > 0 || pause > longPause {
 		a.term.Info(fmt.Sprintf("%s %s failed and is tried again in %v: %v", op, name, pause.Round(time.Millisecond), err))
 	}
@@ -225,7 +229,7 @@ func explainOpen(p *place, err error) error {
 			"change nothing else in the repository until then",
 			"what else there is can be verified with kura check --no-key")
 	case errors.Is(err, repo.ErrNoRepository), errors.Is(err, backends.ErrNoStore):
-		hints := []string{"is the disk mounted, and the name right"}
+		hints := []string{notThere(p)}
 		if p.source == nil {
 			hints = append(hints, fmt.Sprintf("kura init -r %v makes a repository there", p))
 		}
@@ -238,6 +242,17 @@ func explainOpen(p *place, err error) error {
 				flag("--password-file"), flag("--password-command"), flag("--key-file"), variables))
 	}
 	return err
+}
+
+// notThere asks what may be wrong with the name of a repository that is not there.
+func notThere(p *place) string {
+	switch scheme, _, _ := strings.Cut(p.String(), ":"); scheme {
+	case "s3":
+		return "is the name right: the server, the bucket and the prefix"
+	case "sftp":
+		return "is the name right, and the disk of the server mounted"
+	}
+	return "is the disk mounted, and the name right"
 }
 
 // hidden is an error whose text another one has put better.

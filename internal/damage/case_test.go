@@ -75,7 +75,7 @@ func (c *one) rolledBack(r *repo.Repository) (bool, error) {
 	if err != nil || bytes.Equal(st, c.w.state) {
 		return false, err
 	}
-	if c.tail() && c.kind.missing && !c.oldCache {
+	if c.tail() && c.kind.missing && !c.wouldMissTail() {
 		return true, nil
 	}
 	return false, fmt.Errorf("another state of the log, of entry %d, and no error", r.State().N)

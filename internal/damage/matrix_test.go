@@ -159,8 +159,11 @@ func (c *one) harmless() bool {
 		return c.kind.missing
 	}
 	// Without its last entry and without checkpoints it is the repository of before; who saw it later says so.
-	return c.tail() && c.kind.missing && c.noCheckpoints && !c.oldCache
+	return c.tail() && c.kind.missing && c.noCheckpoints && !c.wouldMissTail()
 }
+
+// wouldMissTail reports whether the client has seen the last entry, and knows that it was durable.
+func (c *one) wouldMissTail() bool { return c.oldCache && c.w.sawTail }
 
 // tail reports whether the object is the last log entry.
 func (c *one) tail() bool {

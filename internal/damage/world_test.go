@@ -39,11 +39,12 @@ type item struct {
 
 // world is a repository that has everything, and what is known of it.
 type world struct {
-	dir   string // in memory, for caches and targets
-	store *mem.Store
-	cache string // that has seen the repository as it is
-	want  map[object.SessionID]content
-	state []byte // of the log
+	dir     string // in memory, for caches and targets
+	store   *mem.Store
+	cache   string // that has seen the repository as it is
+	sawTail bool   // whether that cache's client knows the last entry to be durable, so that it would miss it
+	want    map[object.SessionID]content
+	state   []byte // of the log
 
 	rows  []string
 	items map[string][]item // by row
@@ -239,6 +240,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	r, err := w.open(t.Context(), store, testrepo.Credential, w.cache)
 	b.must(err)
 	defer func() { b.must(r.Close()) }()
+	w.sawTail = r.Log().Sure().N == r.State().N
 	w.state, err = log.EncodeState(r.State())
 	b.must(err)
 	got := w.read(t.Context(), r)

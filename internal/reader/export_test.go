@@ -18,11 +18,12 @@ func NewFold(roles map[string]int) *Repository {
 	return r
 }
 
-// ApplyPayload folds the payload of the next entry and tells if it took effect.
+// ApplyPayload folds the payload of the next entry and tells if it took effect. The signature of an epoch is good if it
+// is there.
 func (r *Repository) ApplyPayload(payload []byte, signer string) bool {
 	r.n++
 	e, void := decode(payload), len(r.Void)
-	r.apply(e.int(1), e.fixed(4, 16), signer, e.at(6).understood())
+	r.apply(e.int(1), e.fixed(4, 16), signer, e.at(6).understood(), func(epoch value) bool { return epoch.has(3) })
 	return len(r.Void) == void
 }
 

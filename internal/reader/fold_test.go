@@ -148,6 +148,9 @@ func (w *world) entry(t *rapid.T) (*log.Entry, [8]byte) {
 		}
 		if rapid.IntRange(0, 3).Draw(t, "rotates") == 0 {
 			e.Epoch.Number = w.st.Epoch.Number + uint32(rapid.SampledFrom([]int{1, 1, 1, 0, 2}).Draw(t, "epoch"))
+			if e.ForgedEpoch = rapid.IntRange(0, 9).Draw(t, "forged") == 0; !e.ForgedEpoch {
+				e.EpochSignature = []byte{1}
+			}
 		}
 		return e, signer
 	}

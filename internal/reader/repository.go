@@ -76,7 +76,7 @@ func Open(dir, key string, ignoreIndex bool) (_ *Repository, err error) {
 		check(e.int(2) == r.n+1 && e.fixed(3, 32) == r.hash, "entry says it is number %d", e.int(2))
 		check(r.n > 0 || r.signers[by].any != nil, "not signed by the owner")
 		r.n, r.hash = r.n+1, hash(b)
-		r.apply(e.int(1), e.fixed(4, 16), by, e.at(6).understood())
+		r.apply(e.int(1), e.fixed(4, 16), by, e.at(6).understood(), r.begun)
 	}
 	for _, s := range r.snapshots {
 		r.reading = "manifest of " + s.ID
@@ -151,8 +151,15 @@ func (v value) ref() string {
 	return string([]byte{byte(v.int(0))}) + v.fixed(1, 48)
 }
 
+// begun tells if the owners have signed that an epoch begins.
+func (r *Repository) begun(epoch value) bool {
+	number := binary.LittleEndian.AppendUint32(nil, uint32(epoch.int(1)))
+	message := "kura/0 sign epoch\x00" + r.id + string(number) + epoch.fixed(2, 16)
+	return ed25519.Verify(r.keys.bytes(6), []byte(message), epoch.bytes(3))
+}
+
 // apply applies an entry as a whole, or not at all if the state before it makes it void.
-func (r *Repository) apply(kind int, session, signer string, b value) {
+func (r *Repository) apply(kind int, session, signer string, b value, begun func(epoch value) bool) {
 	var signers, packs, index []value
 	var withdrawn, drop, replace, revoke, forget, unforget, pin, tag, gone, ended []string
 	role := 2
@@ -183,7 +190,7 @@ func (r *Repository) apply(kind int, session, signer string, b value) {
 		owners += k.int(1) / 3
 	}
 	began := kind == 7 && b.has(3)
-	void = void || owners == 0 || began && b.at(3).int(1) != r.epochs+1 ||
+	void = void || owners == 0 || began && (b.at(3).int(1) != r.epochs+1 || !begun(b.at(3))) ||
 		slices.ContainsFunc(withdrawn, func(id string) bool { return r.signers[id].any == nil })
 	old, add := slices.Concat(drop, replace), map[string]int{}
 	for _, p := range packs {

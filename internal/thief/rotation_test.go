@@ -1,6 +1,7 @@
 package thief_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -171,6 +172,28 @@ func TestRotation_StolenWritersKey_AddsNothingMoreAndReadsNothingNew(t *testing.
 	w.again()
 	w.surviveAll()
 	w.wantBlind(w.thief, before)
+}
+
+// TestRotation_PacksLeftByAStolenKey_AreNotAdopted leaves a pack that looks like the rest of a backup that was cut off, with
+// other bytes under the id of a chunk that is yet to be backed up.
+func TestRotation_PacksLeftByAStolenKey_AreNotAdopted(t *testing.T) {
+	w := newWorld(t)
+	for round, part := range [][]byte{testrepo.Random(63, 300<<10), testrepo.Random(64, 300<<10)} {
+		leave := func(sid object.SessionID) {
+			w.pack(object.DataPack, sid, []blob{{w.thief.BlobID(object.DataBlob, part), []byte("x")}})
+			w.put(object.SignName(sid, 1), []byte("x"))
+		}
+		if round == 1 { // before the second round the thief is shut out; the first one shows that the packs would do
+			leave(sid(8))
+			w.shutOut(w.thief)
+		}
+		leave(sid(byte(9 + round)))
+		snap := testrepo.CommitFile(t, w.owner, part)
+		got, err := testrepo.ReadFile(t, testrepo.Open(t, w.store), snap)
+		if whole := err == nil && bytes.Equal(got, part); whole != (round == 1) {
+			t.Errorf("round %d: the chunk is whole: %t, %v", round, whole, err)
+		}
+	}
 }
 
 // TestRotation_StolenMaintainersKey_ForgesNoState has a maintainer's key write checkpoints after it was shut out: of a

@@ -139,17 +139,20 @@ func (c *collector) readAhead(ctx context.Context, all []*candidate) (<-chan loa
 // carryPack carries what is live in a pack, unless it is not what the index says.
 func (to *carrier) carryPack(ctx context.Context, k *candidate, l loaded) error {
 	c := to.c
-	if errors.As(l.err, new(*repo.DamageError)) && !errors.Is(l.err, backends.ErrNotExist) {
+	damaged := errors.As(l.err, new(*repo.DamageError)) && !errors.Is(l.err, backends.ErrNotExist)
+	if l.err != nil && !damaged {
+		return l.err
+	}
+	var dir *pack.Directory
+	if !damaged {
+		var err error
+		dir, err = pack.OpenDirectory(c.r.Keys(), k.ref.Class, l.obj)
+		damaged = err != nil // whoever made the pack made it so
+	}
+	if damaged {
 		delete(c.slice.drop, k.ref)
 		c.slice.damaged = append(c.slice.damaged, k.ref)
 		return nil
-	}
-	if l.err != nil {
-		return l.err
-	}
-	dir, err := pack.OpenDirectory(c.r.Keys(), k.ref.Class, l.obj)
-	if err != nil {
-		return &repo.DamageError{Object: k.ref.Name(), Err: err}
 	}
 	if !k.listedTruly(dir) {
 		delete(c.slice.drop, k.ref) // there is more or less in it than the index says: it stays as it is

@@ -81,7 +81,6 @@ type deleter struct {
 func (c *collector) deleteGarbage(ctx context.Context) error {
 	c.ev.phase("deleting garbage")
 	d := &deleter{c: c}
-	c.res.Locked = Locked{} // what the last entry's turn met is met again
 	for _, prefix := range garbagePrefixes {
 		if err := d.prefix(ctx, prefix); err != nil {
 			return err
@@ -158,21 +157,15 @@ func (d *deleter) delete(ctx context.Context, batch []backends.Info) error {
 
 // deleted notes what became of an object.
 func (d *deleter) deleted(name string, size int64, err error) {
-	res := &d.c.res
 	d.done++
 	d.c.ev.step(d.done, 0)
-	var locked *backends.LockedError
 	switch {
 	case err == nil, errors.Is(err, backends.ErrNotExist): // another collector was faster
 		d.inARow = 0
 		d.c.countDeleted(name, size)
 	case errors.Is(err, backends.ErrLocked):
 		d.inARow = 0
-		res.Locked.Objects++
-		res.Locked.Bytes += size
-		if errors.As(err, &locked) && !locked.Until.IsZero() && (res.Locked.Until.IsZero() || locked.Until.Before(res.Locked.Until)) {
-			res.Locked.Until = locked.Until
-		}
+		d.c.res.Locked.add(size, err)
 	case errors.Is(err, backends.ErrDenied):
 		if d.denied == nil {
 			d.denied = &DeniedError{Name: name, Err: err}

@@ -119,8 +119,18 @@ type Locked struct {
 	Until   time.Time // when the first of it can be; zero if unknown
 }
 
-// ErrRevoked is returned when another collector revoked the run's session. Nothing was changed; the
-// next run starts anew.
+// add counts an object of which a Delete said that it is locked.
+func (l *Locked) add(size int64, err error) {
+	l.Objects++
+	l.Bytes += size
+	var locked *backends.LockedError
+	if errors.As(err, &locked) && !locked.Until.IsZero() && (l.Until.IsZero() || locked.Until.Before(l.Until)) {
+		l.Until = locked.Until
+	}
+}
+
+// ErrRevoked is returned when another collector revoked the run's session. What the session was for was not
+// changed, and what the run's entries before it did counts; the next run starts anew.
 var ErrRevoked = errors.New("gc: another collector is at work and has revoked this run; run prune again")
 
 // collector is one run.
@@ -219,7 +229,11 @@ func (c *collector) mark(ctx context.Context) (*repo.Index, error) {
 			return nil, rerr
 		}
 		if c.r.State() == ix.State() {
-			return nil, fmt.Errorf("gc: nothing was changed, since a snapshot can not be read: %w", err)
+			what := "nothing"
+			if c.res.Entries > 0 {
+				what = "nothing more"
+			}
+			return nil, fmt.Errorf("gc: %s was changed, since a snapshot can not be read: %w", what, err)
 		}
 	}
 }

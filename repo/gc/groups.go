@@ -249,10 +249,17 @@ func (k *groupKeeper) regroup(ctx context.Context) error {
 	return err
 }
 
+// deleteOld deletes groups. One that is locked lies there until its lock has ended, as packs do.
 func (k *groupKeeper) deleteOld(ctx context.Context) error {
 	for _, g := range k.old {
 		err := k.c.r.Store().Delete(ctx, g.Ref.Name())
-		if err != nil && !errors.Is(err, backends.ErrNotExist) {
+		switch {
+		case errors.Is(err, backends.ErrLocked):
+			k.c.res.Locked.add(g.Size, err)
+			continue
+		case errors.Is(err, backends.ErrDenied):
+			return &DeniedError{Name: g.Ref.Name(), Err: err}
+		case err != nil && !errors.Is(err, backends.ErrNotExist):
 			return err
 		}
 		k.c.res.GroupsDeleted++

@@ -146,3 +146,48 @@ func TestRun_LocksCanNotBeExtended_SaysSo(t *testing.T) {
 	store.fail = nil
 	run(t, r, gc.Options{})
 }
+
+// TestRun_ObjectLock_GroupsThatAreReplacedWait has groups of parity that are locked when other ones take their place.
+func TestRun_ObjectLock_GroupsThatAreReplacedWait(t *testing.T) {
+	now := clock.NewFake(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+	store := &lockStore{Store: mem.NewWithClock(now), clock: now, until: map[string]time.Time{}}
+	r := testrepo.Init(t, store)
+	kept := commitGrouped(t, r, testrepo.Random(1, 1<<20))
+	forget(t, r, commitGrouped(t, r, testrepo.Random(2, 1<<20)))
+	for range 2 {
+		res := run(t, r, gc.Options{})
+		if groups := testrepo.Names(t, store, object.ParityPrefix); res.Locked.Objects < len(groups) || len(groups) < 2 || res.Locked.Until.IsZero() {
+			t.Errorf("%+v, %d groups", res.Locked, len(groups))
+		}
+		clean(t, testrepo.Open(t, store))
+	}
+	now.Advance((lockDays + 1) * 24 * time.Hour)
+	if res := run(t, r, gc.Options{}); res.Locked.Bytes > 1<<10 || res.GroupsDeleted == 0 { // this store locks signs of life, too
+		t.Errorf("%+v", res)
+	}
+	sizes(t, r)
+	wantFile(t, testrepo.Open(t, store), kept, testrepo.Random(1, 1<<20))
+}
+
+// undeletable is a lockStore whose credentials may not delete.
+type undeletable struct{ *lockStore }
+
+func (s undeletable) Delete(_ context.Context, name string) error {
+	return &backends.Error{Op: "delete", Name: name, Err: backends.ErrDenied}
+}
+
+func TestRun_CredentialsMayNotDelete_LocksAreExtendedAllTheSame(t *testing.T) {
+	now := clock.NewFake(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+	store := undeletable{&lockStore{Store: mem.NewWithClock(now), clock: now, until: map[string]time.Time{}}}
+	r := testrepo.Init(t, store)
+	testrepo.CommitFile(t, r, testrepo.Random(1, 1<<20))
+	forget(t, r, testrepo.CommitFile(t, r, testrepo.Random(2, 1<<20)))
+	now.Advance(20 * 24 * time.Hour)
+	res, err := gc.Run(t.Context(), r, gc.Options{}, gc.Events{})
+	if denied := (*gc.DeniedError)(nil); !errors.As(err, &denied) {
+		t.Fatalf("err = %v", err)
+	}
+	if res.LocksExtended == 0 || !store.until[object.ConfigName].After(now.Now().AddDate(0, 0, lockDays/2)) {
+		t.Errorf("%d extended; the config is locked until %v, and it is %v", res.LocksExtended, store.until[object.ConfigName], now.Now())
+	}
+}

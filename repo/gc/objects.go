@@ -101,6 +101,9 @@ func (c *collector) listObjects(ctx context.Context, ix *repo.Index, o *objects)
 // it makes again; it costs no data.
 func (c *collector) findDead(ctx context.Context, o *objects) error {
 	for sid, s := range o.sessions {
+		if !c.r.State().Open(sid) {
+			continue // it was when it was listed
+		}
 		dead, host := o.now.Sub(s.last) > c.opts.Idle, ""
 		if !dead && s.sign != "" {
 			sign, err := c.r.LoadSign(ctx, s.sign)

@@ -37,7 +37,8 @@ type candidate struct {
 	live   map[uint32]int64 // offset → stored length of these; see collector.fill
 }
 
-func (c *candidate) unused() int64 { return c.size - c.needed - c.listed }
+// unused is never negative: lists that claim more than fits into a pack must not hide what is unused in others.
+func (c *candidate) unused() int64 { return max(0, c.size-c.needed-c.listed) }
 
 // small reports whether the pack is to be merged with others.
 func (c *candidate) small() bool { return c.size < int64(target(c.ref.Class))/4 }
@@ -129,7 +130,7 @@ func (c *collector) candidates(ctx context.Context, p *plan, objects *objects) (
 			continue
 		}
 		size := objects.sizes[n]
-		if size < 0 && !t.sole {
+		if (size < 0 || size > pack.MaxPackSize) && !t.sole {
 			continue // it is claimed to hold what others hold: left to check, and to repair
 		}
 		if size < 0 {

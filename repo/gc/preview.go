@@ -24,7 +24,12 @@ func (c *collector) preview(ctx context.Context) error {
 	st := ix.State()
 	_, signer := c.r.Keys().Signer()
 	if len(c.assumed) > 0 {
-		forget := &log.Entry{Kind: log.KindForget, Snapshots: slices.SortedFunc(maps.Keys(c.assumed), object.SessionID.Compare)}
+		forget := &log.Entry{Kind: log.KindForget}
+		for _, id := range slices.SortedFunc(maps.Keys(c.assumed), object.SessionID.Compare) {
+			if s := st.Snapshots[id]; s != nil && s.Live() && !s.Pinned { // otherwise somebody has done it, or pinned it, since
+				forget.Snapshots = append(forget.Snapshots, id)
+			}
+		}
 		var err error
 		if st, err = st.Apply(forget, signer, object.Hash{}); err != nil {
 			return err

@@ -31,6 +31,9 @@ func (c *collector) run(ctx context.Context) error {
 			return err
 		}
 		if err := c.tidy(ctx); err != nil {
+			if ctx.Err() == nil { // whoever may not delete can keep what is needed all the same
+				err = errors.Join(err, c.extendLocks(ctx))
+			}
 			return err
 		}
 		if c.late() && len(c.plan.repack) > 0 {
@@ -174,6 +177,7 @@ func (c *collector) makePlan(ctx context.Context) error {
 
 // tidy does what is to be done after an entry.
 func (c *collector) tidy(ctx context.Context) error {
+	c.res.Locked = Locked{} // what the last entry's turn met is met again
 	err := c.keepGroups(ctx)
 	if err != nil && !full(err) {
 		return err

@@ -112,6 +112,7 @@ func (st *State) checkKeys(e *Entry) error {
 		if _, ok := st.Signers[s.ID]; ok {
 			return fmt.Errorf("adds key %x, which is there", s.ID)
 		}
+		delete(left, s.ID) // of one that is named twice the last counts
 		if s.Role == seal.Owner {
 			left[s.ID] = struct{}{}
 		}
@@ -121,6 +122,9 @@ func (st *State) checkKeys(e *Entry) error {
 	}
 	if e.Epoch != (seal.Epoch{}) && e.Epoch.Number != st.Epoch.Number+1 {
 		return fmt.Errorf("begins epoch %d after epoch %d", e.Epoch.Number, st.Epoch.Number)
+	}
+	if e.ForgedEpoch {
+		return fmt.Errorf("begins epoch %d without the owners' signature", e.Epoch.Number)
 	}
 	return nil
 }
@@ -233,7 +237,7 @@ func (st *State) admit(e *Entry) {
 		st.Signers[s.ID] = s
 	}
 	if e.Epoch != (seal.Epoch{}) {
-		st.Epoch = e.Epoch
+		st.Epoch, st.epochSignature = e.Epoch, e.EpochSignature
 	}
 }
 

@@ -55,9 +55,9 @@ type collectBody struct {
 func bodyOf(e *Entry) (any, error) {
 	switch e.Kind {
 	case KindInit:
-		return initBody{Signers: packSigners(e.Signers), Epoch: packEpoch(e.Epoch)}, nil
+		return initBody{Signers: packSigners(e.Signers), Epoch: packEpoch(e.Epoch, nil)}, nil
 	case KindKeys:
-		b := keysBody{Signers: packSigners(e.Signers), Epoch: packEpoch(e.Epoch)}
+		b := keysBody{Signers: packSigners(e.Signers), Epoch: packEpoch(e.Epoch, e.EpochSignature)}
 		for _, id := range e.Withdraw {
 			b.Withdraw = append(b.Withdraw, id[:]...)
 		}
@@ -118,13 +118,13 @@ func decodeBody(e *Entry, raw []byte) error {
 }
 
 func (b *initBody) into(e *Entry) (err error) {
-	e.Epoch = unpackEpoch(b.Epoch)
+	e.Epoch, _ = unpackEpoch(b.Epoch)
 	e.Signers, err = unpackSigners(b.Signers)
 	return err
 }
 
 func (b *keysBody) into(e *Entry) (err error) {
-	e.Epoch = unpackEpoch(b.Epoch)
+	e.Epoch, e.EpochSignature = unpackEpoch(b.Epoch)
 	const size = len(seal.Signer{}.ID)
 	if len(b.Withdraw)%size != 0 {
 		return fmt.Errorf("ids of keys of %d bytes", len(b.Withdraw))

@@ -20,6 +20,7 @@ import (
 const (
 	checkpointEvery = 64
 	checkpointShare = 4
+	smallCheckpoint = 32 << 10 // one up to this size is always replaced
 )
 
 // maxCheckpoint bounds the plaintext of a checkpoint: some ten million packs.
@@ -95,7 +96,7 @@ func EncodeState(st *State) ([]byte, error) {
 		signers = append(signers, s)
 	}
 	slices.SortFunc(signers, func(a, b seal.Signer) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	w.Signers, w.Epoch = packSigners(signers), packEpoch(st.Epoch)
+	w.Signers, w.Epoch = packSigners(signers), packEpoch(st.Epoch, st.epochSignature)
 	plain, err := wire.Marshal(w)
 	if err != nil {
 		return nil, fmt.Errorf("log: encode checkpoint: %w", err)
@@ -173,7 +174,7 @@ func unpackState(w *wireState) (*State, error) {
 			set.to[id] = struct{}{}
 		}
 	}
-	st.Epoch = unpackEpoch(w.Epoch)
+	st.Epoch, st.epochSignature = unpackEpoch(w.Epoch)
 	signers, err := unpackSigners(w.Signers)
 	if err != nil {
 		return nil, err
@@ -300,6 +301,9 @@ func openCheckpoint(keys *seal.Keyring, n uint64, obj []byte) (*State, error) {
 	if st.Epoch.Number != h.Epoch || !keys.Has(st.Epoch) {
 		return nil, fmt.Errorf("checkpoint of epoch %d, sealed in epoch %d", st.Epoch.Number, h.Epoch)
 	}
+	if !keys.Began(st.Epoch, st.epochSignature) {
+		return nil, fmt.Errorf("checkpoint of epoch %d, which the owners have not begun", st.Epoch.Number)
+	}
 	return st, nil
 }
 
@@ -314,7 +318,7 @@ func (l *Log) MaybeCheckpoint(ctx context.Context) error {
 	if role < seal.Maintainer || st.N == 0 || st.N > sure.N {
 		return nil // what another client has just put may not be durable yet: a checkpoint says that it is
 	}
-	if st.N-last.n < checkpointEvery && added < last.size/checkpointShare {
+	if st.N-last.n < checkpointEvery && last.size > smallCheckpoint && added < last.size/checkpointShare {
 		return nil
 	}
 	return l.WriteCheckpoint(ctx)

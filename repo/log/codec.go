@@ -153,16 +153,16 @@ func unpackSigners(in []wireSigner) ([]seal.Signer, error) {
 	return out, nil
 }
 
-func packEpoch(e seal.Epoch) *wireEpoch {
+func packEpoch(e seal.Epoch, signature []byte) *wireEpoch {
 	if e == (seal.Epoch{}) {
 		return nil
 	}
-	return &wireEpoch{Number: e.Number, ID: e.ID}
+	return &wireEpoch{Number: e.Number, ID: e.ID, Signature: signature}
 }
 
-func unpackEpoch(w *wireEpoch) seal.Epoch {
+func unpackEpoch(w *wireEpoch) (e seal.Epoch, signature []byte) {
 	if w == nil {
-		return seal.Epoch{}
+		return seal.Epoch{}, nil
 	}
-	return seal.Epoch{Number: w.Number, ID: w.ID}
+	return seal.Epoch{Number: w.Number, ID: w.ID}, w.Signature
 }

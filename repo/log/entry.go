@@ -74,6 +74,9 @@ type Entry struct {
 
 	// KindKeys
 	Withdraw [][8]byte // keys that may no longer sign
+	// EpochSignature is the owners', by which a checkpoint shows that the epoch has begun. It is made with the object.
+	EpochSignature []byte
+	ForgedEpoch    bool // whether OpenEntry has found that it is not the owners'
 
 	// KindSnapshot
 	Manifest  SealedManifest
@@ -145,8 +148,9 @@ type wireSigner struct {
 }
 
 type wireEpoch struct {
-	Number uint32   `cbor:"1,keyasint"`
-	ID     [16]byte `cbor:"2,keyasint"`
+	Number    uint32   `cbor:"1,keyasint"`
+	ID        [16]byte `cbor:"2,keyasint"`
+	Signature []byte   `cbor:"3,keyasint,omitempty"` // of those but the first
 }
 
 // EncodeEntry returns the payload of entry n.

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -31,7 +32,7 @@ func TestEntry_EveryKind_SurvivesEncoding(t *testing.T) {
 		{Kind: KindPin, Session: sid(9), Snapshots: []object.SessionID{sid(2)}, Pinned: true},
 		{Kind: KindPin, Session: sid(10), Snapshots: []object.SessionID{sid(2), sid(3)}},
 		{Kind: KindKeys, Session: sid(11), Clock: 5, Signers: []seal.Signer{named}, Withdraw: [][8]byte{{1}, {2}}},
-		{Kind: KindKeys, Session: sid(12), Epoch: seal.Epoch{Number: 2, ID: [16]byte{2}}},
+		{Kind: KindKeys, Session: sid(12), Epoch: seal.Epoch{Number: 2, ID: [16]byte{2}}, EpochSignature: bytes.Repeat([]byte{3}, 64)},
 	}
 	golden := map[string]string{}
 	for i, e := range entries {

@@ -84,6 +84,7 @@ func TestKeys_EntriesThatDoNotApply_AreVoid(t *testing.T) {
 		"itself with more rights":  {owner, Entry{Signers: []seal.Signer{{ID: other, Role: seal.Owner, Public: maintainer.Self().Public, Slot: maintainer.Self().Slot}}}},
 		"a key that is not there":  {owner, Entry{Withdraw: [][8]byte{unknown.ID}}},
 		"the last owner":           {owner, Entry{Withdraw: [][8]byte{own}}},
+		"an owner, then none":      {owner, Entry{Withdraw: [][8]byte{own}, Signers: []seal.Signer{unknown, signer(5, seal.Writer)}}},
 		"all keys":                 {owner, Entry{Withdraw: [][8]byte{own, other}}},
 		"the epoch that is":        {owner, Entry{Epoch: seal.Epoch{Number: 1, ID: [16]byte{9}}}},
 		"an epoch left out":        {owner, Entry{Epoch: seal.Epoch{Number: 3}}},
@@ -96,7 +97,7 @@ func TestKeys_EntriesThatDoNotApply_AreVoid(t *testing.T) {
 		}
 		put(t, store, l, c.by, &c.e)
 	}
-	if st := l.State(); len(l.Void()) != 10 || len(st.Signers) != 2 || st.Epoch != before.Epoch {
+	if st := l.State(); len(l.Void()) != 11 || len(st.Signers) != 2 || st.Epoch != before.Epoch {
 		t.Errorf("%d void entries; %d signers, epoch %+v", len(l.Void()), len(st.Signers), st.Epoch)
 	}
 	if _, err := before.Apply(&Entry{Kind: KindKeys, Withdraw: [][8]byte{own}, Signers: []seal.Signer{unknown}}, own, object.Hash{}); err != nil {
@@ -165,6 +166,91 @@ func TestRotation_ThatNeverCame_TheOldKeysAreUsed(t *testing.T) {
 		t.Errorf("the rest of the first rotation opens the log: %v", err)
 	}
 	sameState(t, l.State(), reopen(t, store, next, Mark{}).State())
+}
+
+// TestRotation_CheckpointOfAnEpochThatNeverBegan_IsNotUsed gives a maintainer the keys of a rotation that is cut off, and
+// shuts it out before the next one. All clients may still have the slots of the first.
+func TestRotation_CheckpointOfAnEpochThatNeverBegan_IsNotUsed(t *testing.T) {
+	store := mem.New()
+	l, owner := makeLog(t, store)
+	maintainer := addKey(t, l, owner, seal.Maintainer)
+	pending, err := owner.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	thiefs, err := pending.Subset(seal.Maintainer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, id := maintainer.Signer()
+	commit(t, l, &Entry{Kind: KindKeys, Session: sid(2), Withdraw: [][8]byte{id}})
+	commit(t, l, snapshotEntry(3))
+	forge := func(signature []byte) {
+		t.Helper()
+		forged := newLog(store, thiefs)
+		forged.state = l.State().clone()
+		forged.state.Epoch, forged.state.epochSignature = pending.Epoch(), signature
+		clear(forged.state.Snapshots)
+		if err := store.Delete(t.Context(), object.CheckpointName(l.State().N)); err != nil {
+			t.Log(err) // there was none
+		}
+		if err := forged.WriteCheckpoint(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signatures := [][]byte{nil, make([]byte, 64), thiefs.SignEpoch(pending.Epoch()), owner.SignEpoch(owner.Epoch())}
+	for _, s := range signatures {
+		forge(s)
+		sameState(t, l.State(), reopen(t, store, pending, Mark{}).State())
+	}
+	next := rotate(t, l, owner)
+	for _, s := range append(signatures, l.State().epochSignature) {
+		forge(s)
+		if _, err := Open(t.Context(), store, pending, Mark{}); !errors.Is(err, ErrRotated) {
+			t.Errorf("the rest of the first rotation opens the log: %v", err)
+		}
+		sameState(t, l.State(), reopen(t, store, next, Mark{}).State())
+	}
+}
+
+// TestRotation_WithoutTheOwnersSignature_IsVoid makes the entry with an owner's own key alone.
+func TestRotation_WithoutTheOwnersSignature_IsVoid(t *testing.T) {
+	store := mem.New()
+	l, owner := makeLog(t, store)
+	next, err := owner.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	maintainer := addKey(t, l, owner, seal.Maintainer)
+	for i, signature := range [][]byte{nil, {1}, maintainer.SignEpoch(next.Epoch()), owner.SignEpoch(owner.Epoch())} {
+		st := l.State()
+		payload, err := EncodeEntry(st.N+1, st.Hash, &Entry{Kind: KindKeys, Session: sid(2), Epoch: next.Epoch(), EpochSignature: signature})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bind := seal.BindLog(owner.RepoID(), st.N+1, st.Hash)
+		body, err := owner.SignBody(object.LogEntry, bind, payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		envelope, err := owner.Seal(object.LogEntry, nil, bind, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		obj, err := appendParity(envelope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Put(t.Context(), object.LogName(st.N+1), obj); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(l.Void()) != i+1 || l.State().Epoch != owner.Epoch() {
+			t.Fatalf("signature %d: %d void entries, epoch %d", i, len(l.Void()), l.State().Epoch.Number)
+		}
+	}
 }
 
 // TestRotation_CheckpointsOfOldKeys_CountNoMore forges what a maintainer who was shut out could: of the present tail,

@@ -350,6 +350,7 @@ func OpenEntry(keys *seal.Keyring, st *State, obj []byte) (*Record, error) {
 	if gotN != n || gotPrev != st.Hash {
 		return nil, fmt.Errorf("log: entry says it is number %d after %v", gotN, gotPrev)
 	}
+	e.ForgedEpoch = e.Kind == KindKeys && e.Epoch != (seal.Epoch{}) && !keys.Began(e.Epoch, e.EpochSignature)
 	return &Record{N: n, Hash: object.Sum(whole), Size: len(whole), Mended: mended, Signer: who.ID, Entry: e}, nil
 }
 
@@ -409,6 +410,11 @@ func Create(ctx context.Context, store backends.Store, keys *seal.Keyring, sid o
 // sealEntry makes the object for entry n on top of st.
 func sealEntry(keys *seal.Keyring, st *State, e *Entry) ([]byte, error) {
 	n := st.N + 1
+	if e.Kind == KindKeys && e.Epoch != (seal.Epoch{}) {
+		signed := *e
+		signed.EpochSignature = keys.SignEpoch(e.Epoch)
+		e = &signed
+	}
 	payload, err := EncodeEntry(n, st.Hash, e)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,8 @@ type State struct {
 
 	Signers seal.Signers // who may sign entries
 	Epoch   seal.Epoch   // of the keys that everything is sealed with from now on
+
+	epochSignature []byte // the owners', from the entry that began the epoch; nil for the first
 }
 
 // Pack is a live pack.
@@ -83,6 +85,8 @@ func (st *State) clone() *State {
 		revoked:   maps.Clone(st.revoked),
 		Signers:   maps.Clone(st.Signers),
 		Epoch:     st.Epoch,
+
+		epochSignature: st.epochSignature,
 	}
 }
 

@@ -247,6 +247,25 @@ func TestPacks_BeyondMending_NextBackupBringsOldSnapshotsBack(t *testing.T) {
 	}
 }
 
+// A repair that was cut off has set bytes aside, and since then more of the pack has gone.
+func TestPacks_OtherBytesWereSetAsideBefore_TheyStay(t *testing.T) {
+	r, store := testrepo.New(t)
+	testrepo.CommitFile(t, r, file()...)
+	bad := names(t, store, object.DataPrefix)[0]
+	earlier, aside := []byte("what was left then"), object.QuarantineName(ref(t, bad))
+	if err := store.Put(t.Context(), aside, earlier); err != nil {
+		t.Fatal(err)
+	}
+	damageBeyondMending(t, store, bad)
+	res, err := repair.Packs(t.Context(), testrepo.Open(t, store), repair.PacksOptions{}, repair.Events{})
+	if err != nil || len(res.Packs) != 1 || res.Packs[0].Quarantine != aside {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if kept, err := store.Get(t.Context(), aside, 0, -1, nil); err != nil || !bytes.Equal(kept, earlier) {
+		t.Errorf("%q was set aside and now is %q, %v", earlier, kept, err)
+	}
+}
+
 // TestPacks_DirectoryAndParityLost_SegmentsAreFoundByTheIndex cuts off the end of a pack.
 func TestPacks_DirectoryAndParityLost_SegmentsAreFoundByTheIndex(t *testing.T) {
 	r, store := testrepo.New(t)

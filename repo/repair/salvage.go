@@ -286,11 +286,8 @@ func (c *carrier) flush(ctx context.Context, pad bool) error {
 
 // setAside stores damaged bytes. What an earlier run has set aside under the name stays.
 func (w *writer) setAside(ctx context.Context, name string, raw []byte) error {
-	err := w.r.PutNamed(ctx, name, raw)
-	if errors.Is(err, backends.ErrExist) {
-		return nil
-	}
-	if err != nil {
+	whatever := func([]byte) bool { return true }
+	if _, err := backends.Settle(ctx, w.r.Store(), name, raw, whatever); err != nil {
 		return fmt.Errorf("repair: set the damaged bytes aside: %w", err)
 	}
 	return nil
