@@ -233,7 +233,8 @@ func TestCarry_ByAKeyringThatCannotRead_SegmentsReadBackEqual(t *testing.T) {
 		if err := target.Carry(d.Origins[s.Origin], s, obj[s.Offset:s.Offset+s.Stored]); !errors.Is(err, ErrInvalid) {
 			t.Errorf("the same segment twice: %v", err)
 		}
-		if err := target.Carry(d.Origins[s.Origin], d.Segments[0], obj[s.Offset:s.Offset+s.Stored]); err == nil {
+		s = d.Segments[0]
+		if err := target.Carry(d.Origins[s.Origin], s, obj[s.Offset:s.Offset+s.Stored-1]); err == nil {
 			t.Error("a ciphertext of the wrong length was accepted")
 		}
 	}
