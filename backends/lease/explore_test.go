@@ -41,6 +41,7 @@ func explore(x *explorer, limit int) (runs int, wrong string) {
 }
 
 func TestExplore_SmallWorlds_NeverTwoHolders(t *testing.T) {
+	notShort(t)
 	for _, c := range []struct {
 		name string
 		x    explorer
@@ -86,6 +87,7 @@ func randomWalk(x *explorer, r *rand.Rand, n int) (runs int, wrong string) {
 }
 
 func TestExplore_RandomWalks_NeverTwoHolders(t *testing.T) {
+	notShort(t)
 	from := *seed
 	if from == 0 {
 		from = rand.Uint64()
@@ -104,6 +106,7 @@ func TestExplore_RandomWalks_NeverTwoHolders(t *testing.T) {
 
 // Each rule, and each thing that is assumed, is needed: without it the search finds what it was for.
 func TestExplore_WithoutARule_FindsTheLoss(t *testing.T) {
+	notShort(t)
 	for name, x := range map[string]explorer{
 		"a clock that does not count sleep":       {clients: 2, commits: 2, switches: 2, jumps: 1, noClock: true, noDelete: true},
 		"a listing that lacks others' leases":     {clients: 2, commits: 1, switches: 1, stale: true},
@@ -120,5 +123,12 @@ func TestExplore_WithoutARule_FindsTheLoss(t *testing.T) {
 			}
 			t.Logf("after %d orders: %s\n%s", runs, wrong, x.how())
 		})
+	}
+}
+
+// notShort leaves the exploration out of the race run: its clients take turns.
+func notShort(t *testing.T) {
+	if testing.Short() {
+		t.Skip("clients that take turns can not race")
 	}
 }

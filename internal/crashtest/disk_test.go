@@ -195,7 +195,7 @@ func onDisks(t *testing.T, salt int, try func(t *testing.T, sc *scenario, w *wor
 // store: what is left are temporary files, halves of them, objects in folders that were not synced.
 func TestCommands_DeathAtEveryFileOperation_NothingLostAndNoHelpNeeded(t *testing.T) {
 	all := onDisks(t, 1000, func(t *testing.T, sc *scenario, w *world, prepared *disk, sum *tally) {
-		for _, i := range sample(w.rng, sum.mutations, steps(20)) {
+		for _, i := range sample(w.rng, sum.mutations, steps(12)) {
 			for _, when := range []durabletest.When{durabletest.Before, durabletest.After} {
 				d := prepared.clone(w)
 				fail := func(n int, _ durabletest.Op) (durabletest.When, error) {
@@ -227,7 +227,7 @@ func TestCommands_DeathAtEveryFileOperation_NothingLostAndNoHelpNeeded(t *testin
 // then on, as a full, a broken and a read-only disk do.
 func TestCommands_DiskFailsAtEveryChange_FailWithoutHarm(t *testing.T) {
 	all := onDisks(t, 2000, func(t *testing.T, sc *scenario, w *world, prepared *disk, sum *tally) {
-		for k, i := range sample(w.rng, sum.mutations, steps(40)) {
+		for k, i := range sample(w.rng, sum.mutations, steps(24)) {
 			for _, errno := range errnos(k) {
 				forGood := w.rng.IntN(2) == 0
 				d := prepared.clone(w)
