@@ -80,7 +80,7 @@ func TestFarStore_OpenReadAndCommit_TakeFewRoundTrips(t *testing.T) {
 			began = time.Now()
 		}
 		r := testrepo.Open(t, store)
-		within("opening", 3)
+		within("opening", 2)
 		if _, err := r.Snapshots(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -2,9 +2,10 @@ package fault
 
 import (
 	"context"
-	"math/rand/v2"
 	"slices"
 	"strings"
+
+	"github.com/kura-backup/kura/internal/trigger"
 )
 
 // Op is a method of a Store.
@@ -33,10 +34,7 @@ type Call struct {
 type Rule struct {
 	ops    []Op
 	prefix string
-	nth    int // the first matching call that it fires on, from 1
-	times  int // how often it fires; negative without end
-	rate   float64
-	seed   uint64
+	when   trigger.When
 
 	effect effect
 	bytes  int
@@ -56,24 +54,24 @@ const (
 
 // On begins a rule for the given methods, or for all of them when none is given.
 // It fires on the first call, once.
-func On(ops ...Op) Rule { return Rule{ops: slices.Clone(ops), nth: 1, times: 1} }
+func On(ops ...Op) Rule { return Rule{ops: slices.Clone(ops), when: trigger.Once} }
 
 // Prefix restricts the rule to names that start with p (of a List, the prefix
 // that is listed).
 func (r Rule) Prefix(p string) Rule { r.prefix = p; return r }
 
 // Nth lets the first n-1 matching calls pass.
-func (r Rule) Nth(n int) Rule { r.nth = n; return r }
+func (r Rule) Nth(n int) Rule { r.when.Nth = n; return r }
 
 // Times makes the rule fire on k matching calls from the first one on.
-func (r Rule) Times(k int) Rule { r.times = k; return r }
+func (r Rule) Times(k int) Rule { r.when.Times = k; return r }
 
 // Always makes the rule fire without end from the first matching call on.
-func (r Rule) Always() Rule { r.times = -1; return r }
+func (r Rule) Always() Rule { r.when.Times = -1; return r }
 
 // Rate makes the rule fire on a matching call only with probability p, drawn
 // from seed.
-func (r Rule) Rate(p float64, seed uint64) Rule { r.rate, r.seed = p, seed; return r }
+func (r Rule) Rate(p float64, seed uint64) Rule { r.when.Rate, r.when.Seed = p, seed; return r }
 
 // Before answers with err and does nothing.
 func (r Rule) Before(err error) Rule { r.effect, r.err = before, err; return r }
@@ -102,26 +100,9 @@ func (r Rule) matches(c Call) bool {
 // armed is a rule in a Store, with its counts; the Store's mutex guards it.
 type armed struct {
 	Rule
-	matched int
-	fired   int
-	random  *rand.Rand
+	*trigger.Armed
 }
 
-func arm(r Rule) *armed {
-	return &armed{Rule: r, random: rand.New(rand.NewPCG(r.seed, 0))}
-}
+func arm(r Rule) *armed { return &armed{r, r.when.Arm()} }
 
-func (a *armed) fires(c Call) bool {
-	if !a.matches(c) {
-		return false
-	}
-	a.matched++
-	if a.matched < a.nth || a.times >= 0 && a.fired >= a.times {
-		return false
-	}
-	if a.rate > 0 && a.random.Float64() >= a.rate {
-		return false
-	}
-	a.fired++
-	return true
-}
+func (a *armed) fires(c Call) bool { return a.matches(c) && a.Fires() }

@@ -53,7 +53,7 @@ func (s *Store) Fired() int {
 	defer s.mu.Unlock()
 	n := 0
 	for _, r := range s.rules {
-		n += r.fired
+		n += r.Fired()
 	}
 	return n
 }

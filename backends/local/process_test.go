@@ -16,6 +16,7 @@ import (
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/local"
+	"github.com/kura-backup/kura/backends/storetest"
 	"github.com/kura-backup/kura/internal/testrand"
 )
 
@@ -25,8 +26,6 @@ const (
 	childDir  = "KURA_TEST_CHILD_DIR"
 	childRace = "KURA_TEST_CHILD_RACE"
 )
-
-const raceNames = 50
 
 func TestMain(m *testing.M) {
 	dir := os.Getenv(childDir)
@@ -38,25 +37,13 @@ func TestMain(m *testing.M) {
 		fmt.Println("error", err)
 		os.Exit(1)
 	}
-	if who := os.Getenv(childRace); who != "" {
-		race(s, who)
+	if os.Getenv(childRace) != "" {
+		if err := storetest.Race(context.Background(), s, 1, os.Stdin, os.Stdout); err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
 	} else {
 		putUntilKilled(s)
-	}
-}
-
-// race tries to take every name and prints those it took.
-func race(s *local.Store, who string) {
-	fmt.Println("ready")
-	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
-	for i := range raceNames {
-		name := fmt.Sprintf("log/%016d", i)
-		switch err := s.Put(context.Background(), name, []byte(who)); {
-		case err == nil:
-			fmt.Println("won", name)
-		case !errors.Is(err, backends.ErrExist):
-			fmt.Println("error", err)
-		}
 	}
 }
 
@@ -89,64 +76,11 @@ func child(t *testing.T, env ...string) *exec.Cmd {
 
 func TestPut_SeveralProcesses_OneWinnerEach(t *testing.T) {
 	dir := t.TempDir()
-	const processes = 4
-	wonBy := make(map[string][]string)
-	var mu sync.Mutex
-	var ready, wg sync.WaitGroup
-	start := make(chan struct{})
-	for p := range processes {
-		who := fmt.Sprintf("process %d", p)
-		cmd := child(t, childDir+"="+dir, childRace+"="+who)
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ready.Add(1)
-		wg.Go(func() {
-			lines := bufio.NewScanner(out)
-			for lines.Scan() {
-				line := lines.Text()
-				switch name, won := strings.CutPrefix(line, "won "); {
-				case line == "ready":
-					ready.Done()
-					<-start
-					fmt.Fprintln(in)
-				case won:
-					mu.Lock()
-					wonBy[name] = append(wonBy[name], who)
-					mu.Unlock()
-				default:
-					t.Errorf("%s: %s", who, line)
-				}
-			}
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("%s: %v", who, err)
-			}
-		})
+	commands := map[string]*exec.Cmd{}
+	for p := range 4 {
+		commands[fmt.Sprintf("process %d", p)] = child(t, childDir+"="+dir, childRace+"=1")
 	}
-	ready.Wait()
-	close(start)
-	wg.Wait()
-
-	s := open(t, dir)
-	defer s.Close()
-	winners := make(map[string]bool)
-	for i := range raceNames {
-		name := fmt.Sprintf("log/%016d", i)
-		got, err := s.Get(t.Context(), name, 0, -1, nil)
-		if err != nil || len(wonBy[name]) != 1 || wonBy[name][0] != string(got) {
-			t.Errorf("%s: won by %q, holds %q, %v", name, wonBy[name], got, err)
-		}
-		winners[string(got)] = true
-	}
-	t.Logf("%d of %d processes won something", len(winners), processes)
+	storetest.RaceProcesses(t, commands, func() backends.Store { return open(t, dir) })
 }
 
 // A process is killed at any moment. What it reported is there, nothing is half

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 		case "replacing":
 			exit(replacing())
 		case "race":
-			exit(race(os.Args[2], os.Args[3], os.Args[4]))
+			exit(race(os.Args[2], os.Args[3]))
 		}
 	}
 	// With the race detector each of these processes would wait for a second before it ends.

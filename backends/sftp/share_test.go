@@ -1,19 +1,15 @@
 package sftp_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,11 +21,8 @@ import (
 	"github.com/kura-backup/kura/backends/storetest"
 )
 
-const raceNames = 30
-
-// race is a process that tries to take every name, from several goroutines, and prints those it took. Without a
-// command the folder is a local one.
-func race(command, dir, who string) error {
+// race is a process of a race. Without a command the folder is a local one.
+func race(command, dir string) error {
 	ctx := context.Background()
 	var s backends.Store
 	var err error
@@ -41,24 +34,7 @@ func race(command, dir, who string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("ready")
-	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
-		return err
-	}
-	var wg sync.WaitGroup
-	for i := range 2 * raceNames {
-		wg.Go(func() {
-			name := fmt.Sprintf("log/%016d", i%raceNames)
-			switch err := s.Put(ctx, name, []byte(fmt.Sprint(who, i))); {
-			case err == nil:
-				fmt.Println("won", name, fmt.Sprint(who, i))
-			case !errors.Is(err, backends.ErrExist):
-				fmt.Println("error", err)
-			}
-		})
-	}
-	wg.Wait()
-	return s.Close()
+	return errors.Join(storetest.Race(ctx, s, 16, os.Stdin, os.Stdout), s.Close())
 }
 
 func TestPut_ProcessesOverSSHAndOneOnTheServer_OneWinnerEach(t *testing.T) {
@@ -80,65 +56,18 @@ func raceFor(t *testing.T, dir string, racers map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex
-	winners := make(map[string][]string)
-	var ready, wg sync.WaitGroup
-	start := make(chan struct{})
+	commands := map[string]*exec.Cmd{}
 	for who, command := range racers {
-		cmd := exec.CommandContext(t.Context(), exe, "race", command, dir, who)
-		cmd.Stderr = os.Stderr
-		in, err := cmd.StdinPipe()
+		commands[who] = exec.CommandContext(t.Context(), exe, "race", command, dir)
+		commands[who].Stderr = os.Stderr
+	}
+	storetest.RaceProcesses(t, commands, func() backends.Store {
+		s, err := local.Open(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ready.Add(1)
-		wg.Go(func() {
-			lines := bufio.NewScanner(out)
-			for lines.Scan() {
-				switch words := strings.Fields(lines.Text()); words[0] {
-				case "ready":
-					ready.Done()
-					<-start
-					fmt.Fprintln(in)
-				case "won":
-					mu.Lock()
-					winners[words[1]] = append(winners[words[1]], words[2])
-					mu.Unlock()
-				default:
-					t.Errorf("%s: %s", who, lines.Text())
-				}
-			}
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("%s: %v", who, err)
-			}
-		})
-	}
-	ready.Wait()
-	close(start)
-	wg.Wait()
-	s, err := local.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closed(t, s)
-	won := map[string]int{}
-	for i := range raceNames {
-		name := fmt.Sprintf("log/%016d", i)
-		got, err := s.Get(t.Context(), name, 0, -1, nil)
-		if err != nil || !slices.Equal(winners[name], []string{string(got)}) {
-			t.Errorf("%s has %q, %v, and was won by %q", name, got, err, winners[name])
-			continue
-		}
-		won[string(got[:1])]++
-	}
-	t.Logf("won: %v", won)
+		return s
+	})
 }
 
 // split is a Store that puts and deletes through one, and reads and lists through another.

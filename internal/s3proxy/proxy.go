@@ -3,7 +3,6 @@ package s3proxy
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -107,7 +106,7 @@ func (p *Proxy) Add(rules ...Rule) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range rules {
-		p.rules = append(p.rules, &armed{Rule: r, random: rand.New(rand.NewPCG(r.seed, 0))})
+		p.rules = append(p.rules, &armed{r, r.when.Arm()})
 	}
 }
 
@@ -133,7 +132,7 @@ func (p *Proxy) Fired() int {
 	defer p.mu.Unlock()
 	n := 0
 	for _, r := range p.rules {
-		n += r.fired
+		n += r.Fired()
 	}
 	return n
 }

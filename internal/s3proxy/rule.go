@@ -1,11 +1,12 @@
 package s3proxy
 
 import (
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kura-backup/kura/internal/trigger"
 )
 
 // Op is what a request does to the store.
@@ -52,10 +53,7 @@ func opOf(r *http.Request) Op {
 type Rule struct {
 	ops    []Op
 	key    string
-	nth    int
-	times  int // negative without end
-	rate   float64
-	seed   uint64
+	when   trigger.When
 	effect effect
 	status int
 	code   string
@@ -88,23 +86,23 @@ const (
 )
 
 // On begins a rule for the given operations, or for all of them when none is given. It fires on the first request, once.
-func On(ops ...Op) Rule { return Rule{ops: slices.Clone(ops), nth: 1, times: 1} }
+func On(ops ...Op) Rule { return Rule{ops: slices.Clone(ops), when: trigger.Once} }
 
 // Key restricts the rule to requests whose path has part in it, such as "/log/".
 func (r Rule) Key(part string) Rule { r.key = part; return r }
 
 // Nth lets the first n-1 matching requests pass.
-func (r Rule) Nth(n int) Rule { r.nth = n; return r }
+func (r Rule) Nth(n int) Rule { r.when.Nth = n; return r }
 
 // Times makes the rule fire on k matching requests.
-func (r Rule) Times(k int) Rule { r.times = k; return r }
+func (r Rule) Times(k int) Rule { r.when.Times = k; return r }
 
 // Always makes the rule fire on all matching requests.
-func (r Rule) Always() Rule { r.times = -1; return r }
+func (r Rule) Always() Rule { r.when.Times = -1; return r }
 
 // Rate makes the rule fire on each matching request with probability p, drawn from seed.
 func (r Rule) Rate(p float64, seed uint64) Rule {
-	r.rate, r.seed, r.times = p, seed, -1
+	r.when.Rate, r.when.Seed, r.when.Times = p, seed, -1
 	return r
 }
 
@@ -183,22 +181,7 @@ const ifNoneMatch = "If-None-Match"
 // armed is a rule in a Proxy, with its counts; the Proxy's mutex guards it.
 type armed struct {
 	Rule
-	matched int
-	fired   int
-	random  *rand.Rand
+	*trigger.Armed
 }
 
-func (a *armed) fires(op Op, req *http.Request) bool {
-	if !a.matches(op, req) {
-		return false
-	}
-	a.matched++
-	if a.matched < a.nth || a.times >= 0 && a.fired >= a.times {
-		return false
-	}
-	if a.rate > 0 && a.random.Float64() >= a.rate {
-		return false
-	}
-	a.fired++
-	return true
-}
+func (a *armed) fires(op Op, req *http.Request) bool { return a.matches(op, req) && a.Fires() }

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -133,10 +134,11 @@ func forgetter(name, label string) member {
 	}}
 }
 
-// unforgetter brings a snapshot back. If it is told that it could, the snapshot must be there.
-func unforgetter(name, label string) member {
+// keeper does something that makes a snapshot stay: if it is told that it could, nobody can have forgotten the
+// snapshot since, and it must be there.
+func keeper(name, label string, do func(*repo.Repository, context.Context, []object.SessionID) ([]object.SessionID, error)) member {
 	return member{name, func(r *run, c *client) error {
-		done, err := c.repo.Unforget(c.ctx, []object.SessionID{r.snaps[label]})
+		done, err := do(c.repo, c.ctx, []object.SessionID{r.snaps[label]})
 		if err == nil && len(done) > 0 {
 			r.facts.mu.Lock()
 			defer r.facts.mu.Unlock()
@@ -147,19 +149,11 @@ func unforgetter(name, label string) member {
 	}}
 }
 
-// pinner pins a snapshot. If it is told that it could, nobody can have forgotten it since.
-func pinner(name, label string) member {
-	return member{name, func(r *run, c *client) error {
-		done, err := c.repo.Pin(c.ctx, []object.SessionID{r.snaps[label]})
-		if err == nil && len(done) > 0 {
-			r.facts.mu.Lock()
-			defer r.facts.mu.Unlock()
-			delete(r.facts.forgotten, done[0])
-			r.facts.promised[done[0]] = c.name
-		}
-		return err
-	}}
-}
+// unforgetter brings a snapshot back.
+func unforgetter(name, label string) member { return keeper(name, label, (*repo.Repository).Unforget) }
+
+// pinner pins a snapshot.
+func pinner(name, label string) member { return keeper(name, label, (*repo.Repository).Pin) }
 
 // reader restores a snapshot. It may find that the snapshot is gone, if somebody has forgotten it.
 func reader(name, label string) member {
