@@ -38,13 +38,25 @@ func New(polynomial uint64) (*Cutter, error) {
 // one before is forgotten. The window is kept. If r is a [SparseReader] its holes are used.
 // Reset(nil) lets go of the stream.
 func (c *Cutter) Reset(r io.Reader) {
-	c.splitter.restart()
 	c.window.reset(r)
-	c.npending, c.inRun, c.taken, c.ext = 0, false, 0, Chunk{}
-	c.err = nil
+	c.restart()
 	if r == nil {
 		c.err = io.EOF
 	}
+}
+
+// ResetAhead is Reset for a long stream, which a, of the same polynomial, then reads ahead and searches beside the work
+// on chunks; they are the same. The next Reset, for which r must not block for ever, gives r and a back. A Read of r that
+// fails may write into its buffer even then.
+func (c *Cutter) ResetAhead(r io.Reader, a *Ahead) {
+	c.window.resetAhead(r, a)
+	c.restart()
+}
+
+func (c *Cutter) restart() {
+	c.splitter.restart()
+	c.npending, c.inRun, c.taken, c.ext = 0, false, 0, Chunk{}
+	c.err = nil
 }
 
 // Next returns the next extent of the stream, and io.EOF after the last: an empty stream has none.
@@ -68,7 +80,7 @@ func (c *Cutter) next() (Chunk, error) {
 			}
 		}
 		over := c.classify()
-		if n := c.splitter.next(w.sureBytes()); n > 0 {
+		if n := c.splitter.next(w.sureBytes(), w.pos, w.known); n > 0 {
 			return w.take(n), nil
 		}
 		if !over {

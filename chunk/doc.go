@@ -38,6 +38,20 @@
 // be a boundary depends on the 64 bytes before it alone, and whether it is one on the distance
 // to the boundary before. So the places can be looked for in several parts of a file at once,
 // as the search already does within a piece, and the minimum and maximum applied in order
-// afterwards. The fingerprint is computed here and not by restic's package, whose rolling state
+// afterwards.
+//
+// That is what [Ahead] does for a long stream: a goroutine reads pieces of 256 KiB, others each look for the first
+// place in a piece, and [Cutter.Next] goes through the pieces in order, by the same code as ever, and asks what was found
+// instead of searching. Since no chunk is shorter than the minimum, a third of all bytes need not be searched; so each
+// place that is found says from where on the next is looked for. That guess fails where runs of zeros shift what follows, and
+// where a place turns out to be in the middle of a chunk: then Next searches itself what was left out. Who
+// reads, searches and cuts thus never has to wait for who comes after him, the boundaries are the same whatever was guessed,
+// and the search costs about what it costs one goroutine alone.
+//
+// Pieces lie one behind the other in one of two slabs, so that a chunk is one slice and is copied by nobody before its
+// user does so; only where a chunk begins in one slab and ends in the next its beginning is moved in
+// front of the latter. A small hole is laid out as the zeros that it may turn out to be.
+//
+// The fingerprint is computed here and not by restic's package, whose rolling state
 // hides this; that package provides the arithmetic of polynomials, and in the tests the truth.
 package chunk

@@ -103,8 +103,14 @@ func newCutter(t testing.TB) *chunk.Cutter {
 // cut returns all extents of r.
 func cut(t testing.TB, c *chunk.Cutter, r io.Reader) []extent {
 	t.Helper()
-	var out []extent
 	c.Reset(r)
+	return collect(t, c)
+}
+
+// collect returns all extents of the stream that c was reset to.
+func collect(t testing.TB, c *chunk.Cutter) []extent {
+	t.Helper()
+	var out []extent
 	var off int64
 	for {
 		ch, err := c.Next()

@@ -28,13 +28,14 @@ func newSplitter(polynomial uint64) (splitter, error) {
 // next returns the length of the first chunk in data, or 0 if more has to be seen. data starts at the
 // chunk in hand; until a length is returned, each call must pass the same bytes and may pass
 // more behind them.
-func (s *splitter) next(data []byte) int {
+// offset is where data is in the stream, and k what is known of it already.
+func (s *splitter) next(data []byte, offset int64, k known) int {
 	// There is no boundary before the minimum, so a short stretch is never searched.
 	if len(data) < MinSize || len(data) == s.seen {
 		return 0
 	}
 	end := min(len(data), MaxSize)
-	i := s.rabin.find(data, max(s.seen, MinSize-1), end)
+	i := k.find(s.rabin, data, offset, max(s.seen, MinSize-1), end)
 	switch {
 	case i >= 0:
 		end = i + 1

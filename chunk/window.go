@@ -45,14 +45,28 @@ type window struct {
 
 	hole int64 // bytes of a hole that follow end and have been skipped in the stream
 	eof  bool
+
+	ahead *Ahead // reads and searches the stream, instead of r; buf is one of its slabs
+	known known  // what it has found
 }
 
 func (w *window) reset(r io.Reader) {
+	if w.ahead != nil {
+		w.ahead.end()
+		w.buf = nil
+	}
 	if len(w.buf) > keepWindow {
 		w.buf = nil // few files need as much: it is not kept for those that do not
 	}
-	*w = window{r: r, buf: w.buf}
+	*w = window{r: r, buf: w.buf, known: w.known[:0]}
 	w.holes, _ = r.(SparseReader)
+}
+
+// resetAhead is reset for a stream that a reads.
+func (w *window) resetAhead(r io.Reader, a *Ahead) {
+	w.reset(nil)
+	w.ahead, w.buf = a, nil
+	a.start(r)
 }
 
 // block returns the next complete block that has not been looked at, or nil. At the end of the stream
@@ -94,21 +108,29 @@ func (w *window) sureBytes() []byte { return w.buf[w.start:w.sure] }
 func (w *window) take(n int) Chunk {
 	ch := Chunk{Kind: Data, Offset: w.pos, Length: int64(n), Data: w.buf[w.start : w.start+n : w.start+n]}
 	w.start += n
-	w.pos += int64(n)
+	w.advance(int64(n))
 	return ch
+}
+
+// advance notes that n bytes of the stream were removed.
+func (w *window) advance(n int64) {
+	w.pos += n
+	if w.ahead != nil {
+		w.ahead.settled.Store(w.pos + MinSize - 1)
+	}
 }
 
 // drop removes n zero bytes.
 func (w *window) drop(n int) {
 	w.start += n
 	w.sure = w.start
-	w.pos += int64(n)
+	w.advance(int64(n))
 }
 
 // skipHole removes n bytes of the hole behind end, when nothing is in the window.
 func (w *window) skipHole(n int64) {
 	w.hole -= n
-	w.pos += n
+	w.advance(n)
 }
 
 // fill adds to the end of the window, or notes a hole there, or the end of the stream. It may move the
@@ -116,6 +138,9 @@ func (w *window) skipHole(n int64) {
 // be skipped; otherwise it is written out as zeros, up to the end of the block at most, because
 // it may turn out to be data.
 func (w *window) fill(inRun bool) error {
+	if w.ahead != nil {
+		return w.fillAhead(inRun)
+	}
 	if w.hole == 0 && w.holes != nil && !w.eof {
 		n, err := w.holes.SkipHole()
 		if err != nil {
@@ -126,7 +151,7 @@ func (w *window) fill(inRun bool) error {
 		}
 		w.hole = n
 	}
-	if w.hole > math.MaxInt64-w.pos-int64(w.end-w.start)-readSize {
+	if w.holeTooLong() {
 		return w.fail(errLength)
 	}
 	if inRun && w.wholeHoleBlocks() > 0 {
@@ -164,6 +189,57 @@ func (w *window) fill(inRun bool) error {
 	return w.fail(io.ErrNoProgress)
 }
 
+// fillAhead is fill for a stream that is read ahead. The zeros of a hole are in the slab already, as many as may turn
+// out to be data.
+func (w *window) fillAhead(inRun bool) error {
+	if w.hole == 0 && !w.eof {
+		it := w.ahead.next()
+		if it.err == io.EOF {
+			w.eof = true
+			return nil
+		}
+		if it.err != nil {
+			return w.fail(it.err)
+		}
+		w.follow(it)
+		if it.hole == 0 {
+			w.end += it.n
+			w.read = w.end
+			w.known.add(it.searched, w.pos)
+			return nil
+		}
+		if w.hole = it.hole; w.holeTooLong() {
+			return w.fail(errLength)
+		}
+	}
+	if inRun && w.wholeHoleBlocks() > 0 {
+		return nil
+	}
+	n := int(min(w.hole, int64(BlockSize-(w.end-w.scan))))
+	w.end += n
+	w.hole -= int64(n)
+	return nil
+}
+
+// follow makes the window end where an item begins.
+func (w *window) follow(it *item) {
+	start := it.at - (w.end - w.start)
+	if len(w.buf) == 0 || &w.buf[0] != &it.slab[0] {
+		// The last bytes are there already: the search needs them, and may still look at them.
+		if n := w.end - w.start - windowSize; n > 0 {
+			copy(it.slab[start:], w.buf[w.start:w.start+n])
+		}
+		if len(w.buf) > 0 {
+			w.ahead.release(w.buf)
+		}
+	} // otherwise what is in the window is the end of a hole that was skipped, and is there as well
+	w.move(it.slab, start)
+}
+
+func (w *window) holeTooLong() bool {
+	return w.hole > math.MaxInt64-w.pos-int64(w.end-w.start)-readSize
+}
+
 func (w *window) fail(err error) error {
 	return fmt.Errorf("chunk: at offset %d: %w", w.pos+int64(w.end-w.start), err)
 }
@@ -173,7 +249,7 @@ func (w *window) room() {
 	inHand := w.end - w.start
 	if w.start > 0 && (inHand == 0 || len(w.buf)-w.end < readSize || w.start >= moveAfter && inHand <= w.start) {
 		copy(w.buf, w.buf[w.start:w.end])
-		w.move(w.buf)
+		w.move(w.buf, 0)
 	}
 	if len(w.buf)-w.end >= readSize {
 		return
@@ -184,15 +260,16 @@ func (w *window) room() {
 	}
 	buf := make([]byte, size)
 	copy(buf, w.buf[w.start:w.end])
-	w.move(buf)
+	w.move(buf, 0)
 }
 
-// move notes that start is now at the front of buf.
-func (w *window) move(buf []byte) {
+// move notes that start is now at a place of buf.
+func (w *window) move(buf []byte, start int) {
+	by := start - w.start
 	w.buf = buf
-	w.sure -= w.start
-	w.scan -= w.start
-	w.end -= w.start
-	w.read = max(w.read-w.start, 0)
-	w.start = 0
+	w.start = start
+	w.sure += by
+	w.scan += by
+	w.end += by
+	w.read = max(w.read+by, 0)
 }

@@ -48,18 +48,35 @@ type Buffer struct {
 
 // Get returns an empty buffer with room for n bytes when the budget allows it, or what ctx ended with.
 func (b *Budget) Get(ctx context.Context, n int) (*Buffer, error) {
-	class, size := max(bits.Len(uint(n-1)), minClass), n
-	if class <= maxClass {
-		size = 1 << class
-	}
-	cost := min(int64(size), b.limit)
+	class, size, cost := b.price(n)
 	if err := b.sem.Acquire(ctx, cost); err != nil {
 		return nil, context.Cause(ctx)
 	}
+	return b.buffer(class, size, cost), nil
+}
+
+// TryGet is Get that does not wait: if the budget does not allow it now, or others wait, ok is false.
+func (b *Budget) TryGet(n int) (buf *Buffer, ok bool) {
+	class, size, cost := b.price(n)
+	if !b.sem.TryAcquire(cost) {
+		return nil, false
+	}
+	return b.buffer(class, size, cost), true
+}
+
+func (b *Budget) price(n int) (class, size int, cost int64) {
+	class, size = max(bits.Len(uint(n-1)), minClass), n
+	if class <= maxClass {
+		size = 1 << class
+	}
+	return class, size, min(int64(size), b.limit)
+}
+
+func (b *Budget) buffer(class, size int, cost int64) *Buffer {
 	buf := &Buffer{from: b, cost: cost, mem: b.take(class, size)}
 	buf.B = buf.mem
 	buf.users.Store(1)
-	return buf, nil
+	return buf
 }
 
 // Copy returns a buffer that holds a copy of data.

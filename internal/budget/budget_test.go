@@ -36,6 +36,21 @@ func TestGet_BeyondTheLimit_WaitsForARelease(t *testing.T) {
 	}
 }
 
+func TestTryGet_BeyondTheLimit_DoesNotWait(t *testing.T) {
+	b := New(1 << 20)
+	first, ok := b.TryGet(1 << 20)
+	if !ok || cap(first.B) < 1<<20 {
+		t.Fatal("the whole budget was refused")
+	}
+	if _, ok := b.TryGet(1); ok {
+		t.Error("got a buffer beyond the limit")
+	}
+	first.Release()
+	if _, ok := b.TryGet(40 << 20); !ok {
+		t.Error("a single larger buffer was refused")
+	}
+}
+
 func TestGet_LargerThanTheBudget_IsHandedOutAlone(t *testing.T) {
 	b := New(1 << 16)
 	for _, n := range []int{1 << 20, 40 << 20} {
