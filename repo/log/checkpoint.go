@@ -16,15 +16,27 @@ import (
 
 // A client whose key is allowed to writes a checkpoint when so many entries follow the newest one, or when
 // they have this share of its size. So small repositories get one with nearly every commit, which makes
-// up for the loss of an entry; large ones do not write much more for it.
+// up for the loss of an entry; large ones do not write much more for it: from 4 MiB on, a checkpoint is due only
+// when the entries after it take about as long to read, from far away, as it does itself.
 const (
 	checkpointEvery = 64
 	checkpointShare = 4
 	smallCheckpoint = 32 << 10 // one up to this size is always replaced
+	bytesPerEntry   = 64 << 10 // of a checkpoint are read while an entry is fetched, beside others
 )
 
-// maxCheckpoint bounds the plaintext of a checkpoint: some ten million packs.
+// due reports whether a checkpoint is to be written when so many entries, of so many bytes, follow this one.
+func (c checkpointInfo) due(entries uint64, bytes int64) bool {
+	return c.size <= smallCheckpoint || bytes >= c.size/checkpointShare ||
+		entries >= max(checkpointEvery, uint64(c.size/bytesPerEntry))
+}
+
+// maxCheckpoint bounds the plaintext of a checkpoint: some fifteen million packs.
 const maxCheckpoint = 1 << 30
+
+// ErrTooLarge is returned for a state of which there can be no checkpoint. Whoever opens such a repository reads all
+// entries since the last one that there could be.
+var ErrTooLarge = errors.New("log: the state is too large for a checkpoint")
 
 type wireSnapshot struct {
 	ID        []byte         `cbor:"1,keyasint"`
@@ -39,19 +51,11 @@ type wireSnapshot struct {
 	Tags      *SealedTags    `cbor:"10,keyasint,omitempty"`
 }
 
-type wireLivePack struct {
-	_     struct{} `cbor:",toarray"`
-	Class object.Class
-	Name  []byte
-	Size  int64
-	Added uint64
-}
-
 type wireState struct {
 	N         uint64         `cbor:"1,keyasint"`
 	Hash      []byte         `cbor:"2,keyasint"`
 	Snapshots []wireSnapshot `cbor:"3,keyasint,omitempty"`
-	Packs     []wireLivePack `cbor:"4,keyasint,omitempty"`
+	Packs     []byte         `cbor:"4,keyasint,omitempty"` // see joinPacks
 	Dropped   []byte         `cbor:"5,keyasint,omitempty"`
 	Closed    []byte         `cbor:"6,keyasint,omitempty"`
 	Revoked   []byte         `cbor:"7,keyasint,omitempty"`
@@ -62,7 +66,9 @@ type wireState struct {
 
 // EncodeState returns the payload of a checkpoint of st. Equal states give equal bytes before
 // compression.
-func EncodeState(st *State) ([]byte, error) {
+func EncodeState(st *State) ([]byte, error) { return encodeState(st, maxCheckpoint) }
+
+func encodeState(st *State, limit int) ([]byte, error) {
 	w := wireState{N: st.N, Hash: st.Hash[:]}
 	snapshots := make([]*Snapshot, 0, len(st.Snapshots))
 	for _, s := range st.Snapshots {
@@ -82,10 +88,7 @@ func EncodeState(st *State) ([]byte, error) {
 		}
 		w.Snapshots = append(w.Snapshots, ws)
 	}
-	for _, r := range sortedRefs(st.Packs) {
-		p := st.Packs[r]
-		w.Packs = append(w.Packs, wireLivePack{Class: r.Class, Name: appendName(nil, r), Size: p.Size, Added: p.Added})
-	}
+	w.Packs = joinPacks(st.Packs)
 	for _, r := range sortedRefs(st.Index) {
 		w.Index = append(w.Index, wireIndex{Name: appendName(nil, r), Size: st.Index[r]})
 	}
@@ -100,6 +103,9 @@ func EncodeState(st *State) ([]byte, error) {
 	plain, err := wire.Marshal(w)
 	if err != nil {
 		return nil, fmt.Errorf("log: encode checkpoint: %w", err)
+	}
+	if len(plain) > limit { // nobody would read it
+		return nil, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(plain))
 	}
 	return zst.Encode(nil, plain, zst.Default), nil
 }
@@ -141,12 +147,9 @@ func unpackState(w *wireState) (*State, error) {
 		copy(s.Signer[:], ws.Signer)
 		st.Snapshots[s.ID] = s
 	}
-	for _, wp := range w.Packs {
-		ps, err := unpackPacks([]wirePack{{Class: wp.Class, Name: wp.Name, Size: wp.Size}})
-		if err != nil {
-			return nil, err
-		}
-		st.Packs[ps[0].Ref] = Pack{Size: wp.Size, Added: wp.Added}
+	var err error
+	if st.Packs, err = splitPacks(w.Packs); err != nil {
+		return nil, err
 	}
 	segs, err := unpackIndex(w.Index)
 	if err != nil {
@@ -318,7 +321,7 @@ func (l *Log) MaybeCheckpoint(ctx context.Context) error {
 	if role < seal.Maintainer || st.N == 0 || st.N > sure.N {
 		return nil // what another client has just put may not be durable yet: a checkpoint says that it is
 	}
-	if st.N-last.n < checkpointEvery && last.size > smallCheckpoint && added < last.size/checkpointShare {
+	if !last.due(st.N-last.n, added) {
 		return nil
 	}
 	return l.WriteCheckpoint(ctx)

@@ -2,6 +2,7 @@ package log
 
 import (
 	"crypto/ed25519"
+	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -86,16 +87,52 @@ func packPacks(packs []PackRef) []wirePack {
 func unpackPacks(in []wirePack) ([]PackRef, error) {
 	var out []PackRef
 	for _, w := range in {
-		if w.Class != object.DataPack && w.Class != object.TreePack {
-			return nil, fmt.Errorf("pack of class %v", w.Class)
-		}
-		p, err := sized(w.Class, w.Name, w.Size)
+		p, err := packOf(w.Class, w.Name, w.Size)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, p)
 	}
 	return out, nil
+}
+
+func packOf(class object.Class, name []byte, size int64) (PackRef, error) {
+	if class != object.DataPack && class != object.TreePack {
+		return PackRef{}, fmt.Errorf("pack of class %v", class)
+	}
+	return sized(class, name, size)
+}
+
+// livePackSize is the length of class ‖ sid ‖ hash ‖ size (u32) ‖ added (u64).
+const livePackSize = refSize + 4 + 8
+
+// joinPacks writes live packs one after the other, ascending. There can be millions: as a list of items they would
+// be more than one may have, and would take twice the memory to read.
+func joinPacks(packs map[object.Ref]Pack) []byte {
+	out := make([]byte, 0, livePackSize*len(packs))
+	for _, r := range sortedRefs(packs) {
+		p := packs[r]
+		out = appendName(append(out, byte(r.Class)), r)
+		out = binary.LittleEndian.AppendUint32(out, uint32(p.Size))
+		out = binary.LittleEndian.AppendUint64(out, p.Added)
+	}
+	return out
+}
+
+// splitPacks is the inverse of joinPacks.
+func splitPacks(b []byte) (map[object.Ref]Pack, error) {
+	if len(b)%livePackSize != 0 {
+		return nil, fmt.Errorf("live packs of %d bytes", len(b))
+	}
+	packs := make(map[object.Ref]Pack, len(b)/livePackSize)
+	for ; len(b) > 0; b = b[livePackSize:] {
+		p, err := packOf(object.Class(b[0]), b[1:refSize], int64(binary.LittleEndian.Uint32(b[refSize:])))
+		if err != nil {
+			return nil, err
+		}
+		packs[p.Ref] = Pack{Size: p.Size, Added: binary.LittleEndian.Uint64(b[refSize+4:])}
+	}
+	return packs, nil
 }
 
 func packIndex(segs []PackRef) []wireIndex {

@@ -2,7 +2,10 @@ package log
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -103,6 +106,59 @@ func TestDecodeEntry_TagsThatAreNotThere_IsAnError(t *testing.T) {
 		}
 		if _, _, _, err := DecodeEntry(payload); err == nil {
 			t.Errorf("%s: decodes", name)
+		}
+	}
+}
+
+func TestDecodeState_PacksThatAreNone_AreRefused(t *testing.T) {
+	packs := map[object.Ref]Pack{ref(object.DataPack, 1, 1): {Size: 7, Added: 3}, ref(object.TreePack, 2, 2): {Size: 1 << 30, Added: 1 << 40}}
+	joined := joinPacks(packs)
+	if got, err := splitPacks(joined); err != nil || !maps.Equal(got, packs) {
+		t.Fatalf("%v, %v", got, err)
+	}
+	sizeAt := refSize
+	for name, b := range map[string][]byte{
+		"cut":          joined[:len(joined)-1],
+		"of no class":  append([]byte{byte(object.Index)}, joined[1:]...),
+		"of no bytes":  slices.Concat(joined[:sizeAt], make([]byte, 4), joined[sizeAt+4:]),
+		"of too many":  slices.Concat(joined[:sizeAt], []byte{255, 255, 255, 255}, joined[sizeAt+4:]),
+		"one too many": append(slices.Clone(joined), joined[:refSize]...),
+	} {
+		if _, err := splitPacks(b); err == nil {
+			t.Errorf("packs %s were taken", name)
+		}
+	}
+}
+
+func TestEncodeState_MoreThanCanBeRead_IsRefused(t *testing.T) {
+	l, _ := makeLog(t, mem.New())
+	if _, err := encodeState(l.State(), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := encodeState(l.State(), 100); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestCheckpointDue_OfEachSize_GrowsWithIt(t *testing.T) {
+	for _, c := range []struct {
+		size    int64
+		entries uint64
+		bytes   int64
+		want    bool
+	}{
+		{0, 1, 1, true}, // there is none
+		{smallCheckpoint, 1, 1, true},
+		{1 << 20, 63, 100 << 10, false},
+		{1 << 20, 64, 100 << 10, true},
+		{1 << 20, 1, 256 << 10, true},
+		{256 << 20, 64, 100 << 10, false},
+		{256 << 20, 4095, 4 << 20, false},
+		{256 << 20, 4096, 4 << 20, true},
+		{256 << 20, 10, 64 << 20, true},
+	} {
+		if got := (checkpointInfo{1, c.size}).due(c.entries, c.bytes); got != c.want {
+			t.Errorf("%+v: %v", c, got)
 		}
 	}
 }

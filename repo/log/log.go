@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -259,8 +261,8 @@ func (f *folding) fetch(ctx context.Context, numbers []uint64) error {
 	g.SetLimit(readers)
 	for i, n := range numbers {
 		g.Go(func() (err error) {
-			objects[i], err = f.l.store.Get(gctx, object.LogName(n), 0, -1, nil)
-			return missingIsDamage(object.LogName(n), err)
+			objects[i], err = f.l.entry(gctx, n)
+			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -354,20 +356,23 @@ func OpenEntry(keys *seal.Keyring, st *State, obj []byte) (*Record, error) {
 	return &Record{N: n, Hash: object.Sum(whole), Size: len(whole), Mended: mended, Signer: who.ID, Entry: e}, nil
 }
 
+// entry reads the object of entry n.
+func (l *Log) entry(ctx context.Context, n uint64) ([]byte, error) {
+	obj, err := l.store.Get(ctx, object.LogName(n), 0, -1, nil)
+	return obj, missingIsDamage(object.LogName(n), err)
+}
+
 // Entries yields the records 1 to the tail of the state, as stored. It is for check and for people;
 // State answers everything else.
 func (l *Log) Entries(ctx context.Context, yield func(*Record) error) error {
-	tail := l.State().N
 	st := newState()
-	for n := uint64(1); n <= tail; n++ {
-		name := object.LogName(n)
-		obj, err := l.store.Get(ctx, name, 0, -1, nil)
-		if err != nil {
-			return missingIsDamage(name, err)
+	for n, obj := range l.ahead(ctx, l.State().N) {
+		if obj.err != nil {
+			return obj.err
 		}
-		rec, err := OpenEntry(l.allKeys(), st, obj)
+		rec, err := OpenEntry(l.allKeys(), st, obj.bytes)
 		if err != nil {
-			return &DamageError{name, err}
+			return &DamageError{object.LogName(n), err}
 		}
 		rec.Void = st.step(rec.Entry, rec.Signer, rec.Hash) // nobody else sees st
 		if err := yield(rec); err != nil {
@@ -375,6 +380,44 @@ func (l *Log) Entries(ctx context.Context, yield func(*Record) error) error {
 		}
 	}
 	return nil
+}
+
+// fetched is an object, or why it could not be read.
+type fetched struct {
+	bytes []byte
+	err   error
+}
+
+// ahead yields the objects of the entries 1 to tail. While one is looked at the next ones are fetched: from a
+// far store a log of thousands would otherwise take minutes.
+func (l *Log) ahead(ctx context.Context, tail uint64) iter.Seq2[uint64, fetched] {
+	return func(yield func(uint64, fetched) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		var all sync.WaitGroup
+		defer all.Wait()
+		defer cancel()
+		var under [readers]chan fetched // by number, modulo
+		begin := func(n uint64) {
+			c := make(chan fetched, 1)
+			under[n%readers] = c
+			all.Go(func() {
+				obj, err := l.entry(ctx, n)
+				c <- fetched{obj, err}
+			})
+		}
+		for n := uint64(1); n <= min(tail, readers); n++ {
+			begin(n)
+		}
+		for n := uint64(1); n <= tail; n++ {
+			got := <-under[n%readers]
+			if n+readers <= tail {
+				begin(n + readers)
+			}
+			if !yield(n, got) {
+				return
+			}
+		}
+	}
 }
 
 func missingIsDamage(name string, err error) error {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"syscall"
 	"testing"
 
@@ -228,19 +227,35 @@ func TestOpen_EntriesMissingOrSwapped_IsDamageWithTheName(t *testing.T) {
 	}
 }
 
-func TestEntries_YieldsAllInOrder(t *testing.T) {
-	store := mem.New()
+func TestEntries_OfALongLog_YieldsAllInOrder(t *testing.T) {
+	store := fault.New(mem.New())
 	l, _ := makeLog(t, store)
-	commit(t, l, snapshotEntry(2))
-	var kinds []Kind
+	const entries = 3*readers + 1
+	for n := byte(2); n <= entries; n++ {
+		commit(t, l, snapshotEntry(n))
+	}
+	var seen []uint64
 	if err := l.Entries(t.Context(), func(r *Record) error {
-		kinds = append(kinds, r.Entry.Kind)
+		seen = append(seen, r.N)
 		return r.Void
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(kinds, []Kind{KindInit, KindSnapshot}) {
-		t.Error(kinds)
+	for i, n := range seen {
+		if n != uint64(i+1) {
+			t.Fatalf("yielded %v", seen)
+		}
+	}
+	if len(seen) != entries {
+		t.Errorf("%d entries of %d", len(seen), entries)
+	}
+	store.Reset()
+	enough := errors.New("enough")
+	if err := l.Entries(t.Context(), func(*Record) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("err = %v", err)
+	}
+	if n := store.Count(fault.Get, object.LogPrefix); n > readers+1 {
+		t.Errorf("%d entries were read for the first", n)
 	}
 }
 
