@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"github.com/kura-backup/kura/chunk"
-	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/tree"
 )
@@ -15,6 +14,7 @@ import (
 type extentQueue struct {
 	length int64
 	writer *tree.ContentWriter
+	like   *predecessor // nil if there is none
 
 	mu       sync.Mutex
 	extents  []tree.Extent // those that were not passed to writer; data without an id is on its way
@@ -32,6 +32,7 @@ const passEvery = 64
 // add adds the next extent. Data is saved in s.
 func (q *extentQueue) add(ctx context.Context, s *repo.Session, ch chunk.Chunk) error {
 	e := tree.Extent{Kind: tree.ExtentKind(ch.Kind), Length: ch.Length}
+	offset := q.length
 	q.length += ch.Length
 	q.mu.Lock()
 	at := q.passed + len(q.extents)
@@ -42,7 +43,11 @@ func (q *extentQueue) add(ctx context.Context, s *repo.Session, ch chunk.Chunk) 
 	ready := len(q.extents) >= passEvery
 	q.mu.Unlock()
 	if ch.Kind == chunk.Data {
-		s.Save(object.DataBlob, ch.Data, func(saved repo.Saved, err error) { q.stored(at, saved, err) })
+		var like repo.Like
+		if q.like != nil {
+			like = q.like
+		}
+		s.SaveLike(ch.Data, like, offset, func(saved repo.Saved, err error) { q.stored(at, saved, err) })
 	}
 	if ready {
 		return q.pass(ctx)
@@ -118,11 +123,18 @@ type largeContent struct {
 	r *reading
 }
 
-func newLargeContent(w *walk, r *reading) *largeContent {
+func newLargeContent(ctx context.Context, w *walk, r *reading) *largeContent {
 	own := *r // who reads goes on to other files
 	c := &largeContent{r: &own}
 	c.writer = tree.NewContentWriter(w.savePage)
 	c.last = func() { w.queue.push(c) }
+	if r.st.Size >= minLike {
+		for _, old := range r.f.entries[r.at].old {
+			if c.like == nil {
+				c.like = newPredecessor(ctx, old, w.repo.LoadTree)
+			}
+		}
+	}
 	return c
 }
 
@@ -141,6 +153,9 @@ func (c *largeContent) finish(ctx context.Context, w *worker) (bool, error) {
 
 func (c *largeContent) conclude(ctx context.Context, w *worker) error {
 	added, err := c.extentQueue.finish(ctx, &c.r.node.Node)
+	if err == nil {
+		err = w.parents.unread(w.repo, w.report, c.r.path, c.like.failure())
+	}
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,8 @@
 // A walk is depth-first in the order of names, by as many workers as there are CPUs, from one
 // stack of tasks. A task is the next batch of a folder's entries: its worker looks at all
 // of them, puts the subfolders it finds on the stack, and reads the files. A large file hands what
-// is left of its batch back first. Results may come in any order; each folder passes them on, in
+// is left of its batch back first; one that is larger still, and a stream, is read and searched for chunks by
+// goroutines of its own, so that a single one keeps all CPUs busy. Results may come in any order; each folder passes them on, in
 // the order of names, to the writer of its pages, and keeps only what is ahead of an entry
 // that is still being worked on. Folders are closed from the bottom up. No more than a bounded
 // number of folders is open at once, however deep the tree is.
@@ -30,6 +31,12 @@
 // which nothing changed keeps the parent's page, and its page is not even made. If the newest
 // snapshot is a partial one, of a run that was cut off, then what it does not have is looked up in
 // the newest complete one.
+//
+// # What a file was before
+//
+// Of a file that is read although a parent has it, and of a stream, the session is told what the parent has: a
+// predecessor says which earlier blobs lay where a chunk lies now, and of what is like one of
+// them only the difference is stored. Nothing but space depends on it.
 //
 // # Partial snapshots
 //

@@ -214,9 +214,11 @@ func (w *worker) readLarge(ctx context.Context, r *reading) (pending, error) {
 			w.report.progress.Current.Store(&path)
 		}
 	}
-	w.cutter.Reset(src)
-	defer w.cutter.Reset(nil)
-	c := newLargeContent(w.walk, r)
+	if err := w.cut(src, r.st.Size); err != nil {
+		return nil, err
+	}
+	defer w.uncut()
+	c := newLargeContent(ctx, w.walk, r)
 	// A file that grows as fast as it is read would have no end.
 	for limit := 2*r.st.Size + 1<<30; c.length < limit || limit < 0; {
 		ch, err := w.cutter.Next()

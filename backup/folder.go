@@ -205,17 +205,12 @@ func (w *worker) take(ctx context.Context, f *folder) (from, to int, err error) 
 // parentLost decides whether the run can go on without the parent's folder: if the parent is damaged it
 // can, if the store does not answer it can not.
 func (w *worker) parentLost(f *folder, err error) error {
-	damage, page := (*repo.DamageError)(nil), (*tree.PageError)(nil)
-	if errors.As(err, &page) {
-		err = &repo.DamageError{Blob: page.ID, Err: err}
-	}
-	if !errors.As(err, &damage) {
+	err, damaged := parentDamage(err)
+	if !damaged {
 		return err
 	}
-	for _, p := range w.parents {
-		if p != nil && !isLive(w.repo, p) {
-			return fmt.Errorf("%w: %w", repo.ErrStale, err) // nothing is damaged: it was collected
-		}
+	if !w.parents.live(w.repo) {
+		return fmt.Errorf("%w: %w", repo.ErrStale, err) // nothing is damaged: it was collected
 	}
 	w.report.error(f.ownPath(), err)
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -23,7 +24,10 @@ import (
 	"github.com/kura-backup/kura/tree"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0))) // so that files are read ahead, on any machine
+	goleak.VerifyTestMain(m)
+}
 
 // newRepo makes a repository whose store counts its calls.
 func newRepo(t testing.TB) (*repo.Repository, *fault.Store) {

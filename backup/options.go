@@ -52,6 +52,7 @@ type Options struct {
 	DryRun      bool // do everything but write
 	Compression repo.Compression
 	Packing     repo.Packing
+	Similar     repo.Similar // where bases of deltas may come from
 
 	// ReadConcurrency is how many files and folders are read at once; 0: one for each CPU, at
 	// least two.

@@ -58,6 +58,39 @@ func findParents(ctx context.Context, r *repo.Repository, fits func(*repo.Snapsh
 	return parents{partial}, nil
 }
 
+// live reports whether none of them was forgotten, as far as is known.
+func (ps parents) live(r *repo.Repository) bool {
+	for _, p := range ps {
+		if p != nil && !isLive(r, p) {
+			return false
+		}
+	}
+	return true
+}
+
+// parentDamage reports whether an error in reading a parent says that it is damaged, and names the object if
+// only its page is known.
+func parentDamage(err error) (error, bool) {
+	if page := (*tree.PageError)(nil); errors.As(err, &page) {
+		err = &repo.DamageError{Blob: page.ID, Err: err}
+	}
+	damage := (*repo.DamageError)(nil)
+	return err, errors.As(err, &damage)
+}
+
+// unread decides whether the run can go on without a content of theirs that was not read because of err, since only deltas
+// are lost: it can if that is damaged or was collected, and it can not if the store does not answer.
+func (ps parents) unread(r *repo.Repository, report *reporter, path func() string, err error) error {
+	err, damaged := parentDamage(err)
+	if damaged && ps.live(r) {
+		report.error(path(), err)
+	}
+	if damaged {
+		return nil
+	}
+	return err
+}
+
 // isLive reports whether a snapshot was not forgotten, as far as is known.
 func isLive(r *repo.Repository, s *repo.Snapshot) bool {
 	e := r.State().Snapshots[s.ID]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -180,5 +181,29 @@ func TestRun_FilesOfProc_AreReadToTheirEnd(t *testing.T) {
 	res := mustRun(t, r, Options{Paths: []string{file}})
 	if n := mustHave(t, readBack(t, r, res.Snapshot), file); !strings.HasPrefix(string(n.data), "Linux") {
 		t.Errorf("%q", n.data)
+	}
+}
+
+func TestRun_LargeFileAndStream_AreTheSameReadAheadOrNot(t *testing.T) {
+	data := testrepo.Random(1, aheadFile+300_000)
+	root := memoryDir(t)
+	writeFile(t, filepath.Join(root, "f"), data)
+	for _, cpus := range []int{2, 4} {
+		before := runtime.GOMAXPROCS(cpus)
+		r, _ := newRepo(t)
+		a, err := newAhead(r)
+		if must(t, err); (a == nil) != (cpus == 2) {
+			t.Errorf("with %d CPUs: %v", cpus, a != nil)
+		}
+		res := mustRun(t, r, Options{Paths: []string{root}})
+		stream := mustRun(t, r, Options{Stdin: &Stdin{Reader: bytes.NewReader(data)}})
+		runtime.GOMAXPROCS(before)
+		wantTree(t, r, res.Snapshot, root)
+		if n := mustHave(t, readBack(t, r, stream.Snapshot), "/stdin"); !bytes.Equal(n.data, data) {
+			t.Errorf("with %d CPUs the stream has %d bytes", cpus, len(n.data))
+		}
+		if stream.Summary.BytesAdded > 1<<20 {
+			t.Errorf("with %d CPUs the stream has other chunks: %+v", cpus, stream.Summary)
+		}
 	}
 }

@@ -98,7 +98,7 @@ func (a *attempt) once(ctx context.Context, try func(context.Context) (object.Bl
 	a.report = newReporter(a.events)
 	a.session, err = a.repo.NewSession(ctx, repo.SessionOptions{
 		Compression: a.opts.Compression, Host: a.opts.Host, DryRun: a.opts.DryRun,
-		Packing: a.opts.Packing,
+		Packing: a.opts.Packing, Similar: a.opts.Similar,
 	})
 	if err != nil {
 		return nil, err
@@ -218,9 +218,17 @@ func (a *attempt) sameGroup(s *repo.Snapshot) bool {
 	if a.opts.ParentBy != nil {
 		by = *a.opts.ParentBy
 	}
-	return s.Source == sourceFiles && (!a.timeGiven || !s.When().After(a.opts.Time)) &&
+	return s.Source == a.source() && (!a.timeGiven || !s.When().After(a.opts.Time)) &&
 		(!by.Host || s.Host == a.opts.Host) && (!by.Paths || slices.Equal(s.PathStrings(), a.paths)) &&
 		(!by.Tags || slices.Equal(sortedSet(s.Tags), sortedSet(a.opts.Tags)))
+}
+
+// source is what manifests call that which is backed up.
+func (a *attempt) source() string {
+	if a.opts.Stdin != nil {
+		return sourceStdin
+	}
+	return sourceFiles
 }
 
 func sortedSet(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
@@ -246,7 +254,7 @@ func (a *attempt) commit(s *repo.Session, root object.BlobID, partial bool) (*re
 func (a *attempt) manifest() *repo.Manifest {
 	m := &repo.Manifest{
 		Time: a.opts.Time.UnixNano(), Host: a.opts.Host, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
-		Program: a.opts.Program, Start: a.start.UnixNano(), End: clock.Now().UnixNano(), Source: sourceFiles,
+		Program: a.opts.Program, Start: a.start.UnixNano(), End: clock.Now().UnixNano(), Source: a.source(),
 	}
 	if a.timeGiven {
 		m.TimeGiven = 1
@@ -265,9 +273,6 @@ func (a *attempt) manifest() *repo.Manifest {
 	}
 	if a.parent != nil {
 		m.Parent = a.parent.ID[:]
-	}
-	if a.opts.Stdin != nil {
-		m.Source = sourceStdin
 	}
 	return m
 }

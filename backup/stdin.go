@@ -12,6 +12,7 @@ import (
 
 	"github.com/kura-backup/kura/chunk"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/source/files"
 	"github.com/kura-backup/kura/source/stream"
 	"github.com/kura-backup/kura/tree"
@@ -28,22 +29,25 @@ func (a *attempt) stream(ctx context.Context) (object.BlobID, error) {
 		return object.BlobID{}, err
 	}
 	a.paths = []string{"/" + strings.Join(names, "/")}
-	ctx, cancel := context.WithCancel(ctx) // ends the reading ahead
-	defer cancel()
 
+	old, err := a.streamBefore(ctx)
+	if err != nil {
+		return object.BlobID{}, err
+	}
 	node := a.streamNode(names[len(names)-1])
 	var added int64
 	if o.Reader != nil {
-		added, err = a.readStream(ctx, o.Reader, node)
+		added, err = a.readStream(ctx, o.Reader, node, old)
 	} else {
-		added, err = a.readCommand(ctx, o.Command, node)
+		added, err = a.readCommand(ctx, o.Command, node, old)
 	}
 	if err != nil {
 		return object.BlobID{}, err
 	}
-	a.report.entry(node, New)
+	action := actionOf([2]*tree.Node{old}, false)
+	a.report.entry(node, action)
 	if a.report.wantsItems() {
-		a.report.item(Item{Path: a.paths[0], Type: tree.File, Action: New, Size: node.Size, Added: added})
+		a.report.item(Item{Path: a.paths[0], Type: tree.File, Action: action, Size: node.Size, Added: added})
 	}
 	save := a.savePage
 	for i := len(names) - 1; ; i-- {
@@ -56,6 +60,33 @@ func (a *attempt) stream(ctx context.Context) (object.BlobID, error) {
 			UID: node.UID, GID: node.GID, User: node.User, Group: node.Group,
 		}
 	}
+}
+
+// streamBefore returns the file that the parent has of the stream, or nil. There are no partial snapshots of streams.
+func (a *attempt) streamBefore(ctx context.Context) (*tree.Node, error) {
+	ps, err := a.parents(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(ps[:], func(p *repo.Snapshot) bool { return p != nil && p.Complete() && p.Source == sourceStdin })
+	if i < 0 {
+		return nil, nil
+	}
+	a.parent = ps[i]
+	paths := a.parent.PathStrings()
+	if len(paths) != 1 { // not written by a backup
+		return nil, nil
+	}
+	node, err := a.repo.Find(ctx, a.parent, paths[0])
+	if _, damaged := parentDamage(err); errors.Is(err, repo.ErrNotFound) && !damaged {
+		return nil, nil
+	}
+	return node, a.streamLost(err)
+}
+
+// streamLost decides whether the run can go on without what the parent has of the stream.
+func (a *attempt) streamLost(err error) error {
+	return parents{a.parent}.unread(a.repo, a.report, func() string { return a.paths[0] }, err)
 }
 
 // streamNames splits the path of a stream's file.
@@ -88,12 +119,12 @@ func (a *attempt) savePage(_ context.Context, page []byte) (object.BlobID, error
 	return saved.ID, err
 }
 
-func (a *attempt) readCommand(ctx context.Context, command []string, node *tree.Node) (int64, error) {
+func (a *attempt) readCommand(ctx context.Context, command []string, node, old *tree.Node) (int64, error) {
 	c, err := stream.Start(ctx, command)
 	if err != nil {
 		return 0, &CommandError{Command: command, Err: err}
 	}
-	added, err := a.readStream(ctx, c.Output(), node)
+	added, err := a.readStream(ctx, c.Output(), node, old)
 	if err != nil && !errors.Is(err, ErrEmptyStream) {
 		c.Stop()
 		return 0, err
@@ -107,15 +138,25 @@ func (a *attempt) readCommand(ctx context.Context, command []string, node *tree.
 	return added, err
 }
 
-// readStream reads a stream to its end and sets the content of node.
-func (a *attempt) readStream(ctx context.Context, r io.Reader, node *tree.Node) (added int64, err error) {
+// readStream reads a stream to its end and sets the content of node. old is the file that it was in the parent, or nil.
+func (a *attempt) readStream(ctx context.Context, r io.Reader, node, old *tree.Node) (added int64, err error) {
 	cutter, err := chunk.New(uint64(a.repo.Keys().Polynomial()))
 	if err != nil {
 		return 0, err
 	}
-	cutter.Reset(stream.NewReader(ctx, r))
+	ahead, err := newAhead(a.repo)
+	if err != nil {
+		return 0, err
+	}
+	defer cutter.Reset(nil)
+	ctx, cancel := context.WithCancel(ctx) // ends the reading before the reset, which waits for it
+	defer cancel()
+	reset(cutter, stream.NewReader(ctx, r), ahead)
 	stored := make(chan struct{})
-	q := &extentQueue{writer: tree.NewContentWriter(a.savePage), last: func() { close(stored) }}
+	q := &extentQueue{
+		writer: tree.NewContentWriter(a.savePage), last: func() { close(stored) },
+		like: newPredecessor(ctx, old, a.repo.LoadTree),
+	}
 	for {
 		ch, err := cutter.Next()
 		if err == io.EOF {
@@ -138,6 +179,9 @@ func (a *attempt) readStream(ctx context.Context, r io.Reader, node *tree.Node) 
 	}
 	if !q.seal() {
 		<-stored // all are told their ids, also when the session fails
+	}
+	if err := a.streamLost(q.like.failure()); err != nil {
+		return 0, err
 	}
 	return q.finish(ctx, node)
 }

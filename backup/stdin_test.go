@@ -11,7 +11,10 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/kura-backup/kura/backends/fault"
+	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/tree"
 )
 
@@ -112,13 +115,82 @@ func TestRunStdin_Cancelled_EndsCommandAndReading(t *testing.T) {
 	}
 }
 
-func TestRunStdin_Again_HasNoParentAndStoresNothing(t *testing.T) {
+func TestRunStdin_Again_HasParentAndStoresNothing(t *testing.T) {
 	r, _ := newRepo(t)
-	for run := range 2 {
+	var last *repo.Snapshot
+	for run := range 3 {
 		s := Stdin{Reader: bytes.NewReader(testrepo.Random(1, 9<<20))}
-		res := mustRun(t, r, Options{Stdin: &s, Host: "h"})
-		if res.Parent != nil || (res.Summary.BytesAdded > 0) != (run == 0) && res.Summary.BytesAdded > 1000 {
+		res, rec, err := runWith(t.Context(), r, Options{Stdin: &s, Host: "h"}, hooks{})
+		must(t, err)
+		if (res.Summary.BytesAdded > 9<<20) != (run == 0) || run > 0 && res.Summary.BytesAdded > 1000 {
 			t.Errorf("%+v", res.Summary)
 		}
+		action := New
+		if last != nil {
+			action = Changed
+			if res.Parent == nil || res.Parent.ID != last.ID || !bytes.Equal(res.Snapshot.Parent, last.ID[:]) {
+				t.Errorf("parent %v", res.Parent)
+			}
+		}
+		if got := rec.items["/stdin"].Action; got != action || len(rec.errors) > 0 {
+			t.Errorf("%v, errors %v", got, rec.errors)
+		}
+		last = res.Snapshot
+	}
+}
+
+// TestRunStdin_OtherSnapshots_AreNoParents: of another host, of another name, of files, forgotten, or not wanted.
+func TestRunStdin_OtherSnapshots_AreNoParents(t *testing.T) {
+	r, _ := newRepo(t)
+	run := func(o Options, name string) *Result {
+		o.Stdin = &Stdin{Reader: strings.NewReader("hello"), Filename: name}
+		return mustRun(t, r, o)
+	}
+	run(Options{Host: "other"}, "name")
+	run(Options{Host: "h"}, "other")
+	forgotten := run(Options{Host: "h"}, "name")
+	_, err := r.Forget(t.Context(), []object.SessionID{forgotten.Snapshot.ID})
+	must(t, err)
+	root := memoryDir(t)
+	makeTree(t, root, map[string]string{"name": "hello"})
+	mustRun(t, r, Options{Host: "h", Paths: []string{root + "/name"}})
+	if res := run(Options{Host: "h"}, root+"/name"); res.Parent != nil {
+		t.Error("a snapshot of a file is the parent")
+	}
+	if res := run(Options{Host: "h"}, "name"); res.Parent != nil {
+		t.Errorf("parent %v of %v, %q", res.Parent.ID, res.Parent.Host, res.Parent.PathStrings())
+	}
+	if res := run(Options{Host: "h", Force: true}, "name"); res.Parent != nil {
+		t.Error("a parent, and none was wanted")
+	}
+}
+
+func TestRunStdin_DamagedParent_IsReportedAndNoMore(t *testing.T) {
+	r, store := newRepo(t)
+	o := func() Options { return Options{Host: "h", Stdin: &Stdin{Reader: strings.NewReader("hello")}} }
+	mustRun(t, r, o())
+	for _, name := range testrepo.Names(t, store, object.TreePrefix) {
+		must(t, store.Delete(t.Context(), name))
+	}
+	fresh := testrepo.Open(t, store) // has nothing in memory
+	res, rec, err := runWith(t.Context(), fresh, o(), hooks{})
+	must(t, err)
+	damage := (*repo.DamageError)(nil)
+	if !errors.As(rec.errors["/stdin"], &damage) || res.Summary.Errors != 0 || res.Snapshot == nil {
+		t.Errorf("errors %v, %+v", rec.errors, res.Summary)
+	}
+}
+
+func TestRunStdin_StoreFailsAtTheParent_NothingIsCommitted(t *testing.T) {
+	r, store := newRepo(t)
+	o := func() Options { return Options{Host: "h", Stdin: &Stdin{Reader: strings.NewReader("hello")}} }
+	mustRun(t, r, o())
+	fresh := testrepo.Open(t, store)
+	_, err := fresh.Index(t.Context())
+	must(t, err)
+	lost := errors.New("lost")
+	store.Inject(fault.On(fault.Get).Prefix(object.TreePrefix).Always().Before(lost))
+	if _, _, err := runWith(t.Context(), fresh, o(), hooks{}); !errors.Is(err, lost) {
+		t.Errorf("%v", err)
 	}
 }

@@ -26,6 +26,7 @@ type walk struct {
 	pool      *files.Pool
 	queue     *queue
 	writers   sync.Pool // of *tree.DirWriter
+	ahead     aheadSlot
 
 	parents parents
 	starts  [2]int64 // of the parents' runs
@@ -139,6 +140,7 @@ func (w *walk) savePage(_ context.Context, page []byte) (object.BlobID, error) {
 type worker struct {
 	*walk
 	cutter *chunk.Cutter
+	inUse  *chunk.Ahead // by cutter; nil mostly
 	small  []byte
 	saved  chan savedBlob
 	onSave func(repo.Saved, error)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/zst"
 	"github.com/kura-backup/kura/pack"
@@ -62,9 +63,13 @@ func FuzzSegmentDecode(f *testing.F) {
 	f.Add(zst.Encode(nil, text, zst.Default), uint8(1), uint32(len(text)))
 	f.Add(text, uint8(0), uint32(len(text)))
 	f.Add(text, uint8(2), uint32(len(text)))
+	base := bytes.Repeat([]byte("chunk, "), 200)
+	if stream, _, ok := new(delta.Encoder).Encode(nil, base, text, len(text)); ok {
+		f.Add(pack.EncodeDelta(nil, stream, zst.Default), uint8(2), uint32(len(text)))
+	}
 	f.Fuzz(func(t *testing.T, stored []byte, coding uint8, plain uint32) {
 		plain %= object.MaxBlobSize + 1 // what a directory may say
-		out, err := pack.DecodeSegment(nil, stored, pack.Coding(coding), int(plain))
+		out, err := pack.DecodeSegment(nil, stored, pack.Coding(coding), int(plain), base)
 		if err != nil {
 			if !errors.Is(err, pack.ErrInvalid) && !errors.Is(err, pack.ErrCoding) {
 				t.Fatalf("error of another kind: %v", err)

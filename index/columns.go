@@ -3,6 +3,7 @@ package index
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/wire"
@@ -54,8 +55,8 @@ type wirePlaces struct {
 	Blobs    []byte   `cbor:"4,keyasint"`
 }
 
-// EncodeColumns sorts the blobs and returns the plaintexts of the columns ids and places.
-func EncodeColumns(s *Segment) (ids, places []byte, err error) {
+// EncodeColumns sorts the blobs and returns the plaintexts of the columns.
+func EncodeColumns(s *Segment) (ids, places, sketches []byte, err error) {
 	s.sort()
 	packs := make([]wirePack, len(s.Packs))
 	for i, p := range s.Packs {
@@ -89,18 +90,18 @@ func EncodeColumns(s *Segment) (ids, places []byte, err error) {
 		v   any
 	}{{&w.Packs, packs}, {&w.Origins, s.Origins}, {&w.Segments, segments}} {
 		if *col.raw, err = wire.Marshal(col.v); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 	plain, err := wire.Marshal(&w)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return ids, zst.Encode(nil, plain, zst.Default), nil
+	return ids, zst.Encode(nil, plain, zst.Default), s.appendSketches(nil), nil
 }
 
 // DecodeColumns is the inverse of EncodeColumns. Everything in the result has been checked.
-func DecodeColumns(ids, places []byte) (*Segment, error) {
+func DecodeColumns(ids, places, sketches []byte) (*Segment, error) {
 	n := len(ids) / idSize
 	if err := checkIDs(ids); err != nil {
 		return nil, err
@@ -123,8 +124,13 @@ func DecodeColumns(ids, places []byte) (*Segment, error) {
 	if s.Segments, err = s.decodeSegments(w.Segments, n); err != nil {
 		return nil, err
 	}
-	s.Blobs, err = s.decodeBlobs(ids, w.Blobs)
-	return s, err
+	if err := s.decodeSketches(sketches); err != nil {
+		return nil, err
+	}
+	if s.Blobs, err = s.decodeBlobs(ids, w.Blobs); err != nil {
+		return nil, err
+	}
+	return s, s.checkSingle()
 }
 
 func checkIDs(ids []byte) error {
@@ -222,6 +228,9 @@ func (s *Segment) checkSegment(p *PackSegment) error {
 	if s.Origins[p.Origin].Kind != kindOf[in.Ref.Class] {
 		return fmt.Errorf("%w: origin of the wrong kind for a %v pack", ErrInvalid, in.Ref.Class)
 	}
+	if p.Coding == pack.Delta && in.Ref.Class != object.DataPack {
+		return fmt.Errorf("%w: delta in a %v pack", ErrInvalid, in.Ref.Class)
+	}
 	same := pack.Segment{Coding: p.Coding, Stored: p.Stored, Plain: p.Plain, Bases: p.Bases, Depth: p.Depth, ChainSum: p.ChainSum}
 	return same.Check()
 }
@@ -252,4 +261,25 @@ func (s *Segment) decodeBlobs(ids, places []byte) ([]Blob, error) {
 		return nil, fmt.Errorf("%w: %d bytes after the last place", ErrInvalid, len(places))
 	}
 	return blobs, nil
+}
+
+// checkSingle refuses deltas and segments with a sketch that have more than one blob, or a part of one, and deltas of a
+// blob against itself.
+func (s *Segment) checkSingle() error {
+	seen := make([]bool, len(s.Segments))
+	for i := range s.Blobs {
+		b := &s.Blobs[i]
+		p := &s.Segments[b.Segment]
+		if p.Coding != pack.Delta && !p.HasSketch {
+			continue
+		}
+		if seen[b.Segment] || b.Length != p.Plain {
+			return fmt.Errorf("%w: delta or sketch of more or less than one blob", ErrInvalid)
+		}
+		seen[b.Segment] = true
+		if slices.Contains(p.Bases, b.ID) {
+			return fmt.Errorf("%w: delta of %v against itself", ErrInvalid, b.ID)
+		}
+	}
+	return nil
 }

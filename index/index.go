@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/pack"
@@ -48,6 +49,9 @@ type PackSegment struct {
 	Depth    uint8 // these three as in pack.Segment
 	Bases    []object.BlobID
 	ChainSum uint64
+
+	Sketch    delta.Sketch // of the only blob
+	HasSketch bool
 }
 
 // Blob says where one copy of a blob lies.
@@ -93,6 +97,7 @@ func (s *Segment) AddPack(ref object.Ref, size int64, dir *pack.Directory) error
 			Pack: n, Offset: d.Offset, Origin: origins[d.Origin], Ordinal: d.Ordinal,
 			Coding: d.Coding, Stored: d.Stored, Plain: d.Plain,
 			Bases: d.Bases, Depth: d.Depth, ChainSum: d.ChainSum,
+			Sketch: d.Sketch, HasSketch: d.HasSketch,
 		})
 		offset := uint32(0)
 		for j, id := range d.IDs {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/wire"
@@ -49,11 +50,14 @@ func addPack(t testing.TB, r *rand.Rand, s *Segment, class object.Class, origins
 	offset := uint32(seal.HeaderSize)
 	for i := 0; blobs > 0; i++ {
 		n := min(blobs, 1+r.IntN(4))
-		blobs -= n
-		seg := pack.Segment{Origin: r.IntN(len(origins)), Ordinal: uint64(i), Coding: pack.Coding(r.IntN(3)), Offset: offset}
-		if seg.Coding == pack.Delta {
-			seg.Bases, seg.Depth, seg.ChainSum = []object.BlobID{{1}, {2}}, 2, 77
+		seg := pack.Segment{Origin: r.IntN(len(origins)), Ordinal: uint64(i), Coding: pack.Coding(r.IntN(2)), Offset: offset}
+		if class == object.DataPack && n == 1 {
+			seg.Coding = pack.Coding(r.IntN(3))
+			if seg.HasSketch = r.IntN(3) > 0; seg.HasSketch {
+				seg.Sketch = delta.Sketch{r.Uint64N(1 << 48), 0, 1<<48 - 1}
+			}
 		}
+		blobs -= n
 		for range n {
 			var id object.BlobID
 			fill(r, id[:])
@@ -65,11 +69,14 @@ func addPack(t testing.TB, r *rand.Rand, s *Segment, class object.Class, origins
 		if seg.Coding != pack.Raw {
 			seg.Stored -= r.Uint32N(seg.Plain)
 		}
+		if seg.Coding == pack.Delta {
+			seg.Bases, seg.Depth, seg.ChainSum = []object.BlobID{{1}, {2}}, 2, uint64(seg.Stored)+77
+		}
 		at := uint32(0)
 		for j, id := range seg.IDs {
 			facts = append(facts, fact(ref, origins[seg.Origin], PackSegment{
 				Offset: seg.Offset, Ordinal: seg.Ordinal, Coding: seg.Coding, Stored: seg.Stored, Plain: seg.Plain,
-				Bases: seg.Bases, Depth: seg.Depth, ChainSum: seg.ChainSum,
+				Bases: seg.Bases, Depth: seg.Depth, ChainSum: seg.ChainSum, Sketch: seg.Sketch, HasSketch: seg.HasSketch,
 			}, Blob{ID: id, Offset: at, Length: seg.Lengths[j]}))
 			at += seg.Lengths[j]
 		}
@@ -128,7 +135,8 @@ func TestEncode_PacksAdded_DecodesToTheirBlobs(t *testing.T) {
 	if len(s.Origins) != 3 {
 		t.Errorf("%d origins", len(s.Origins))
 	}
-	s.Blobs = append(s.Blobs, s.Blobs[7], s.Blobs[7]) // more places for one id
+	shared := slices.IndexFunc(s.Blobs, func(b Blob) bool { return s.Segments[b.Segment].Plain > b.Length })
+	s.Blobs = append(s.Blobs, s.Blobs[shared], s.Blobs[shared]) // more places for one id
 	want = append(want, facts(&Segment{Packs: s.Packs, Origins: s.Origins, Segments: s.Segments, Blobs: s.Blobs[len(s.Blobs)-2:]})...)
 	slices.Sort(want)
 	obj, err := Encode(k, s)
@@ -196,8 +204,9 @@ func TestSplit_Parts_HoldTheSameBlobs(t *testing.T) {
 func TestSplit_SegmentWithMoreBlobsThanAPackCanHave_IsCut(t *testing.T) {
 	r := testrand.New(t)
 	s, _ := random(t, r, 1, 10)
+	tree := slices.IndexFunc(s.Segments, func(ps PackSegment) bool { return ps.Pack == 1 })
 	for len(s.Blobs) <= 2*pack.MaxBlobsPerSegment {
-		b := Blob{Segment: 0, Length: 1}
+		b := Blob{Segment: uint32(tree), Length: 1}
 		fill(r, b.ID[:])
 		s.Blobs = append(s.Blobs, b)
 	}
@@ -221,9 +230,9 @@ func TestSplit_SegmentWithMoreBlobsThanAPackCanHave_IsCut(t *testing.T) {
 func TestMerge_SegmentsWithoutBlobs_AreLeftOut(t *testing.T) {
 	r := testrand.New(t)
 	forged, _ := random(t, r, 1, 10)
-	goes, stays := forged.Packs[0].Ref, forged.Packs[1].Ref
-	like := forged.Segments[slices.IndexFunc(forged.Segments, func(ps PackSegment) bool { return ps.Pack == 1 })]
-	first := slices.IndexFunc(forged.Segments, func(ps PackSegment) bool { return ps.Pack == 0 })
+	goes, stays := forged.Packs[1].Ref, forged.Packs[0].Ref
+	like := forged.Segments[slices.IndexFunc(forged.Segments, func(ps PackSegment) bool { return ps.Pack == 0 })]
+	first := slices.IndexFunc(forged.Segments, func(ps PackSegment) bool { return ps.Pack == 1 })
 	for i := range forged.Blobs {
 		forged.Blobs[i].Segment, forged.Blobs[i].Offset, forged.Blobs[i].Length = uint32(first), 0, 1
 	}
@@ -302,11 +311,11 @@ func TestDecodeColumns_BrokenRules_Refused(t *testing.T) {
 	} {
 		s, _ := random(t, r, 1, 20)
 		spoil(s)
-		ids, places, err := EncodeColumns(s)
+		ids, places, sketches, err := EncodeColumns(s)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if _, err := DecodeColumns(ids, places); !errors.Is(err, ErrInvalid) {
+		if _, err := DecodeColumns(ids, places, sketches); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: error %v", name, err)
 		}
 		if _, err := Encode(keyring(t), s); err == nil {
@@ -318,7 +327,7 @@ func TestDecodeColumns_BrokenRules_Refused(t *testing.T) {
 func TestDecodeColumns_SpoiledBytes_Refused(t *testing.T) {
 	r := testrand.New(t)
 	s, _ := random(t, r, 1, 20)
-	ids, places, err := EncodeColumns(s)
+	ids, places, sketches, err := EncodeColumns(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,11 +362,11 @@ func TestDecodeColumns_SpoiledBytes_Refused(t *testing.T) {
 		"empty segments":  {ids, edit(func(w *wirePlaces) { w.Segments = append([]byte{0x84}, 0xa0, 0xa0, 0xa0, 0xa0) })},
 		"packs are a map": {ids, edit(func(w *wirePlaces) { w.Packs = []byte{0xa0} })},
 	} {
-		if _, err := DecodeColumns(c[0], c[1]); !errors.Is(err, ErrInvalid) {
+		if _, err := DecodeColumns(c[0], c[1], sketches); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
-	if _, err := DecodeColumns(ids, edit(func(*wirePlaces) {})); err != nil {
+	if _, err := DecodeColumns(ids, edit(func(*wirePlaces) {}), sketches); err != nil {
 		t.Errorf("nothing spoiled: %v", err)
 	}
 }
@@ -383,7 +392,7 @@ func TestGolden_StoredIndexSegment_ReadAsWritten(t *testing.T) {
 	var keys, obj, listing []byte
 	if *update {
 		k := keyring(t)
-		s, want := random(t, testrand.New(t), 1, 5)
+		s, want := random(t, testrand.New(t), 1, 20)
 		var err error
 		if obj, err = Encode(k, s); err != nil {
 			t.Fatal(err)

@@ -24,15 +24,15 @@ func Encode(k *seal.Keyring, s *Segment) ([]byte, error) {
 	if len(s.Blobs) > MaxBlobs {
 		return nil, fmt.Errorf("%w: %d", ErrTooLarge, len(s.Blobs))
 	}
-	ids, places, err := EncodeColumns(s)
+	ids, places, sketches, err := EncodeColumns(s)
 	if err != nil {
 		return nil, err
 	}
 	// What a reader would refuse must not be written: it would be found when it is needed.
-	if _, err := DecodeColumns(ids, places); err != nil {
+	if _, err := DecodeColumns(ids, places, sketches); err != nil {
 		return nil, err
 	}
-	plains := [columns][]byte{columnIDs: ids, columnPlaces: places}
+	plains := [columns][]byte{columnIDs: ids, columnPlaces: places, columnSketches: sketches}
 	var clear []byte
 	size := seal.HeaderSize + clearSize
 	for _, p := range plains {
@@ -65,7 +65,7 @@ func Decode(k *seal.Keyring, obj []byte) (*Segment, error) {
 			return nil, err
 		}
 	}
-	return DecodeColumns(plains[columnIDs], plains[columnPlaces])
+	return DecodeColumns(plains[columnIDs], plains[columnPlaces], plains[columnSketches])
 }
 
 // DecodeIDs reads only which blobs an index segment has, ascending, with repetitions. The

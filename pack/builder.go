@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 
+	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/internal/freelist"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/wire"
@@ -86,6 +87,7 @@ type Builder struct {
 	own     int              // index of the pack's own origin
 	ordinal uint64           // next in the own origin
 	blobs   int
+	bases   int
 }
 
 type nonce struct {
@@ -93,13 +95,22 @@ type nonce struct {
 	ordinal uint64
 }
 
-// NewSegment is a segment to be encrypted. Add keeps IDs and Lengths, but neither Stored nor Plain.
+// NewSegment is a segment to be encrypted. Add keeps IDs, Lengths and Bases, but neither Stored, Plain nor Base.
 type NewSegment struct {
 	Coding  Coding
 	Stored  []byte // coded, not yet encrypted
 	Plain   []byte // the joined plaintexts
 	IDs     []object.BlobID
 	Lengths []uint32
+
+	// With coding Delta:
+	Bases    []object.BlobID
+	Base     []byte // their joined plaintexts
+	Depth    uint8
+	BasesSum uint64 // the largest chain sum of the copies of the bases that were used
+
+	Sketch    delta.Sketch
+	HasSketch bool
 }
 
 // NewBuilder begins a pack of the session. It writes into the capacity of buf, which it owns
@@ -144,8 +155,8 @@ const manyBlobs = 1 << 17
 // whole is at most how long the pack is with so many bytes of header and segments, one segment more than it has, of
 // any number of blobs.
 func (b *Builder) whole(n int) int {
-	const perBlob, perSegment, perOrigin = 32 + 5, 128, 2048
-	n += perBlob*(b.blobs+MaxBlobsPerSegment) + perSegment*(len(b.dir.Segments)+1) + perOrigin*(len(b.dir.Origins)+1)
+	const perBlob, perSegment, perOrigin = 32 + 5, 160, 2048
+	n += perBlob*(b.blobs+b.bases+MaxBlobsPerSegment) + perSegment*(len(b.dir.Segments)+1) + perOrigin*(len(b.dir.Origins)+1)
 	return n + parity.Size(n, b.parity)
 }
 
@@ -165,9 +176,10 @@ func (b *Builder) Add(n NewSegment) error {
 		Coding: n.Coding, Offset: uint32(len(b.buf)), Ordinal: b.ordinal,
 		Stored: uint32(len(n.Stored) + seal.Overhead), Plain: uint32(len(n.Plain)),
 		IDs: n.IDs, Lengths: n.Lengths,
+		Bases: n.Bases, Depth: n.Depth, Sketch: n.Sketch, HasSketch: n.HasSketch,
 	}
 	if n.Coding == Delta {
-		return fmt.Errorf("%w: %v", ErrCoding, n.Coding)
+		s.ChainSum = n.BasesSum + uint64(s.Stored)
 	}
 	if len(n.Stored) > object.MaxBlobSize || len(n.Plain) > object.MaxBlobSize {
 		return fmt.Errorf("%w: segment of %d bytes", ErrInvalid, len(n.Plain))
@@ -182,7 +194,7 @@ func (b *Builder) Add(n NewSegment) error {
 	start := len(b.buf)
 	out := b.key.Seal(b.buf, s.Ordinal, n.Stored)
 	b.ordinal++ // also when verification fails: no number is used twice
-	if err := b.verify(out[start:], &s, n.Plain); err != nil {
+	if err := b.verify(out[start:], &s, &n); err != nil {
 		return err
 	}
 	b.buf = out
@@ -215,8 +227,8 @@ const maxScratch = 4 << 20
 // scratch holds buffers for what verification opens and decodes.
 var scratch = freelist.New[*[2][]byte](runtime.GOMAXPROCS(0))
 
-// verify opens the ciphertext of a segment and compares what it decodes to with plain.
-func (b *Builder) verify(ciphertext []byte, s *Segment, plain []byte) error {
+// verify opens the ciphertext of a segment and compares what it decodes to with the plaintext it was made from.
+func (b *Builder) verify(ciphertext []byte, s *Segment, n *NewSegment) error {
 	bufs, ok := scratch.Get()
 	if !ok {
 		bufs = new([2][]byte)
@@ -236,12 +248,12 @@ func (b *Builder) verify(ciphertext []byte, s *Segment, plain []byte) error {
 	bufs[0] = opened
 	decoded := opened
 	if s.Coding != Raw {
-		if decoded, err = DecodeSegment(bufs[1][:0], opened, s.Coding, len(plain)); err != nil {
+		if decoded, err = DecodeSegment(bufs[1][:0], opened, s.Coding, len(n.Plain), n.Base); err != nil {
 			return fmt.Errorf("%w: %w", ErrVerify, err)
 		}
 		bufs[1] = decoded
 	}
-	if !bytes.Equal(decoded, plain) {
+	if !bytes.Equal(decoded, n.Plain) {
 		return ErrVerify
 	}
 	return nil
@@ -298,6 +310,9 @@ func (b *Builder) check(s *Segment) error {
 	if err := s.checkBlobs(); err != nil {
 		return err
 	}
+	if err := s.checkIn(b.class); err != nil {
+		return err
+	}
 	if !b.Fits(int(s.Stored) - seal.Overhead) {
 		return fmt.Errorf("%w: %d bytes, segment of %d", ErrFull, len(b.buf), s.Stored)
 	}
@@ -307,6 +322,7 @@ func (b *Builder) check(s *Segment) error {
 func (b *Builder) append(s Segment) {
 	b.dir.Segments = append(b.dir.Segments, s)
 	b.blobs += len(s.IDs)
+	b.bases += len(s.Bases)
 }
 
 // Finish closes the pack and returns the object, in the builder's buffer, with its name and its

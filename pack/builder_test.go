@@ -157,7 +157,7 @@ func TestBuilder_ImpossibleSegments_Refused(t *testing.T) {
 		"lengths too small":  func(s *NewSegment) { s.Lengths = []uint32{1, 2} },
 		"empty blob":         func(s *NewSegment) { s.Lengths = []uint32{0, 2000} },
 		"lengths wrap":       func(s *NewSegment) { s.Lengths = []uint32{1<<32 - 1, 2001} },
-		"delta":              func(s *NewSegment) { s.Coding = Delta },
+		"delta of nothing":   func(s *NewSegment) { s.Coding = Delta },
 		"unknown coding":     func(s *NewSegment) { s.Coding = 3 },
 		"empty":              func(s *NewSegment) { *s = NewSegment{} },
 	} {

@@ -28,6 +28,7 @@ type wireSegment struct {
 	Bases    []byte   `cbor:"8,keyasint,omitempty"`
 	Depth    uint8    `cbor:"9,keyasint,omitempty"`
 	ChainSum uint64   `cbor:"10,keyasint,omitempty"`
+	Sketch   []byte   `cbor:"11,keyasint,omitempty"`
 }
 
 // EncodeDirectory returns the plaintext of a directory. Offsets are not written: they follow
@@ -41,6 +42,9 @@ func EncodeDirectory(d *Directory) ([]byte, error) {
 			Stored: s.Stored, Plain: s.Plain,
 			IDs: joinIDs(s.IDs), Lengths: s.Lengths,
 			Bases: joinIDs(s.Bases), Depth: s.Depth, ChainSum: s.ChainSum,
+		}
+		if s.HasSketch {
+			segments[i].Sketch = AppendSketch(nil, s.Sketch)
 		}
 	}
 	raw, err := wire.Marshal(segments)
@@ -107,6 +111,12 @@ func (s *Segment) fill(w *wireSegment, origins int) error {
 		Origin: int(w.Origin), Ordinal: w.Ordinal, Coding: Coding(w.Coding),
 		Stored: w.Stored, Plain: w.Plain, IDs: ids, Lengths: w.Lengths,
 		Bases: bases, Depth: w.Depth, ChainSum: w.ChainSum,
+	}
+	if len(w.Sketch) > 0 {
+		if s.Sketch, err = ParseSketch(w.Sketch); err != nil {
+			return err
+		}
+		s.HasSketch = true
 	}
 	if err := s.Check(); err != nil {
 		return err

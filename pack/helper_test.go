@@ -91,7 +91,7 @@ func openSegment(t testing.TB, k *seal.Keyring, typ object.BlobType, obj []byte,
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain, err := DecodeSegment(nil, stored, s.Coding, int(s.Plain))
+	plain, err := DecodeSegment(nil, stored, s.Coding, int(s.Plain), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -87,5 +87,10 @@ func OpenDirectoryParts(k *seal.Keyring, class object.Class, header, sealed []by
 			return nil, fmt.Errorf("%w: origin %d is of the wrong kind for a %v pack", ErrInvalid, i, class)
 		}
 	}
+	for i := range d.Segments {
+		if err := d.Segments[i].checkIn(class); err != nil {
+			return nil, fmt.Errorf("segment %d: %w", i, err)
+		}
+	}
 	return d, nil
 }

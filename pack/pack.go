@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 
+	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/seal"
 )
@@ -20,9 +22,12 @@ const (
 	MaxPackSize        = 128 << 20
 	MaxBlobsPerSegment = 65536
 
-	maxBases  = 16
-	maxDepth  = 8
-	minStored = seal.Overhead + 1
+	MaxBases  = 16       // of a delta
+	MaxJoined = 16 << 20 // plaintext of these
+	MaxDepth  = 8        // of a chain of deltas
+
+	minStored   = seal.Overhead + 1
+	maxChainSum = MaxDepth * (object.MaxBlobSize + seal.Overhead)
 )
 
 var (
@@ -51,7 +56,7 @@ type Coding uint8
 const (
 	Raw   Coding = 0 // the plaintext
 	Zstd  Coding = 1 // one zstd frame
-	Delta Coding = 2 // reserved: accepted in directories, never decoded
+	Delta Coding = 2 // one zstd frame of what package delta makes of the blob and its bases
 )
 
 func (c Coding) String() string {
@@ -77,9 +82,12 @@ type Segment struct {
 	IDs     []object.BlobID
 	Lengths []uint32 // of the blobs, in the order of IDs
 
-	Bases    []object.BlobID // with coding Delta: the blobs it is coded against,
-	Depth    uint8           // the length of its chain,
-	ChainSum uint64          // and the sum of the stored lengths of the chain's deltas
+	Bases    []object.BlobID // with coding Delta: the blobs it is coded against, joined in this order;
+	Depth    uint8           // one more than the depth of the deepest copy of these that was used; 0: none;
+	ChainSum uint64          // Stored, and the largest sum of those copies
+
+	Sketch    delta.Sketch // of the only blob, by which similar ones are found
+	HasSketch bool
 }
 
 // Directory lists what is in a pack.
@@ -107,11 +115,13 @@ func (s *Segment) Check() error {
 		}
 		return nil
 	}
-	if len(s.Bases) == 0 || len(s.Bases) > maxBases {
+	switch {
+	case len(s.Bases) == 0 || len(s.Bases) > MaxBases:
 		return fmt.Errorf("%w: delta with %d bases", ErrInvalid, len(s.Bases))
-	}
-	if s.Depth == 0 || s.Depth > maxDepth {
+	case s.Depth == 0 || s.Depth > MaxDepth:
 		return fmt.Errorf("%w: delta of depth %d", ErrInvalid, s.Depth)
+	case s.ChainSum < uint64(s.Stored) || s.ChainSum > maxChainSum:
+		return fmt.Errorf("%w: delta of %d bytes in a chain of %d", ErrInvalid, s.Stored, s.ChainSum)
 	}
 	return nil
 }
@@ -120,8 +130,11 @@ func (s *Segment) checkBlobs() error {
 	if len(s.IDs) == 0 || len(s.IDs) > MaxBlobsPerSegment || len(s.IDs) != len(s.Lengths) {
 		return fmt.Errorf("%w: segment with %d ids and %d lengths", ErrInvalid, len(s.IDs), len(s.Lengths))
 	}
-	if s.Coding == Delta && len(s.IDs) != 1 {
-		return fmt.Errorf("%w: delta of %d blobs", ErrInvalid, len(s.IDs))
+	if len(s.IDs) != 1 && (s.Coding == Delta || s.HasSketch) {
+		return fmt.Errorf("%w: delta or sketch of %d blobs", ErrInvalid, len(s.IDs))
+	}
+	if slices.Contains(s.Bases, s.IDs[0]) {
+		return fmt.Errorf("%w: delta of a blob against itself", ErrInvalid)
 	}
 	sum := uint64(0)
 	for _, n := range s.Lengths {
@@ -132,6 +145,14 @@ func (s *Segment) checkBlobs() error {
 	}
 	if sum != uint64(s.Plain) {
 		return fmt.Errorf("%w: blobs of %d bytes in a segment of %d", ErrInvalid, sum, s.Plain)
+	}
+	return nil
+}
+
+// checkIn reports whether packs of the class may have the segment.
+func (s *Segment) checkIn(class object.Class) error {
+	if class == object.TreePack && (s.Coding == Delta || s.HasSketch) {
+		return fmt.Errorf("%w: delta or sketch in a tree pack", ErrInvalid)
 	}
 	return nil
 }

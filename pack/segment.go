@@ -3,6 +3,7 @@ package pack
 import (
 	"fmt"
 
+	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/internal/zst"
 )
 
@@ -17,9 +18,12 @@ func EncodeSegment(dst, plain []byte, level zst.Level) (stored []byte, coding Co
 	return out, Zstd
 }
 
-// DecodeSegment appends the plaintext of a segment to dst, given its decrypted bytes and what
-// the directory says of them.
-func DecodeSegment(dst, stored []byte, coding Coding, plain int) ([]byte, error) {
+// EncodeDelta appends a segment's stored bytes to dst, given the stream that package delta has made of it.
+func EncodeDelta(dst, stream []byte, level zst.Level) []byte { return zst.Encode(dst, stream, level) }
+
+// DecodeSegment appends the plaintext of a segment to dst, given its decrypted bytes, what the directory says
+// of them, and for a delta the plaintexts of its bases, joined.
+func DecodeSegment(dst, stored []byte, coding Coding, plain int, base []byte) ([]byte, error) {
 	switch coding {
 	case Raw:
 		if len(stored) != plain {
@@ -33,6 +37,16 @@ func DecodeSegment(dst, stored []byte, coding Coding, plain int) ([]byte, error)
 		}
 		if len(out)-len(dst) != plain {
 			return nil, fmt.Errorf("%w: segment of %d bytes, want %d", ErrInvalid, len(out)-len(dst), plain)
+		}
+		return out, nil
+	case Delta:
+		stream, err := zst.Decode(nil, stored, plain) // a longer one is not written
+		if err != nil {
+			return nil, fmt.Errorf("%w: delta: %w", ErrInvalid, err)
+		}
+		out, err := delta.Apply(dst, base, stream, plain)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 		return out, nil
 	}

@@ -25,12 +25,12 @@ func TestEncodeSegment_RawWhereCompressionSavesLittle(t *testing.T) {
 		if coding != c.coding {
 			t.Errorf("%s: %v, %d of %d bytes", name, coding, len(stored), len(c.plain))
 		}
-		plain, err := DecodeSegment([]byte("before"), stored, coding, len(c.plain))
+		plain, err := DecodeSegment([]byte("before"), stored, coding, len(c.plain), nil)
 		if err != nil || !bytes.Equal(plain, append([]byte("before"), c.plain...)) {
 			t.Errorf("%s: does not decode: %v", name, err)
 		}
 		for _, n := range []int{len(c.plain) - 1, len(c.plain) + 1} {
-			if _, err := DecodeSegment(nil, stored, coding, n); !errors.Is(err, ErrInvalid) {
+			if _, err := DecodeSegment(nil, stored, coding, n, nil); !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: as %d bytes: error %v", name, n, err)
 			}
 		}
@@ -38,8 +38,8 @@ func TestEncodeSegment_RawWhereCompressionSavesLittle(t *testing.T) {
 }
 
 func TestDecodeSegment_UnknownCoding_Refused(t *testing.T) {
-	for _, c := range []Coding{Delta, 3, 255} {
-		if _, err := DecodeSegment(nil, []byte{1}, c, 1); !errors.Is(err, ErrCoding) {
+	for _, c := range []Coding{3, 255} {
+		if _, err := DecodeSegment(nil, []byte{1}, c, 1, nil); !errors.Is(err, ErrCoding) {
 			t.Errorf("%v: error %v", c, err)
 		}
 	}

@@ -2,10 +2,10 @@ package repo
 
 import (
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 
-	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/object"
 )
 
@@ -13,16 +13,8 @@ import (
 // Sessions do not rely on them: what a backup needs of them it stores again. It is safe for
 // concurrent use.
 type badPacks struct {
-	any atomic.Bool // spares the look-up as long as there are none
-	set sync.Map    // of object.Ref
-}
-
-func (b *badPacks) has(ref object.Ref) bool {
-	if !b.any.Load() {
-		return false
-	}
-	_, ok := b.set.Load(ref)
-	return ok
+	mu  sync.Mutex // held while one is added
+	set atomic.Pointer[map[object.Ref]struct{}]
 }
 
 // note remembers the pack that err says is damaged, if it says so.
@@ -32,22 +24,38 @@ func (b *badPacks) note(err error) {
 		return
 	}
 	if ref, perr := object.ParseRef(damage.Object); perr == nil && ref.Class.IsPack() {
-		b.set.Store(ref, struct{}{})
-		b.any.Store(true)
+		b.add(ref)
 	}
 }
 
-// sound returns the number of a live pack that holds the blob and is not known to be bad.
-func (r *Repository) sound(ix *Index, id object.BlobID) (packNo uint32, ok bool) {
-	packNo, ok = ix.Has(id)
-	if !ok || !r.bad.has(ix.packs[packNo].Ref) {
-		return packNo, ok
-	}
-	var buf [8]local.Place
-	for _, p := range ix.Places(id, buf[:0]) {
-		if !r.bad.has(ix.packs[p.Pack].Ref) {
-			return p.Pack, true
+// add puts in its place another set, so that whoever has the old one is not told one thing first and then another.
+func (b *badPacks) add(ref object.Ref) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	set := map[object.Ref]struct{}{ref: {}}
+	if old := b.set.Load(); old != nil {
+		if _, ok := (*old)[ref]; ok {
+			return
 		}
+		maps.Copy(set, *old)
 	}
-	return 0, false
+	b.set.Store(&set)
+}
+
+// sound reports whether a copy of the blob counts without packs that are known to be bad, and calls visit with the
+// numbers of the packs that it is read from.
+func (r *Repository) sound(ix *Index, id object.BlobID, visit func(packNo uint32)) bool {
+	return ix.Ground(id, r.avoided(ix), visit)
+}
+
+// avoided tells which packs are known to be bad now; nil: none.
+func (r *Repository) avoided(ix *Index) func(packNo uint32) bool {
+	set := r.bad.set.Load()
+	if set == nil {
+		return nil
+	}
+	return func(n uint32) bool {
+		_, bad := (*set)[ix.packs[n].Ref]
+		return bad
+	}
 }

@@ -76,6 +76,7 @@ func (c *cache) close() error {
 
 func (c *cache) indexDir() string { return filepath.Join(c.dir, "index") }
 func (c *cache) treesDir() string { return filepath.Join(c.dir, "trees") }
+func (c *cache) basesDir() string { return filepath.Join(c.dir, "bases") }
 func (c *cache) seenPath() string { return c.seenAt }
 
 // seen returns what setSeen noted last, or zero.

@@ -3,6 +3,7 @@ package repo
 import (
 	"context"
 
+	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/seal"
@@ -33,19 +34,19 @@ func (r *Repository) ExtractChecked(t object.BlobType, id object.BlobID, p *Plac
 func (b CheckedBlob) Bytes() []byte { return b.data }
 
 // SaveChecked is Save for a blob of this or another repository. It is named again only if the two repositories
-// give blobs different ids. It blocks while too much is in flight; the blob is stored only when Commit has returned.
-func (s *Session) SaveChecked(b CheckedBlob) (Saved, error) {
+// give blobs different ids. The bases are what it is made of there: if this repository has them, it may be stored as a
+// delta of them here, too, and nothing has to be read for that. It blocks while too much is in flight; the blob is stored
+// only when Commit has returned.
+func (s *Session) SaveChecked(b CheckedBlob, bases ...CheckedBlob) (Saved, error) {
 	if err := s.err(); err != nil {
 		return Saved{}, err
 	}
-	id := b.id
-	if !s.r.Keys().SharesIDs(b.by) {
-		id = s.r.hasher.ID(b.t, b.data)
-	}
+	id := s.idOf(&b)
 	if !s.claim(id) {
 		return Saved{ID: id}, nil
 	}
-	if len(b.data) < pack.SmallBlob {
+	given := s.given(&b, bases)
+	if len(b.data) < pack.SmallBlob && len(given) == 0 {
 		return s.join(b.t, id, b.data)
 	}
 	buf, err := s.budget.Copy(s.ctx, b.data)
@@ -53,6 +54,32 @@ func (s *Session) SaveChecked(b CheckedBlob) (Saved, error) {
 		return Saved{}, s.fail(err)
 	}
 	s.added.Add(uint64(len(b.data)))
-	s.submit(&job{t: b.t, plain: buf, ids: []object.BlobID{id}, lengths: []uint32{uint32(len(b.data))}})
+	s.submit(&job{t: b.t, plain: buf, ids: []object.BlobID{id}, lengths: []uint32{uint32(len(b.data))}, given: given})
 	return Saved{ID: id, New: true}, s.err()
+}
+
+// idOf is what this repository calls a blob.
+func (s *Session) idOf(b *CheckedBlob) object.BlobID {
+	if s.r.Keys().SharesIDs(b.by) {
+		return b.id
+	}
+	return s.r.hasher.ID(b.t, b.data)
+}
+
+// given returns those of the bases that the repository has, as the blobs that lie near to b, with their bytes.
+func (s *Session) given(b *CheckedBlob, bases []CheckedBlob) (out []givenBase) {
+	if s.opts.Similar == SimilarNever || b.t != object.DataBlob || len(b.data) < delta.MinSize {
+		return nil
+	}
+	at := int64(0)
+	for i := range bases {
+		n := int64(len(bases[i].data))
+		id := s.idOf(&bases[i])
+		if _, has := s.ix.Has(id); has && len(out) < MaxNear {
+			// All of them are worth being used: they were, there.
+			out = append(out, givenBase{Near{ID: id, Offset: at, Length: n, Overlap: int64(len(b.data)) / 2}, bases[i].data})
+		}
+		at += n
+	}
+	return out
 }

@@ -45,6 +45,9 @@ var (
 	// are rotated, all goes on.
 	ErrRotating = errors.New("repo: new keys are being given out, or a rotation of the keys was cut off")
 
+	// ErrBase is wrapped by the error for a delta of which a base can not be read.
+	ErrBase = errors.New("it is needed to read a blob that is stored as a difference to it")
+
 	// ErrHash says of an object, in a DamageError, that other bytes than its own lie under its name.
 	ErrHash = errors.New("its bytes do not have the hash in its name")
 )

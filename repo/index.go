@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,10 +24,11 @@ import (
 // stays usable until its Repository is closed; what it says may be outdated by then.
 type Index struct {
 	state *log.State
-	view  *local.View
+	view  *view
 	packs []index.PackRef // by the view's pack numbers
 	live  []bool          // likewise
 
+	depths  depths
 	origins sync.Map // number in the view → *seal.Origin: reading one costs more than a lookup
 
 	verifying sync.Mutex // held while the view is verified
@@ -54,6 +56,17 @@ type Segment struct {
 	Coding  pack.Coding
 	Ordinal uint64
 	Origin  *seal.Origin
+
+	Depth uint8       // these two as in local.Place
+	Bases local.Bases // see LoadBases
+}
+
+// SegmentOf is a segment as a pack's directory has it.
+func SegmentOf(origin *seal.Origin, seg *pack.Segment) Segment {
+	return Segment{
+		At: seg.Offset, Stored: seg.Stored, Plain: seg.Plain, Coding: seg.Coding, Ordinal: seg.Ordinal,
+		Origin: origin, Depth: seg.Depth, Bases: local.JoinBases(seg.Bases),
+	}
 }
 
 // Index returns the index of the newest state known, bringing the local index up to date. The first
@@ -85,7 +98,6 @@ func (r *Repository) Index(ctx context.Context) (*Index, error) {
 		return nil, err
 	}
 	r.index = ix
-	r.views = append(r.views, ix.view)
 	return ix, nil
 }
 
@@ -140,7 +152,7 @@ func (r *Repository) makeIndex(ctx context.Context, st *log.State) (*Index, erro
 	if err != nil {
 		return nil, err
 	}
-	ix := &Index{state: st, view: view}
+	ix := &Index{state: st}
 	ix.packs, ix.live = make([]index.PackRef, 0, view.NumPacks()), make([]bool, 0, view.NumPacks())
 	for p, err := range view.Packs(ctx) {
 		if err != nil {
@@ -152,6 +164,7 @@ func (r *Repository) makeIndex(ctx context.Context, st *log.State) (*Index, erro
 	if len(ix.packs) != view.NumPacks() {
 		return nil, errors.Join(errors.New("repo: the local index does not list all of its packs"), view.Close())
 	}
+	ix.view = r.views.hold(view)
 	return ix, nil
 }
 
@@ -189,42 +202,80 @@ func (ix *Index) NumPacks() int { return len(ix.live) }
 // Pack returns a pack by its number, and whether it is live.
 func (ix *Index) Pack(n uint32) (index.PackRef, bool) { return ix.packs[n], ix.live[n] }
 
-// Has reports whether a live pack holds the blob, and the number of the pack.
+// Has reports whether a copy of the blob counts, and the number of its pack.
 func (ix *Index) Has(id object.BlobID) (packNo uint32, ok bool) {
 	p, ok := ix.find(id)
 	return p.Pack, ok
 }
 
+// find returns the copy of least depth that counts.
 func (ix *Index) find(id object.BlobID) (local.Place, bool) {
 	var buf [8]local.Place
+	deltas := false
 	for _, p := range ix.view.Lookup(id, buf[:0]) {
 		if ix.isLive(p) {
-			return p, true
+			if p.Depth == 0 {
+				return p, true
+			}
+			deltas = true
 		}
 	}
-	return local.Place{}, false
+	if !deltas {
+		return local.Place{}, false
+	}
+	return newGround(ix, nil).find(id, anyDepth)
 }
 
 // isLive reports whether a place is in a live pack. One in a damaged file may have any number.
 func (ix *Index) isLive(p local.Place) bool { return int(p.Pack) < len(ix.live) && ix.live[p.Pack] }
 
-// Lookup returns a place of the blob in a live pack. Without one the error is a DamageError that
+// Lookup returns a place of the blob that counts. Without one the error is a DamageError that
 // wraps ErrNotFound; if it wraps local.ErrDamaged as well, VerifiedIndex may have one.
 func (ix *Index) Lookup(id object.BlobID) (Place, error) {
 	p, ok := ix.find(id)
 	if !ok {
-		err := fmt.Errorf("no pack holds it: %w", ErrNotFound)
-		if verr := ix.view.Err(); verr != nil { // a damaged cache file looks like a missing blob
-			err = errors.Join(err, verr)
-		}
-		return Place{}, &DamageError{Blob: id, Err: err}
+		return Place{}, ix.missing(id)
 	}
 	return ix.Place(p)
 }
 
-// Places appends all places of the blob in live packs to dst.
+// missing is the error for a blob without a copy that counts.
+func (ix *Index) missing(id object.BlobID) error {
+	err := fmt.Errorf("no pack holds it: %w", ErrNotFound)
+	var buf [8]local.Place
+	if len(ix.Listed(id, buf[:0])) > 0 {
+		err = fmt.Errorf("it is stored as a difference to a blob that no pack holds: %w", ErrNotFound)
+	}
+	if verr := ix.view.Err(); verr != nil { // a damaged cache file looks like a missing blob
+		err = errors.Join(err, verr)
+	}
+	return &DamageError{Blob: id, Err: err}
+}
+
+// Places appends all copies of the blob that count to dst, the least deep first.
 func (ix *Index) Places(id object.BlobID, dst []local.Place) []local.Place {
+	return ix.counting(ix.Listed(id, dst))
+}
+
+// Listed appends all copies of the blob in live packs to dst, whether or not they count.
+func (ix *Index) Listed(id object.BlobID, dst []local.Place) []local.Place {
 	return slices.DeleteFunc(ix.view.Lookup(id, dst), func(p local.Place) bool { return !ix.isLive(p) })
+}
+
+// placesBelow is Places of copies below a depth.
+func (ix *Index) placesBelow(id object.BlobID, below uint8, dst []local.Place) []local.Place {
+	return slices.DeleteFunc(ix.Places(id, dst), func(p local.Place) bool { return p.Depth >= below })
+}
+
+// counting keeps those copies of a blob in live packs that count, the least deep first.
+func (ix *Index) counting(places []local.Place) []local.Place {
+	if !slices.ContainsFunc(places, func(p local.Place) bool { return p.Depth > 0 }) {
+		return places
+	}
+	g := newGround(ix, nil)
+	places = slices.DeleteFunc(places, func(p local.Place) bool { return !g.counts(p) })
+	slices.SortStableFunc(places, func(a, b local.Place) int { return cmp.Compare(a.Depth, b.Depth) })
+	return places
 }
 
 // Lists reports whether the index has every blob of a segment where the pack's directory has it, and if
@@ -234,9 +285,10 @@ func (ix *Index) Lists(ref object.Ref, dir *pack.Directory, seg *pack.Segment) (
 	offset := uint32(0)
 	for i, id := range seg.IDs {
 		found := false
-		for _, p := range ix.Places(id, buf[:0]) {
+		for _, p := range ix.Listed(id, buf[:0]) {
 			if p.SegOffset != seg.Offset || p.Offset != offset || p.Length != seg.Lengths[i] ||
 				p.Stored != seg.Stored || p.Plain != seg.Plain || p.Coding != seg.Coding || p.Ordinal != seg.Ordinal ||
+				p.Depth != seg.Depth || p.ChainSum != seg.ChainSum || p.Bases != local.JoinBases(seg.Bases) ||
 				ix.packs[p.Pack].Ref != ref {
 				continue
 			}
@@ -268,7 +320,7 @@ func (ix *Index) Place(p local.Place) (Place, error) {
 		PackNo: p.Pack, Pack: ref.Ref, PackSize: ref.Size, Offset: p.Offset, Length: p.Length,
 		Segment: Segment{
 			At: p.SegOffset, Stored: p.Stored, Plain: p.Plain, Coding: p.Coding, Ordinal: p.Ordinal,
-			Origin: origin,
+			Origin: origin, Depth: p.Depth, Bases: p.Bases,
 		},
 	}, err
 }
@@ -289,9 +341,24 @@ func (ix *Index) origin(n uint32) (*seal.Origin, error) {
 // must not cost a pack.
 func (ix *Index) Verify(ctx context.Context) error { return ix.view.Verify(ctx) }
 
-// All yields every blob that a live pack holds, in ascending order of ids, with all of its places in
-// live packs. The places are valid until the next step. An error ends it.
+// All yields every blob of which a copy counts, in ascending order of ids, with all copies that do. The places are
+// valid until the next step. An error ends it.
 func (ix *Index) All(ctx context.Context) iter.Seq2[local.Entry, error] {
+	return func(yield func(local.Entry, error) bool) {
+		for e, err := range ix.AllListed(ctx) {
+			if err == nil {
+				e.Places = ix.counting(e.Places)
+			}
+			if (len(e.Places) > 0 || err != nil) && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// AllListed yields every blob that a live pack holds, in ascending order of ids, with all copies in live packs, whether or
+// not they count. The places are valid until the next step. An error ends it.
+func (ix *Index) AllListed(ctx context.Context) iter.Seq2[local.Entry, error] {
 	return func(yield func(local.Entry, error) bool) {
 		var live []local.Place
 		for e, err := range ix.view.All(ctx) {

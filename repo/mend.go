@@ -130,40 +130,46 @@ func (r *Repository) loadMended(ctx context.Context, ref object.Ref, size int64,
 	return whole, true, nil
 }
 
-// loadMendedFrom returns a blob of which no copy can be read as it lies in the store.
-func (r *Repository) loadMendedFrom(ctx context.Context, ix *Index, t object.BlobType, id object.BlobID) ([]byte, error) {
+// loadMendedFrom returns a blob of which no copy below a depth can be read as it lies in the store.
+func (r *Repository) loadMendedFrom(ctx context.Context, ix *Index, t object.BlobType, id object.BlobID, below uint8) (blob []byte, n int, err error) {
 	var buf [8]local.Place
 	var failed error
-	for _, at := range ix.Places(id, buf[:0]) {
+	for _, at := range ix.placesBelow(id, below, buf[:0]) {
 		p, err := ix.Place(at)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		plain, err := r.segs.get(ctx, segmentKey{p.Pack, p.At}, int(p.Plain), func() ([]byte, error) {
-			return r.loadMendedSegment(ctx, &p)
+		plain, err := r.segs.get(ctx, keyOf(&p), int(p.Plain), func() (plain []byte, err error) {
+			plain, n, err = r.loadMendedSegment(ctx, ix, &p)
+			return plain, err
 		})
-		var blob []byte
 		if err == nil {
 			blob, err = r.Extract(t, id, &p, plain)
 		}
 		if !errors.As(err, new(*DamageError)) {
-			return blob, err
+			return blob, n, err
 		}
 		r.bad.note(err)
 		failed = err
 	}
-	return nil, failed
+	return nil, 0, failed
 }
 
 // loadMendedSegment reads a segment out of a pack that is mended first.
-func (r *Repository) loadMendedSegment(ctx context.Context, p *Place) ([]byte, error) {
+func (r *Repository) loadMendedSegment(ctx context.Context, ix *Index, p *Place) (plain []byte, n int, err error) {
 	obj, _, err := r.LoadPack(ctx, p.Pack, p.PackSize, nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	end := uint64(p.At) + uint64(p.Stored)
 	if end > uint64(len(obj)) {
-		return nil, &DamageError{Object: p.Pack.Name(), Err: errors.New("a segment is said to lie outside of it")}
+		return nil, 0, &DamageError{Object: p.Pack.Name(), Err: errors.New("a segment is said to lie outside of it")}
 	}
-	return r.decode(p, obj[p.At:end])
+	ct := slices.Clone(obj[p.At:end]) // not all of the pack, while the bases are read
+	base, n, err := r.loadBases(ctx, ix, &p.Segment)
+	if err != nil {
+		return nil, 0, err
+	}
+	plain, err = r.decode(p, ct, base)
+	return plain, n + 1, err
 }

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kura-backup/kura/internal/object"
-	"github.com/kura-backup/kura/pack"
 )
 
 // maxOrphans bounds how many packs of unfinished sessions are considered for adoption: some 64 GiB.
@@ -20,10 +19,17 @@ const maxOrphans = 4096
 // It is safe for concurrent use.
 type orphans struct {
 	packs []*finishedPack
-	blobs map[object.BlobID]int // index into packs
+	blobs map[object.BlobID]orphan
 
 	mu     sync.Mutex
 	chosen map[int]struct{}
+}
+
+// orphan is a blob in an orphaned pack.
+type orphan struct {
+	pack  int             // index into packs
+	depth uint8           // 0: it is no delta
+	bases []object.BlobID // of a delta
 }
 
 // unfinished lists the sessions that gave a sign of life, but for those that have made their entry.
@@ -79,7 +85,7 @@ func (r *Repository) findOrphans(ctx context.Context, ix *Index, unfinished []ob
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	o := &orphans{blobs: map[object.BlobID]int{}, chosen: map[int]struct{}{}}
+	o := &orphans{blobs: map[object.BlobID]orphan{}, chosen: map[int]struct{}{}}
 	for _, p := range all {
 		if p.dir != nil {
 			o.add(p)
@@ -105,25 +111,36 @@ func (r *Repository) addablePacks(ctx context.Context, ix *Index, prefix string)
 func (o *orphans) add(p *finishedPack) {
 	for i := range p.dir.Segments {
 		seg := &p.dir.Segments[i]
-		if seg.Coding == pack.Delta {
-			continue // would rely on its base, too
-		}
 		for _, id := range seg.IDs {
-			o.blobs[id] = len(o.packs)
+			if old, twice := o.blobs[id]; !twice || seg.Depth < old.depth {
+				o.blobs[id] = orphan{len(o.packs), seg.Depth, seg.Bases}
+			}
 		}
 	}
 	o.packs = append(o.packs, p)
 }
 
-// adopt reports whether an orphan holds the blob, and adopts that orphan.
-func (o *orphans) adopt(id object.BlobID) bool {
-	n, ok := o.blobs[id]
+// adopt reports whether an orphan holds the blob, and adopts that orphan. A delta counts if copies of its bases
+// do that are in the index; the session then relies on those.
+func (o *orphans) adopt(s *Session, id object.BlobID) bool {
+	found, ok := o.blobs[id]
 	if !ok {
 		return false
 	}
+	g := newGround(s.ix, s.r.avoided(s.ix))
+	for _, base := range found.bases {
+		if _, ok := g.find(base, found.depth); !ok {
+			return false
+		}
+	}
+	for _, base := range found.bases {
+		if !g.allPacks(base, s.relyOn) {
+			return false
+		}
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.chosen[n] = struct{}{}
+	o.chosen[found.pack] = struct{}{}
 	return true
 }
 

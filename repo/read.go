@@ -22,7 +22,7 @@ func (r *Repository) LoadBlob(ctx context.Context, t object.BlobType, id object.
 		return nil, err
 	}
 	for {
-		data, err := r.loadFrom(ctx, ix, t, id)
+		data, _, err := r.loadFrom(ctx, ix, t, id, anyDepth)
 		if !errors.As(err, new(*DamageError)) {
 			return data, err
 		}
@@ -40,7 +40,7 @@ func (r *Repository) LoadBlob(ctx context.Context, t object.BlobType, id object.
 			ix = newer
 			continue
 		}
-		data, merr := r.loadMendedFrom(ctx, ix, t, id)
+		data, _, merr := r.loadMendedFrom(ctx, ix, t, id, anyDepth)
 		if merr == nil && data == nil || errors.As(merr, new(*DamageError)) {
 			return nil, err // which says what is the matter in the store
 		}
@@ -48,59 +48,65 @@ func (r *Repository) LoadBlob(ctx context.Context, t object.BlobType, id object.
 	}
 }
 
-func (r *Repository) loadFrom(ctx context.Context, ix *Index, t object.BlobType, id object.BlobID) ([]byte, error) {
+// loadFrom reads a blob from a copy of less than a depth, and tells how many segments were decoded for it.
+func (r *Repository) loadFrom(ctx context.Context, ix *Index, t object.BlobType, id object.BlobID, below uint8) ([]byte, int, error) {
 	var buf [8]local.Place
-	places := ix.Places(id, buf[:0])
+	places := ix.placesBelow(id, below, buf[:0])
 	if len(places) == 0 {
-		_, err := ix.Lookup(id)
-		return nil, err
+		return nil, 0, ix.missing(id)
 	}
 	var first error
 	for _, at := range places {
-		blob, err := r.loadAt(ctx, ix, at, t, id)
+		blob, n, err := r.loadAt(ctx, ix, at, t, id)
 		// A copy can be damaged, or only claimed by somebody who does not mean well.
 		if !errors.As(err, new(*DamageError)) {
-			return blob, err
+			return blob, n, err
 		}
 		if first == nil || errors.Is(err, backends.ErrNotExist) {
 			first = err
 		}
 	}
-	return nil, first
+	return nil, 0, first
 }
 
-func (r *Repository) loadAt(ctx context.Context, ix *Index, at local.Place, t object.BlobType, id object.BlobID) ([]byte, error) {
+func (r *Repository) loadAt(ctx context.Context, ix *Index, at local.Place, t object.BlobType, id object.BlobID) (blob []byte, n int, err error) {
 	p, err := ix.Place(at)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	plain, err := r.segs.get(ctx, segmentKey{p.Pack, p.At}, int(p.Plain), func() ([]byte, error) {
-		return r.loadSegment(ctx, &p)
+	plain, err := r.segs.get(ctx, keyOf(&p), int(p.Plain), func() (plain []byte, err error) {
+		plain, n, err = r.loadSegment(ctx, ix, &p)
+		return plain, err
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		blob, err = r.Extract(t, id, &p, plain)
 	}
-	return r.Extract(t, id, &p, plain)
+	return blob, n, err
 }
 
-func (r *Repository) loadSegment(ctx context.Context, p *Place) ([]byte, error) {
+func (r *Repository) loadSegment(ctx context.Context, ix *Index, p *Place) (plain []byte, n int, err error) {
 	if plain := r.loadCached(ctx, p); plain != nil {
-		return plain, nil
+		return plain, 1, nil
 	}
 	ct, err := r.FetchRange(ctx, p.Pack, int64(p.At), int64(p.Stored), nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return r.decode(p, ct)
+	base, n, err := r.loadBases(ctx, ix, &p.Segment)
+	if err != nil {
+		return nil, 0, err
+	}
+	plain, err = r.decode(p, ct, base)
+	return plain, n + 1, err
 }
 
-// decode decrypts and decodes a segment. The ciphertext is overwritten.
-func (r *Repository) decode(p *Place, ct []byte) ([]byte, error) {
+// decode decrypts and decodes a segment, given its bases. The ciphertext is overwritten.
+func (r *Repository) decode(p *Place, ct, base []byte) ([]byte, error) {
 	key, err := r.OpenOrigin(p.Pack, p.Origin)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := DecodeSegment(nil, key, &p.Segment, ct)
+	plain, err := DecodeSegment(nil, key, &p.Segment, ct, base)
 	if err != nil {
 		return nil, &DamageError{Object: p.Pack.Name(), Err: err}
 	}
@@ -129,14 +135,14 @@ func (r *Repository) OpenOrigin(ref object.Ref, o *seal.Origin) (*seal.SegmentKe
 	return key, nil
 }
 
-// DecodeSegment decrypts and decodes a segment and appends its plaintext to dst. The ciphertext is
-// overwritten.
-func DecodeSegment(dst []byte, key *seal.SegmentKey, s *Segment, ciphertext []byte) ([]byte, error) {
+// DecodeSegment decrypts and decodes a segment and appends its plaintext to dst. base is what LoadBases has. The
+// ciphertext is overwritten.
+func DecodeSegment(dst []byte, key *seal.SegmentKey, s *Segment, ciphertext, base []byte) ([]byte, error) {
 	stored, err := key.Open(ciphertext[:0], s.Ordinal, ciphertext)
 	if err != nil {
 		return nil, err
 	}
-	return pack.DecodeSegment(dst, stored, s.Coding, int(s.Plain))
+	return pack.DecodeSegment(dst, stored, s.Coding, int(s.Plain), base)
 }
 
 // Extract cuts a blob out of the plaintext of its segment and verifies its id.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/kura-backup/kura/backends"
-	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/longlock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo/caches"
@@ -24,14 +23,16 @@ type Repository struct {
 	cache  *cache
 	segs   *segmentCache
 	trees  *treeCache // nil where the store is near
+	bases  *baseCache // nil where the store is near, and can be read
 
 	bad    badPacks
 	mended mendedPacks
+	lost   lostBases
 	groups groupIndex
 
-	mu    longlock.Mutex // guards index, views and slot
+	mu    longlock.Mutex // guards index and slot
 	index *Index
-	views []*local.View // of every Index made: these stay usable until Close
+	views *views
 }
 
 // OpenOptions say how to open a repository.
@@ -116,10 +117,13 @@ func open(store backends.Store, keys *seal.Keyring, config *Config, cacheDir str
 	}
 	r := &Repository{
 		store: store, hasher: keys.BlobHasher(), config: config, log: l, cache: c,
-		segs: newSegmentCache(segmentCacheSize),
+		segs: newSegmentCache(segmentCacheSize), views: new(views),
 	}
 	if !store.Caps().Local {
 		r.trees = newTreeCache(c.treesDir())
+	}
+	if !store.Caps().Local || !keys.CanRead(seal.Data) {
+		r.bases = newBaseCache(r, c.basesDir())
 	}
 	return r, r.remember()
 }
@@ -128,12 +132,8 @@ func open(store backends.Store, keys *seal.Keyring, config *Config, cacheDir str
 func (r *Repository) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var errs []error
-	for _, v := range r.views {
-		errs = append(errs, v.Close())
-	}
-	r.views, r.index = nil, nil
-	return errors.Join(append(errs, r.cache.close())...)
+	r.index = nil
+	return errors.Join(r.views.close(), r.cache.close())
 }
 
 // remember notes how far the log certainly goes, so that a later opening notices a rollback.

@@ -5,16 +5,26 @@ import (
 	"context"
 	"sync"
 
+	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
 )
 
 // segmentCacheSize bounds the plaintext of decoded segments that LoadBlob keeps.
 const segmentCacheSize = 24 << 20
 
+// segmentKey is all that the plaintext of a segment depends on that can be decrypted: lists may say different things of
+// one. Whoever loads one of a depth waits only for others of less depth.
 type segmentKey struct {
-	pack object.Ref
-	at   uint32
+	pack   object.Ref
+	at     uint32
+	plain  uint32
+	coding pack.Coding
+	depth  uint8
+	bases  local.Bases
 }
+
+func keyOf(p *Place) segmentKey { return segmentKey{p.Pack, p.At, p.Plain, p.Coding, p.Depth, p.Bases} }
 
 // segmentCache keeps the plaintext of segments that were read last. Several goroutines that want the
 // same segment wait for one of them to load it. Safe for concurrent use.

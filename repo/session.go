@@ -29,6 +29,7 @@ type SessionOptions struct {
 	Host        string // written into the session's signs of life
 	DryRun      bool   // do all the work but write nothing; Commit is refused
 	Packing     Packing
+	Similar     Similar
 }
 
 // Compression is how segments are compressed.
@@ -61,6 +62,8 @@ type Session struct {
 	workers *errgroup.Group
 	packs   *packs
 	closed  atomic.Bool
+
+	near, similar luck // with bases by place, and by similarity
 
 	added, stored atomic.Uint64
 }
@@ -144,25 +147,7 @@ type Saved struct {
 // flight. data may be reused when Save returns. done is called exactly once, from this goroutine or
 // another, when the blob's id is known; the blob is stored only when Commit has returned.
 func (s *Session) Save(t object.BlobType, data []byte, done func(Saved, error)) {
-	if err := s.err(); err != nil {
-		done(Saved{}, err)
-		return
-	}
-	if len(data) == 0 || len(data) > object.MaxBlobSize {
-		done(Saved{}, s.fail(fmt.Errorf("repo: a blob of %d bytes", len(data))))
-		return
-	}
-	if len(data) < pack.SmallBlob {
-		saved, err := s.saveSmall(t, data)
-		done(saved, err)
-		return
-	}
-	buf, err := s.budget.Copy(s.ctx, data)
-	if err != nil {
-		done(Saved{}, err)
-		return
-	}
-	s.submit(&job{t: t, plain: buf, done: done})
+	s.save(&job{t: t, done: done}, data)
 }
 
 // SaveNow stores a blob and waits for its id.
@@ -201,13 +186,17 @@ func (s *Session) join(t object.BlobType, id object.BlobID, data []byte) (Saved,
 // Rely notes that the snapshot refers to a blob that was stored before, and reports whether the
 // repository has it. If it does not, the caller must store it.
 func (s *Session) Rely(id object.BlobID) bool {
-	if packNo, ok := s.r.sound(s.ix, id); ok {
-		if !s.relied[packNo].Load() { // spares the shared cache line
-			s.relied[packNo].Store(true)
-		}
+	if s.r.sound(s.ix, id, s.relyOn) {
 		return true
 	}
-	return s.known.has(id) || s.adoptable.adopt(id)
+	return s.known.has(id) || s.adoptable.adopt(s, id)
+}
+
+// relyOn notes that the snapshot needs a pack of the index.
+func (s *Session) relyOn(packNo uint32) {
+	if !s.relied[packNo].Load() { // spares the shared cache line
+		s.relied[packNo].Store(true)
+	}
 }
 
 // claim resolves a blob by the rules of the protocol: it is in the index, and relied on; or in an

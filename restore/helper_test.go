@@ -35,6 +35,7 @@ type part struct {
 	data []byte
 	kind tree.ExtentKind
 	n    int64
+	id   object.BlobID // of n bytes of data that somebody else claims to have stored
 }
 
 func hole(n int64) part { return part{kind: tree.Hole, n: n} }
@@ -119,7 +120,7 @@ func saveFolder(t testing.TB, s *repo.Session, entries []entry) object.BlobID {
 			w := tree.NewContentWriter(save)
 			for _, p := range e.parts {
 				x := tree.Extent{Kind: p.kind, Length: p.n}
-				if p.kind == tree.Data {
+				if x.ID = p.id; p.kind == tree.Data && x.ID.IsZero() {
 					x.ID, x.Length = testrepo.Save(t, s, object.DataBlob, p.data)[0], int64(len(p.data))
 				}
 				if err := w.Add(t.Context(), x); err != nil {

@@ -120,18 +120,29 @@ func (run *run) pretend(b *batch) error {
 	return nil
 }
 
-// stages runs fetchers, decoders and writers. It returns what could not be had.
+// stages runs fetchers, decoders and writers, and those who decode deltas. It returns what could not be had.
 func (run *run) stages(ctx context.Context, b *batch) (failed []need, err error) {
 	list := b.fetches(run.reach)
-	if len(list) == 0 {
+	g, ctx := errgroup.WithContext(ctx)
+	s := &stages{run: run, ctx: ctx, ix: b.ix, decode: make(chan ciphertext, run.decoders), write: make(chan job, run.writers)}
+	l := newLane(s, b)
+	if len(list) == 0 && len(l.wanted) == 0 {
 		return nil, nil
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	s := &stages{run: run, ctx: ctx, decode: make(chan ciphertext, run.decoders), write: make(chan job, run.writers)}
-	var next atomic.Int64
-	s.stage(g, min(run.fetchers, len(list)), func() { close(s.decode) }, func() error {
-		for i := int(next.Add(1)) - 1; i < len(list); i = int(next.Add(1)) - 1 {
-			if err := s.fetch(&list[i]); err != nil {
+	all := len(l.ranges) + len(list)
+	take := counter()
+	s.stage(g, min(run.fetchers, all), func() { close(s.decode) }, func() error {
+		for i := take(); i < all; i = take() {
+			if err := s.fetchNext(l, list, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	turn := counter()
+	s.stage(g, min(run.decoders, len(l.wanted)), l.close, func() error {
+		for i := turn(); i < len(l.wanted); i = turn() {
+			if err := l.write(l.wanted[i]); err != nil {
 				return err
 			}
 		}
@@ -161,11 +172,26 @@ func (run *run) stages(ctx context.Context, b *batch) (failed []need, err error)
 type stages struct {
 	run    *run
 	ctx    context.Context // of the batch
+	ix     *repo.Index     // of the batch
 	decode chan ciphertext
 	write  chan job
 
 	mu     sync.Mutex
 	failed []need
+}
+
+// counter returns a function that counts from 0, for many callers.
+func counter() func() int {
+	var next atomic.Int64
+	return func() int { return int(next.Add(1)) - 1 }
+}
+
+// fetchNext fetches the ranges of the lane, and then the others.
+func (s *stages) fetchNext(l *lane, list []fetch, i int) error {
+	if i < len(l.ranges) {
+		return l.prefetch(l.ranges[i])
+	}
+	return s.fetch(&list[i-len(l.ranges)])
 }
 
 // stage starts goroutines. The last one to end calls last.
@@ -298,31 +324,37 @@ func (s *stages) open(c ciphertext) (plain []byte, buf *budget.Buffer, err error
 	if err != nil {
 		return nil, nil, err
 	}
-	damaged := func(err error) error {
-		if errors.Is(err, pack.ErrCoding) {
-			return err // not damage: a newer kura wrote it
-		}
-		return &repo.DamageError{Object: c.seg.pack.Name(), Err: err}
-	}
 	if c.seg.Coding == pack.Raw {
 		plain, err := key.Open(c.b[:0], c.seg.Ordinal, c.b)
 		if err != nil {
-			return nil, nil, damaged(err)
+			return nil, nil, s.damaged(c.seg, err)
 		}
 		if len(plain) != int(c.seg.Plain) {
-			return nil, nil, damaged(pack.ErrInvalid)
+			return nil, nil, s.damaged(c.seg, pack.ErrInvalid)
 		}
 		keep = true
 		return plain, c.buf, nil
 	}
+	base, err := s.run.r.LoadBases(s.ctx, s.ix, &c.seg.Segment) // of a delta that is tried again
+	if err != nil {
+		return nil, nil, err
+	}
 	if buf, err = s.run.decoded.Get(s.ctx, int(c.seg.Plain)); err != nil {
 		return nil, nil, err
 	}
-	if plain, err = repo.DecodeSegment(buf.B, key, &c.seg.Segment, c.b); err != nil {
+	if plain, err = repo.DecodeSegment(buf.B, key, &c.seg.Segment, c.b, base); err != nil {
 		buf.Release()
-		return nil, nil, damaged(err)
+		return nil, nil, s.damaged(c.seg, err)
 	}
 	return plain, buf, nil
+}
+
+// damaged is the error for a segment that can not be decoded.
+func (s *stages) damaged(seg *segment, err error) error {
+	if errors.Is(err, pack.ErrCoding) {
+		return err // not damage: a newer kura wrote it
+	}
+	return &repo.DamageError{Object: seg.pack.Name(), Err: err}
 }
 
 // check verifies every blob of a segment that is needed, once, and returns what can be written.
@@ -351,17 +383,22 @@ func (s *stages) check(seg *segment, plain []byte) ([]need, error) {
 
 func (s *stages) writeJob(j job) error {
 	defer j.buf.Release()
-	if len(j.needs) > 0 {
-		p := j.needs[0].file.path()
+	return s.writeNeeds(j.plain, j.needs)
+}
+
+// writeNeeds brings blobs of a segment to their places.
+func (s *stages) writeNeeds(plain []byte, needs []need) error {
+	if len(needs) > 0 {
+		p := needs[0].file.path()
 		s.run.rep.p.Current.Store(&p)
 	}
-	for i := range j.needs {
-		n := &j.needs[i]
+	for i := range needs {
+		n := &needs[i]
 		if s.ctx.Err() != nil {
 			return context.Cause(s.ctx)
 		}
 		if !n.file.failed() {
-			err := s.run.put(n.file, n.at, j.plain[n.offset:n.offset+n.length])
+			err := s.run.put(n.file, n.at, plain[n.offset:n.offset+n.length])
 			if err := s.run.fileError(n.file, err); err != nil {
 				return err
 			}

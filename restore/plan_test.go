@@ -100,7 +100,7 @@ func TestFetches_AnySegments_AreEachInOneRangeWithinReach(t *testing.T) {
 			at := uint32(80)
 			for range rapid.IntRange(0, 20).Draw(t, "segments") {
 				at += rapid.Uint32Range(0, 200).Draw(t, "gap before")
-				s := &segment{Segment: repo.Segment{At: at, Stored: rapid.Uint32Range(17, 600).Draw(t, "stored")}}
+				s := &segment{Segment: repo.Segment{At: at, Stored: rapid.Uint32Range(17, 600).Draw(t, "stored")}, needs: make([]need, 1)}
 				at += s.Stored
 				p.segments = append(p.segments, s)
 				want[s] = true

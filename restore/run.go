@@ -33,18 +33,18 @@ type run struct {
 	xattrs      xattrFilter
 	folderError error // that ends the run; of the walker
 
-	fetched, decoded *budget.Budget
-	reach            repo.Reach
-	fetchers         int
-	decoders         int
-	writers          int
+	fetched, decoded, linked *budget.Budget
+	reach                    repo.Reach
+	fetchers                 int
+	decoders                 int
+	writers                  int
 }
 
 func newRun(r *repo.Repository, o Options, ev Events) *run {
 	cpus := runtime.GOMAXPROCS(0)
 	run := &run{
 		r: r, o: o, rep: newReport(ev),
-		fetched: budget.New(fetchedBudget), decoded: budget.New(decodedBudget),
+		fetched: budget.New(fetchedBudget), decoded: budget.New(decodedBudget), linked: budget.New(linkedBudget),
 		reach: r.Reach(), fetchers: 8, decoders: cpus, writers: max(4, 2*cpus),
 	}
 	if r.Store().Caps().Local {

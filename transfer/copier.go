@@ -234,7 +234,7 @@ func (c *copier) begin(ctx context.Context) (err error) {
 		c.session, err = c.last.Continue(ctx)
 	default:
 		c.session, err = c.to.NewSession(ctx, repo.SessionOptions{
-			Compression: c.opts.Compression, Packing: c.opts.Packing, Host: c.opts.Host, DryRun: c.opts.DryRun,
+			Compression: c.opts.Compression, Packing: c.opts.Packing, Similar: c.opts.Similar, Host: c.opts.Host, DryRun: c.opts.DryRun,
 		})
 	}
 	return err

@@ -11,6 +11,11 @@
 // have, and no byte is hashed again but to verify what was read. Elsewhere every blob gets a new id, and so do the
 // pages that refer to it: folders are written anew from the bottom up. Chunks stay as they were cut.
 //
+// # Deltas
+//
+// What is a delta in the source is read together with its bases. It becomes a delta of the same blobs in the destination, if
+// that has them, and nothing is read there for it; otherwise it is stored like everything else.
+//
 // # What is a copy of what
 //
 // A copy has the id of the snapshot that it is of in its manifest, and as the run id of its log entry: that can be

@@ -87,6 +87,9 @@ func (c *copier) fetch(ctx context.Context, f *fetch) error {
 // segment decodes a segment and stores the blobs that are needed of it.
 func (c *copier) segment(ctx context.Context, needs []need, ciphertext []byte) error {
 	at := &needs[0].Place
+	if at.Coding == pack.Delta {
+		return c.delta(ctx, &needs[0])
+	}
 	key, err := c.from.OpenOrigin(at.Pack, at.Origin)
 	if err != nil {
 		return c.allSingly(ctx, needs) // which says what is the matter
@@ -96,7 +99,7 @@ func (c *copier) segment(ctx context.Context, needs []need, ciphertext []byte) e
 		return err
 	}
 	defer buf.Release()
-	plain, err := repo.DecodeSegment(buf.B, key, &at.Segment, ciphertext)
+	plain, err := repo.DecodeSegment(buf.B, key, &at.Segment, ciphertext, nil)
 	if err != nil && !errors.Is(err, pack.ErrCoding) {
 		return c.allSingly(ctx, needs)
 	}
@@ -116,6 +119,26 @@ func (c *copier) segment(ctx context.Context, needs []need, ciphertext []byte) e
 		}
 	}
 	return nil
+}
+
+// delta stores a blob that is a delta in the source. What it is made of is at hand then: so it can be a delta of the same
+// blobs in the destination, if that has them.
+func (c *copier) delta(ctx context.Context, n *need) error {
+	b, err := c.load(ctx, object.DataBlob, n.id)
+	if err != nil {
+		return err
+	}
+	var bases []repo.CheckedBlob
+	for i := range n.Bases.Len() {
+		base, err := c.from.LoadChecked(ctx, object.DataBlob, n.Bases.At(i))
+		if err != nil && !errors.As(err, new(*repo.DamageError)) {
+			return err
+		}
+		if err == nil { // otherwise the blob was read from another copy
+			bases = append(bases, base)
+		}
+	}
+	return c.save(n.id, b, bases...)
 }
 
 func (c *copier) allSingly(ctx context.Context, needs []need) error {

@@ -25,6 +25,7 @@ type Options struct {
 	Host        string // in the signs of life of the destination's sessions
 	Compression repo.Compression
 	Packing     repo.Packing
+	Similar     repo.Similar
 }
 
 // Events are told what happens. Each may be nil. They are called by one goroutine.

@@ -134,8 +134,8 @@ func (c *copier) load(ctx context.Context, t object.BlobType, id object.BlobID) 
 }
 
 // save stores a blob of the source in the destination, and remembers its new name if it has one.
-func (c *copier) save(id object.BlobID, b repo.CheckedBlob) error {
-	saved, err := c.session.SaveChecked(b)
+func (c *copier) save(id object.BlobID, b repo.CheckedBlob, bases ...repo.CheckedBlob) error {
+	saved, err := c.session.SaveChecked(b, bases...)
 	if err != nil {
 		return err
 	}

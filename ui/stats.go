@@ -24,6 +24,9 @@ type statsMessage struct {
 	VerifiedDays int      `json:"verified_days,omitempty"`
 	Groups       int      `json:"parity_groups,omitempty"`
 	GroupsSize   int64    `json:"parity_groups_size,omitempty"`
+	Deltas       uint64   `json:"deltas,omitempty"`
+	DeltasSize   uint64   `json:"deltas_size,omitempty"`
+	DeltasStored uint64   `json:"deltas_raw_size,omitempty"`
 }
 
 // Stats prints what a repository holds. Of restored and raw one may be nil. snapshots is how many there are, days
@@ -49,6 +52,9 @@ func (t *Terminal) Stats(restored *stats.Restored, raw *stats.Raw, snapshots, da
 		t.Print(fmt.Sprintf("parity groups:  %s of that, in %s", Bytes(uint64(max(0, raw.GroupBytes))), Count(uint64(raw.Groups), "object")))
 	}
 	t.Print(fmt.Sprintf("content:        %s in %s, each stored once (%.2f times what is stored)", Bytes(raw.Plain), Count(raw.Blobs, "blob"), raw.Ratio()))
+	if raw.Deltas > 0 {
+		t.Print(fmt.Sprintf("differences:    %s of that in %s, stored as differences to others in %s", Bytes(raw.DeltaPlain), Count(raw.Deltas, "blob"), Bytes(raw.DeltaStored)))
+	}
 	t.Print(fmt.Sprintf("proven:         %s was read and found whole in the last %d days, %s at any time",
 		percent(raw.Verified, raw.Stored), days, percent(raw.EverVerified, raw.Stored)))
 	if raw.Verified < raw.Stored {
@@ -66,6 +72,7 @@ func statsJSON(restored *stats.Restored, raw *stats.Raw, snapshots, days int) st
 		}
 		m.TotalBlobCount, m.Packs, m.RawSize, m.VerifiedDays = raw.Blobs, raw.Packs, raw.Total(), days
 		m.Groups, m.GroupsSize = raw.Groups, raw.GroupBytes
+		m.Deltas, m.DeltasSize, m.DeltasStored = raw.Deltas, raw.DeltaPlain, raw.DeltaStored
 		verified, ever := share(raw.Verified, raw.Stored), share(raw.EverVerified, raw.Stored)
 		m.Verified, m.EverVerified = &verified, &ever
 	}

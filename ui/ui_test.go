@@ -229,7 +229,7 @@ var cases = map[string]func(t *ui.Terminal){
 		t.Stats(restored, nil, 2, 30)
 		t.Stats(nil, raw, 2, 30)
 		t.Stats(nil, &stats.Raw{}, 0, 30)
-		t.Stats(nil, &stats.Raw{Packs: 3, Stored: 3 << 18, Groups: 1, GroupBytes: 1 << 18, Blobs: 40, Plain: 2 << 20}, 1, 30)
+		t.Stats(nil, &stats.Raw{Packs: 3, Stored: 3 << 18, Groups: 1, GroupBytes: 1 << 18, Blobs: 40, Plain: 2 << 20, Deltas: 4, DeltaPlain: 1 << 20, DeltaStored: 3 << 10}, 1, 30)
 	},
 	"forget": func(t *ui.Terminal) {
 		t.Forget([]ui.ForgetGroup{{

@@ -38,6 +38,7 @@ type backupOptions struct {
 	withAtime, dryRun, noScan bool
 	readConcurrency           string
 	compression               string
+	similar                   string
 
 	stdin            bool
 	stdinFilename    string
@@ -78,6 +79,7 @@ func (o *backupOptions) addFlags(cmd *cobra.Command) (ofFiles []string) {
 	f.StringVar(&o.time, "time", "", "`time` of the snapshot (default: now)")
 	f.BoolVar(&o.withAtime, "with-atime", false, "record the times of access")
 	addCompression(f, &o.compression)
+	addSimilar(f, &o.similar)
 
 	f = newGroup(&groups, "Streams")
 	f.BoolVar(&o.stdin, "stdin", false, "back up standard input")
@@ -140,6 +142,9 @@ func (o *backupOptions) options(a *app, args []string) (out backup.Options, err 
 		}
 	}
 	if out.Compression, err = parseCompression(o.compression); err != nil {
+		return out, err
+	}
+	if out.Similar, err = parseSimilar(o.similar); err != nil {
 		return out, err
 	}
 	if out.Packing, err = a.globals.packing(); err != nil {

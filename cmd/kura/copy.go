@@ -18,6 +18,7 @@ type copyOptions struct {
 	filterOptions
 	from        access
 	compression string
+	similar     string
 	dryRun      bool
 }
 
@@ -50,6 +51,7 @@ holds for both.`,
 	o.from.addFromFlags(f)
 	o.addFlags(f)
 	addCompression(f, &o.compression)
+	addSimilar(f, &o.similar)
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "change nothing, but say what would be copied")
 	return cmd
 }
@@ -87,6 +89,9 @@ func (o *copyOptions) options(a *app) (out transfer.Options, err error) {
 		return out, err
 	}
 	if out.Compression, err = parseCompression(o.compression); err != nil {
+		return out, err
+	}
+	if out.Similar, err = parseSimilar(o.similar); err != nil {
 		return out, err
 	}
 	out.Packing, err = a.globals.packing()

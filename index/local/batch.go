@@ -16,13 +16,14 @@ const (
 
 // batch collects index segments for one new level.
 type batch struct {
-	sorter  *sorter
-	packs   *numbering
-	origins *numbering
-	secrets *numbering
-	sources []source
-	blobs   int
-	value   []byte
+	sorter   *sorter
+	sketches sketchSorter
+	packs    *numbering
+	origins  *numbering
+	secrets  *numbering
+	sources  []source
+	blobs    int
+	value    []byte
 }
 
 // newBatch begins a batch. The levels must stay open until it is closed.
@@ -32,7 +33,8 @@ func newBatch(dir durable.FS, levels []*openLevel) (*batch, error) {
 		infos[i] = o.level
 	}
 	packs, origins, secrets := next(infos)
-	b := &batch{sorter: newSorter(dir)}
+	b := &batch{sorter: newSorter(dir, idSize, arenaSize)}
+	b.sketches.sorter = newSorter(dir, entrySize, sketchArena)
 	var errs [3]error
 	b.packs, errs[0] = newNumbering(levels, bucketPacks, bucketPackRefs, packs)
 	b.origins, errs[1] = newNumbering(levels, bucketOrigins, bucketOriginIDs, origins)
@@ -46,6 +48,7 @@ func newBatch(dir durable.FS, levels []*openLevel) (*batch, error) {
 
 func (b *batch) close() {
 	b.sorter.close()
+	b.sketches.close()
 	b.closeLevels()
 }
 
@@ -94,10 +97,16 @@ func (b *batch) add(ref object.Ref, number uint32, seg *index.Segment) error {
 			Pack: packs[in.Pack], Origin: origins[in.Origin], Ordinal: in.Ordinal,
 			SegOffset: in.Offset, Stored: in.Stored, Plain: in.Plain, Coding: in.Coding,
 			Offset: blob.Offset, Length: blob.Length,
+			Depth: in.Depth, ChainSum: in.ChainSum, Bases: JoinBases(in.Bases),
 		}}
 		b.value = appendPlace(b.value[:0], &p)
-		if err := b.sorter.add(&blob.ID, b.value); err != nil {
+		if err := b.sorter.add(blob.ID[:], b.value); err != nil {
 			return err
+		}
+		if in.HasSketch {
+			if err := b.sketches.add(in.Sketch, number, &blob.ID); err != nil {
+				return err
+			}
 		}
 	}
 	b.blobs += len(seg.Blobs)
@@ -130,10 +139,24 @@ func (b *batch) fill(w *writer) error {
 	if err := w.endBlobs(); err != nil {
 		return err
 	}
+	if err := b.writeSketches(w); err != nil {
+		return err
+	}
 	for _, n := range []*numbering{b.packs, b.origins, b.secrets} {
 		if err := n.write(w); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (b *batch) writeSketches(w *writer) error {
+	s, err := newSketchWriter(w)
+	if err != nil {
+		return err
+	}
+	if err := b.sketches.merge(func(entry, _ []byte) error { return s.add(entry) }); err != nil {
+		return err
+	}
+	return s.finish()
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
@@ -21,8 +22,9 @@ import (
 // made is a repository whose index segments are made when they are loaded, always the same, so
 // that the test itself holds nothing. Blob ids follow from their numbers.
 type made struct {
-	refs []object.Ref
-	per  int
+	refs   []object.Ref
+	per    int
+	sketch func(blob uint64) delta.Sketch // may be nil
 }
 
 func newMade(segments, per int) *made {
@@ -58,11 +60,16 @@ func (m *made) load(_ context.Context, ref object.Ref) (*index.Segment, error) {
 			seg.Packs = append(seg.Packs, p)
 			seg.Origins = append(seg.Origins, o)
 		}
-		seg.Segments = append(seg.Segments, index.PackSegment{
+		blob := uint64(at*m.per + i)
+		ps := index.PackSegment{
 			Pack: n, Origin: n, Ordinal: uint64(i % 16), Offset: uint32(80 + i%16<<20),
 			Coding: pack.Zstd, Plain: 1 << 20, Stored: 1<<20 - r.Uint32N(1<<18),
-		})
-		seg.Blobs = append(seg.Blobs, index.Blob{ID: madeID(uint64(at*m.per + i)), Segment: uint32(i), Length: 1 << 20})
+		}
+		if m.sketch != nil {
+			ps.Sketch, ps.HasSketch = m.sketch(blob), true
+		}
+		seg.Segments = append(seg.Segments, ps)
+		seg.Blobs = append(seg.Blobs, index.Blob{ID: madeID(blob), Segment: uint32(i), Length: 1 << 20})
 	}
 	slices.SortFunc(seg.Blobs, func(a, b index.Blob) int { return a.ID.Compare(b.ID) })
 	return seg, nil
@@ -85,7 +92,19 @@ func rssAnon(t testing.TB) int {
 // BenchmarkSync_FirstTime builds the local index of a repository of KURA_BENCH_BLOBS blobs (a
 // million) and reports the largest RssAnon seen at a load.
 func BenchmarkSync_FirstTime(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { benchFirstSync(b, nil) })
+	b.Run("sketches", func(b *testing.B) { benchFirstSync(b, madeSketch) })
+}
+
+// madeSketch returns a sketch of features that hardly any other blob has, as most do.
+func madeSketch(blob uint64) delta.Sketch {
+	r := rand.New(rand.NewPCG(blob, 4))
+	return delta.Sketch{r.Uint64N(1 << 48), r.Uint64N(1 << 48), r.Uint64N(1 << 48)}
+}
+
+func benchFirstSync(b *testing.B, sketch func(uint64) delta.Sketch) {
 	m := newMade(blobsToBench(b)/131072+1, 131072)
+	m.sketch = sketch
 	k, err := seal.NewKeyring([16]byte{1})
 	if err != nil {
 		b.Fatal(err)
@@ -156,30 +175,34 @@ func blobsToBench(b *testing.B) int {
 	return 1e6 - 131072
 }
 
-// BenchmarkLookup looks into one large level and five small ones.
-func BenchmarkLookup(b *testing.B) {
+// benchLevels returns a view of one large level, and one of that and five small ones.
+func benchLevels(b *testing.B, sketch func(uint64) delta.Sketch) (one, six *View) {
 	m := newMade(blobsToBench(b)/131072+1, 131072)
-	dir := b.TempDir()
-	db := open(b, dir)
-	v, err := db.Sync(b.Context(), m.refs, m.load)
-	if err != nil {
-		b.Fatal(err)
-	}
-	one := v
-	defer one.Close()
-	for i := range 5 {
-		small := newMade(len(m.refs)+1, []int{20000, 5000, 1200, 300, 60}[i])
-		ref := small.refs[len(m.refs)]
-		ref.Session[1] = byte(128 + i)
-		m.refs = append(m.refs, ref)
-		s := &made{per: small.per}
-		v, err = db.Sync(b.Context(), m.refs, func(ctx context.Context, r object.Ref) (*index.Segment, error) { return s.load(ctx, r) })
+	m.sketch = sketch
+	db := open(b, b.TempDir())
+	sync := func(m *made, refs []object.Ref) *View {
+		v, err := db.Sync(b.Context(), refs, m.load)
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer v.Close()
+		b.Cleanup(func() { v.Close() })
+		return v
 	}
-	b.Logf("%d levels", len(v.levels))
+	one = sync(m, m.refs)
+	refs := m.refs
+	for i, per := range []int{20000, 5000, 1200, 300, 60} {
+		ref := newMade(len(m.refs)+1, per).refs[len(m.refs)]
+		ref.Session[1] = byte(128 + i)
+		refs = append(refs, ref)
+		six = sync(&made{per: per, sketch: sketch}, refs)
+	}
+	b.Logf("%d levels", len(six.levels))
+	return one, six
+}
+
+// BenchmarkLookup looks into one large level and five small ones.
+func BenchmarkLookup(b *testing.B) {
+	one, v := benchLevels(b, nil)
 	hits := make([]object.BlobID, 1<<16)
 	misses := make([]object.BlobID, 1<<16)
 	blobs := uint64((blobsToBench(b)/131072 + 1) * 131072)
@@ -200,6 +223,33 @@ func BenchmarkLookup(b *testing.B) {
 				places = bench.view.Lookup(bench.ids[i%len(bench.ids)], places[:0])
 				if len(places) != bench.want {
 					b.Fatal(places)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkSimilar looks for what is similar in one large level, and in that and five small ones.
+func BenchmarkSimilar(b *testing.B) {
+	one, six := benchLevels(b, madeSketch)
+	hits, misses := make([]delta.Sketch, 1<<16), make([]delta.Sketch, 1<<16)
+	for i := range hits {
+		hits[i] = madeSketch(rand.Uint64N(uint64(blobsToBench(b))))
+		misses[i] = madeSketch(1<<40 + uint64(i))
+	}
+	for _, bench := range []struct {
+		name     string
+		view     *View
+		sketches []delta.Sketch
+		hit      bool
+	}{{"hit-1-level", one, hits, true}, {"miss-1-level", one, misses, false}, {"hit-6-levels", six, hits, true}, {"miss-6-levels", six, misses, false}} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var ids []object.BlobID
+			for i := range b.N {
+				ids = bench.view.Similar(bench.sketches[i%len(hits)], ids[:0])
+				if (len(ids) > 0) != bench.hit {
+					b.Fatal(ids)
 				}
 			}
 		})

@@ -74,6 +74,9 @@ func (c *compaction) fill(ctx context.Context, w *writer) error {
 	if err := w.endBlobs(); err != nil {
 		return err
 	}
+	if err := c.sketches(ctx, w); err != nil {
+		return err
+	}
 	if err := c.table(ctx, w, bucketPacks, bucketPackRefs, c.packs, nil); err != nil {
 		return err
 	}
@@ -116,6 +119,24 @@ func (c *compaction) keep(dst, places []byte) ([]byte, error) {
 		return nil, c.levels[0].damaged("a place refers to what is not there")
 	}
 	return dst, nil
+}
+
+// sketches writes those of living sources: their blobs have been kept.
+func (c *compaction) sketches(ctx context.Context, w *writer) error {
+	s, err := newSketchWriter(w)
+	if err != nil {
+		return err
+	}
+	err = mergeSketches(ctx, c.levels, func(entry []byte) error {
+		if !c.live.has(entrySource(entry)) {
+			return nil
+		}
+		return s.add(entry)
+	})
+	if err != nil {
+		return err
+	}
+	return s.finish()
 }
 
 // table writes the records that are still used, under their new numbers, and their keys.

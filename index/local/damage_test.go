@@ -13,6 +13,7 @@ import (
 // damaged makes a folder with two levels and lets harm change it.
 func damaged(t *testing.T, harm func(t *testing.T, dir string, levels []string)) (*store, *DB, string) {
 	s := newStore(testrand.New(t))
+	sketched(s, 1000)
 	dir := t.TempDir()
 	db := open(t, dir)
 	s.add(s.session(), s.ids(2000))
@@ -125,7 +126,7 @@ func TestView_NoiseInAnyPage_NoCrashAndVerifyFindsIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	facts := s.facts(s.refs)
+	facts, sketches := s.facts(s.refs), s.sketches(s.refs)
 	page := os.Getpagesize()
 	for at := 0; at < len(good); at += page {
 		bad := append([]byte(nil), good...)
@@ -152,6 +153,9 @@ func TestView_NoiseInAnyPage_NoCrashAndVerifyFindsIt(t *testing.T) {
 				_, _ = noisy.Pack(p.Pack)
 				_, _ = noisy.Origin(p.Origin)
 			}
+		}
+		for _, sk := range sketches {
+			noisy.Similar(sk[0], nil)
 		}
 		for range noisy.All(t.Context()) {
 		}

@@ -18,12 +18,17 @@
 //	originids hash of the origin's encoding → number
 //	secrets   number → sealed secret
 //	secretids hash of the sealed secret → number
+//	sketches  last feature of a block → the block: entries of features and blobs (sketches.go)
 //
 // Packs, origins and sealed secrets are numbered through the whole folder: each level continues
 // where the one before it ends, and refers only to its own numbers and to those before. A pack
 // therefore has one number, whichever levels have blobs of it, and what is shared (the sealed
 // secret of a session, above all) is stored once. A place also names the index segment it
 // comes from. Its encoding is in place.go.
+//
+// What is similar to something ([View.Similar]) is found by the features of its sketch. An entry
+// names the index segment that it comes from, as a place does; of each feature a level keeps only the
+// newest few. In index segments without sketches this costs nothing.
 //
 // The levels are named, oldest first, by a manifest: file names, sizes and hashes, ranges of
 // numbers, and which index segments each level contains. It is replaced atomically.

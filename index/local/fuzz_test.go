@@ -18,7 +18,13 @@ func FuzzRecords(f *testing.F) {
 	f.Add(appendPlace(appendPlace(nil, &place), &place))
 	f.Add(make([]byte, packRecord))
 	f.Add(make([]byte, originRecord))
+	f.Add(appendEntry(appendFeature(nil, 5), 5, 300, &object.BlobID{1}))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > featureSize && validBlock(data[:featureSize], data[featureSize:]) {
+			if e := entriesOf(data[featureSize:], data[:featureSize]); len(e)%entrySize != 0 || len(e) > maxAlike*entrySize {
+				t.Fatalf("entries %x of %x", e, data)
+			}
+		}
 		r, n := placeReader{rest: data}, 0
 		for p := (sourcedPlace{}); r.next(&p); n++ {
 			if uint64(p.Offset)+uint64(p.Length) > uint64(p.Plain) || uint64(p.Stored) > uint64(p.Plain)+seal.Overhead {

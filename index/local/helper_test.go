@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
@@ -37,6 +38,7 @@ type store struct {
 	refs     []object.Ref
 	loads    int
 	fail     error
+	sketch   func(object.BlobID) (delta.Sketch, bool) // may be nil
 }
 
 func newStore(r *rand.Rand) *store {
@@ -80,6 +82,13 @@ func (s *store) pack(ss *session, ids []object.BlobID) (object.Ref, int64, *pack
 		if s.rand.IntN(2) == 0 {
 			seg.Coding = pack.Zstd
 			seg.Stored -= s.rand.Uint32N(seg.Plain)
+		}
+		if n == 1 && s.rand.IntN(4) == 0 {
+			seg.Coding, seg.Bases = pack.Delta, s.ids(1+s.rand.IntN(3))
+			seg.Depth, seg.ChainSum = uint8(1+s.rand.IntN(pack.MaxDepth)), uint64(seg.Stored)+s.rand.Uint64N(1<<20)
+		}
+		if n == 1 && s.sketch != nil {
+			seg.Sketch, seg.HasSketch = s.sketch(ids[0])
 		}
 		offset += seg.Stored
 		dir.Segments = append(dir.Segments, seg)
@@ -138,7 +147,12 @@ func (s *store) load(_ context.Context, ref object.Ref) (*index.Segment, error) 
 // fact is a place with everything it refers to, comparable across views.
 func fact(p Place, ref index.PackRef, o *seal.Origin) string {
 	p.Pack, p.Origin = 0, 0
-	return fmt.Sprintf("%+v %v %d %x %x %x %d", p, ref.Ref, ref.Size, o.Sealed[:8], o.Salt, o.Commitment, o.Epoch)
+	bases := make([]object.BlobID, p.Bases.Len())
+	for i := range bases {
+		bases[i] = p.Bases.At(i)
+	}
+	p.Bases = ""
+	return fmt.Sprintf("%+v %v %v %d %x %x %x %d", p, bases, ref.Ref, ref.Size, o.Sealed[:8], o.Salt, o.Commitment, o.Epoch)
 }
 
 // facts is the truth: all places of all blobs in the index segments.
@@ -151,6 +165,7 @@ func (s *store) facts(refs []object.Ref) map[object.BlobID][]string {
 			f := fact(Place{
 				Ordinal: in.Ordinal, SegOffset: in.Offset, Stored: in.Stored, Plain: in.Plain,
 				Offset: b.Offset, Length: b.Length, Coding: in.Coding,
+				Depth: in.Depth, ChainSum: in.ChainSum, Bases: JoinBases(in.Bases),
 			}, seg.Packs[in.Pack], seg.Origins[in.Origin])
 			if !slices.Contains(out[b.ID], f) {
 				out[b.ID] = append(out[b.ID], f)

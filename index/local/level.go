@@ -27,6 +27,7 @@ var (
 	bucketOriginIDs = []byte("originids")
 	bucketSecrets   = []byte("secrets")
 	bucketSecretIDs = []byte("secretids")
+	bucketSketches  = []byte("sketches")
 
 	metaID = []byte("id")
 )
@@ -101,7 +102,7 @@ func (l *level) open(dir string) (*openLevel, error) {
 			return err
 		}
 		return o.db.View(func(tx *bolt.Tx) error {
-			for _, name := range [][]byte{bucketMeta, bucketBlobs, bucketFilter, bucketPacks, bucketPackRefs, bucketOrigins, bucketOriginIDs, bucketSecrets, bucketSecretIDs} {
+			for _, name := range [][]byte{bucketMeta, bucketBlobs, bucketFilter, bucketPacks, bucketPackRefs, bucketOrigins, bucketOriginIDs, bucketSecrets, bucketSecretIDs, bucketSketches} {
 				if tx.Bucket(name) == nil {
 					return l.damaged("no bucket %s", name)
 				}

@@ -13,7 +13,7 @@ import (
 
 const (
 	manifestName  = "manifest"
-	layoutVersion = 1 // of the folder; another number means: build anew
+	layoutVersion = 2 // of the folder; another number means: build anew
 	maxManifest   = 256 << 20
 )
 
@@ -36,6 +36,7 @@ type level struct {
 	Sources []source    `cbor:"8,keyasint"`
 
 	FilterBlocks uint64 `cbor:"9,keyasint"`
+	Sketches     uint64 `cbor:"10,keyasint,omitempty"` // entries
 }
 
 // numbers are those that a level introduces: Base up to, not including, Base+Count.

@@ -33,6 +33,12 @@ func TestPlaces_AnyPlaces_RoundTrip(t *testing.T) {
 			if p.Coding != pack.Raw {
 				p.Stored -= rapid.Uint32Max(p.Plain-1).Draw(t, "saved")
 			}
+			if p.Coding == pack.Delta {
+				p.Depth = uint8(rapid.IntRange(1, pack.MaxDepth).Draw(t, "depth"))
+				p.ChainSum = rapid.Uint64().Draw(t, "sum")
+				p.Bases = Bases(rapid.SliceOfN(rapid.Byte(), idSize, pack.MaxBases*idSize).Draw(t, "bases"))
+				p.Bases = p.Bases[:p.Bases.Len()*idSize]
+			}
 			p.Offset = rapid.Uint32Max(p.Plain-1).Draw(t, "at")
 			p.Length = rapid.Uint32Range(1, p.Plain-p.Offset).Draw(t, "length")
 			want = append(want, p)
@@ -68,6 +74,22 @@ func TestPlaces_AnyBytes_EndAndStayInBounds(t *testing.T) {
 	})
 }
 
+// TestPlaces_DeltaWithoutBasesOrOfNoDepth_IsBad: whoever follows chains of deltas counts on both.
+func TestPlaces_DeltaWithoutBasesOrOfNoDepth_IsBad(t *testing.T) {
+	base := Bases(make([]byte, idSize))
+	for _, c := range []struct {
+		depth uint8
+		bases Bases
+		bad   bool
+	}{{1, base, false}, {pack.MaxDepth, base, false}, {0, base, true}, {pack.MaxDepth + 1, base, true}, {pack.MaxDepth, "", true}} {
+		p := sourcedPlace{Place: Place{Plain: 100, Stored: 100, Length: 100, Coding: pack.Delta, Depth: c.depth, Bases: c.bases}}
+		r, got := placeReader{rest: appendPlace(nil, &p)}, sourcedPlace{}
+		if ok := r.next(&got); ok == c.bad || r.bad != c.bad {
+			t.Errorf("depth %d, %d bases: %v", c.depth, c.bases.Len(), ok)
+		}
+	}
+}
+
 func TestSorter_MoreThanAnArena_SortedAndJoined(t *testing.T) {
 	r := testrand.New(t)
 	dir, err := durable.OpenDir(t.TempDir())
@@ -76,7 +98,7 @@ func TestSorter_MoreThanAnArena_SortedAndJoined(t *testing.T) {
 	}
 	defer dir.Close()
 	for _, n := range []int{0, 1, 1000, 300000} {
-		s := newSorter(dir)
+		s := newSorter(dir, idSize, arenaSize)
 		want := make(map[object.BlobID][]string)
 		var ids []object.BlobID
 		for i := range n {
@@ -87,7 +109,7 @@ func TestSorter_MoreThanAnArena_SortedAndJoined(t *testing.T) {
 			ids = append(ids, id)
 			value := fmt.Sprintf("<%030d>", i)
 			want[id] = append(want[id], value)
-			if err := s.add(&id, []byte(value)); err != nil {
+			if err := s.add(id[:], []byte(value)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -19,7 +19,32 @@ type Place struct {
 	Offset    uint32 // of the blob, in that plaintext
 	Length    uint32 // of the blob
 	Coding    pack.Coding
+
+	Depth    uint8 // these three with coding Delta, as in pack.Segment
+	ChainSum uint64
+	Bases    Bases
 }
+
+// Bases are the ids of the blobs that a delta is coded against, joined: so a Place stays comparable.
+type Bases string
+
+// JoinBases makes Bases of ids.
+func JoinBases(ids []object.BlobID) Bases {
+	if len(ids) == 0 {
+		return ""
+	}
+	b := make([]byte, 0, len(ids)*idSize)
+	for i := range ids {
+		b = append(b, ids[i][:]...)
+	}
+	return Bases(b)
+}
+
+// Len returns how many there are.
+func (b Bases) Len() int { return len(b) / idSize }
+
+// At returns one of them.
+func (b Bases) At(i int) object.BlobID { return object.BlobID([]byte(b[i*idSize:][:idSize])) }
 
 // sourcedPlace is a place with the number of the index segment that named it.
 type sourcedPlace struct {
@@ -28,8 +53,9 @@ type sourcedPlace struct {
 }
 
 // A place is stored as a byte of flags and unsigned varints: source, pack, origin, ordinal,
-// offset of the segment, its plain length, what coding saved (unless raw), and the offset and
-// length of the blob (unless it is the whole segment).
+// offset of the segment, its plain length, what coding saved (unless raw), the offset and
+// length of the blob (unless it is the whole segment), and of a delta its depth, chain sum, number
+// of bases and their ids.
 const (
 	codingMask = 0x03
 	wholeFlag  = 0x04
@@ -55,6 +81,12 @@ func appendPlace(dst []byte, p *sourcedPlace) []byte {
 	if !whole {
 		dst = binary.AppendUvarint(dst, uint64(p.Offset))
 		dst = binary.AppendUvarint(dst, uint64(p.Length))
+	}
+	if p.Coding == pack.Delta {
+		dst = binary.AppendUvarint(dst, uint64(p.Depth))
+		dst = binary.AppendUvarint(dst, p.ChainSum)
+		dst = binary.AppendUvarint(dst, uint64(p.Bases.Len()))
+		dst = append(dst, p.Bases...)
 	}
 	return dst
 }
@@ -105,6 +137,25 @@ func (r *placeReader) next(p *sourcedPlace) bool {
 		p.Offset = uint32(r.uvarint(uint64(p.Plain)))
 		p.Length = uint32(r.uvarint(uint64(p.Plain - p.Offset)))
 	}
+	p.Depth, p.ChainSum, p.Bases = 0, 0, ""
+	if p.Coding == pack.Delta {
+		p.Depth = uint8(r.uvarint(pack.MaxDepth))
+		p.ChainSum = r.uvarint(1<<64 - 1)
+		p.Bases = r.bases()
+		r.bad = r.bad || p.Depth == 0 || p.Bases == ""
+	}
 	r.bad = r.bad || flags&^knownFlags != 0 || p.Coding > pack.Delta
 	return !r.bad
+}
+
+// bases reads a number of ids and a copy of them: what is read lies in mapped memory.
+func (r *placeReader) bases() Bases {
+	n := int(r.uvarint(uint64(len(r.rest)/idSize))) * idSize
+	if n > len(r.rest) { // the number itself took of what there was
+		r.bad = true
+		return ""
+	}
+	b := Bases(r.rest[:n])
+	r.rest = r.rest[n:]
+	return b
 }

@@ -14,20 +14,23 @@ import (
 )
 
 const (
-	arenaSize  = 8 << 20 // of records that are sorted at once
-	spillWrite = 256 << 10
-	spillRead  = 64 << 10 // for each run that is merged
-	idSize     = len(object.BlobID{})
+	arenaSize   = 8 << 20 // of places that are sorted at once
+	sketchArena = 4 << 20 // of entries of sketches
+	spillWrite  = 256 << 10
+	spillRead   = 64 << 10 // for each run that is merged
+	idSize      = len(object.BlobID{})
 
-	firstItems    = 8192            // more than these and the whole arena is reserved
-	typicalRecord = recordHead + 16 // a little less than records have
+	firstItems = 8192 // more than these and the whole arena is reserved
+	lenSize    = 2
 )
 
-// sorter sorts records (id, value) in bounded memory: it fills an arena, and when that is full
+// sorter sorts records (key, value) in bounded memory: it fills an arena, and when that is full
 // writes it as a sorted run to a file without a name.
 type sorter struct {
 	dir   durable.FS
-	arena []byte // records: id, length of the value (u16), value
+	key   int    // length of the keys, at least 8
+	limit int    // of the arena
+	arena []byte // records: key, length of the value (u16), value
 	items []item
 
 	out  durable.File // nil until something is spilled
@@ -37,18 +40,19 @@ type sorter struct {
 }
 
 type item struct {
-	prefix uint64 // of the id, to compare most without going to the arena
+	prefix uint64 // of the key, to compare most without going to the arena
 	at     uint32
 }
 
 type run struct{ start, end int64 }
 
-func newSorter(dir durable.FS) *sorter { return &sorter{dir: dir} }
+// newSorter returns a sorter of records with keys of a length.
+func newSorter(dir durable.FS, key, arena int) *sorter {
+	return &sorter{dir: dir, key: key, limit: arena}
+}
 
-const recordHead = idSize + 2
-
-func (s *sorter) add(id *object.BlobID, value []byte) error {
-	if len(s.arena)+recordHead+len(value) > arenaSize {
+func (s *sorter) add(key, value []byte) error {
+	if len(s.arena)+len(key)+lenSize+len(value) > s.limit {
 		if err := s.spill(); err != nil {
 			return err
 		}
@@ -56,8 +60,8 @@ func (s *sorter) add(id *object.BlobID, value []byte) error {
 	if len(s.items) == firstItems {
 		s.reserve()
 	}
-	s.items = append(s.items, item{binary.BigEndian.Uint64(id[:]), uint32(len(s.arena))})
-	s.arena = append(s.arena, id[:]...)
+	s.items = append(s.items, item{binary.BigEndian.Uint64(key), uint32(len(s.arena))})
+	s.arena = append(s.arena, key...)
 	s.arena = binary.LittleEndian.AppendUint16(s.arena, uint16(len(value)))
 	s.arena = append(s.arena, value...)
 	return nil
@@ -66,9 +70,10 @@ func (s *sorter) add(id *object.BlobID, value []byte) error {
 // reserve makes room for a whole arena at once: growing step by step would leave twice its size
 // to the garbage collector. Only small sorts, which are most, grow.
 func (s *sorter) reserve() {
-	if cap(s.arena) < arenaSize {
-		s.arena = append(make([]byte, 0, arenaSize), s.arena...)
-		s.items = append(make([]item, 0, arenaSize/typicalRecord), s.items...)
+	if cap(s.arena) < s.limit {
+		n := s.limit / (len(s.arena) / len(s.items)) * 9 / 8 // as many as will fit if they stay about as long
+		s.arena = append(make([]byte, 0, s.limit), s.arena...)
+		s.items = append(make([]item, 0, n), s.items...)
 	}
 }
 
@@ -77,13 +82,13 @@ func (s *sorter) sort() {
 		if a.prefix != b.prefix {
 			return cmp.Compare(a.prefix, b.prefix)
 		}
-		return cmp.Or(bytes.Compare(s.arena[a.at:][:idSize], s.arena[b.at:][:idSize]), cmp.Compare(a.at, b.at))
+		return cmp.Or(bytes.Compare(s.arena[a.at:][:s.key], s.arena[b.at:][:s.key]), cmp.Compare(a.at, b.at))
 	})
 }
 
 func (s *sorter) record(i item) []byte {
 	r := s.arena[i.at:]
-	return r[:recordHead+int(binary.LittleEndian.Uint16(r[idSize:]))]
+	return r[:s.key+lenSize+int(binary.LittleEndian.Uint16(r[s.key:]))]
 }
 
 // spill writes the arena as a run.
@@ -130,31 +135,29 @@ func (s *sorter) close() {
 			_ = f.Close()
 		}
 	}
-	*s = sorter{dir: s.dir}
+	*s = sorter{dir: s.dir, key: s.key, limit: s.limit}
 }
 
-// merge calls put with every id in ascending order and its values, joined.
-func (s *sorter) merge(put func(id, values []byte) error) error {
+// merge calls put with every key in ascending order and its values, joined.
+func (s *sorter) merge(put func(key, values []byte) error) error {
 	heads, err := s.heads()
 	if err != nil {
 		return err
 	}
-	var id [idSize]byte
-	var values []byte
+	var key, values []byte
 	for len(heads) > 0 {
 		first := heads[0]
 		for _, h := range heads[1:] {
-			if bytes.Compare(h.id(), first.id()) < 0 {
+			if bytes.Compare(h.key(), first.key()) < 0 {
 				first = h
 			}
 		}
-		copy(id[:], first.id())
-		values = values[:0]
+		key, values = append(key[:0], first.key()...), values[:0]
 		for i := 0; i < len(heads); {
 			h := heads[i]
 			more := true
-			for more && bytes.Equal(h.id(), id[:]) {
-				values = append(values, h.record[recordHead:]...)
+			for more && bytes.Equal(h.key(), key) {
+				values = append(values, h.value()...)
 				if more, err = h.next(); err != nil {
 					return err
 				}
@@ -165,7 +168,7 @@ func (s *sorter) merge(put func(id, values []byte) error) error {
 			}
 			i++
 		}
-		if err := put(id[:], values); err != nil {
+		if err := put(key, values); err != nil {
 			return err
 		}
 	}
@@ -187,7 +190,7 @@ func (s *sorter) heads() ([]*head, error) {
 		s.arena, s.items = nil, nil
 		for _, r := range s.runs {
 			section := io.NewSectionReader(s.in, r.start, r.end-r.start)
-			heads = append(heads, &head{file: bufio.NewReaderSize(section, spillRead)})
+			heads = append(heads, &head{sorter: s, file: bufio.NewReaderSize(section, spillRead)})
 		}
 	}
 	for i := 0; i < len(heads); {
@@ -206,14 +209,14 @@ func (s *sorter) heads() ([]*head, error) {
 
 // head is a run and its current record.
 type head struct {
+	sorter *sorter
 	record []byte
-
 	file   *bufio.Reader // a run in the file,
-	sorter *sorter       // or the arena
-	items  []item
+	items  []item        // or the arena
 }
 
-func (h *head) id() []byte { return h.record[:idSize] }
+func (h *head) key() []byte   { return h.record[:h.sorter.key] }
+func (h *head) value() []byte { return h.record[h.sorter.key+lenSize:] }
 
 func (h *head) next() (bool, error) {
 	if h.file == nil {
@@ -223,16 +226,17 @@ func (h *head) next() (bool, error) {
 		h.record, h.items = h.sorter.record(h.items[0]), h.items[1:]
 		return true, nil
 	}
-	h.record = slices.Grow(h.record[:0], recordHead)[:recordHead]
+	start := h.sorter.key + lenSize
+	h.record = slices.Grow(h.record[:0], start)[:start]
 	if _, err := io.ReadFull(h.file, h.record); err != nil {
 		if err == io.EOF {
 			return false, nil
 		}
 		return false, fmt.Errorf("local index: %w", err)
 	}
-	n := int(binary.LittleEndian.Uint16(h.record[idSize:]))
-	h.record = slices.Grow(h.record, n)[:recordHead+n]
-	if _, err := io.ReadFull(h.file, h.record[recordHead:]); err != nil {
+	n := int(binary.LittleEndian.Uint16(h.record[start-lenSize:]))
+	h.record = slices.Grow(h.record, n)[:start+n]
+	if _, err := io.ReadFull(h.file, h.record[start:]); err != nil {
 		return false, fmt.Errorf("local index: %w", err)
 	}
 	return true, nil

@@ -57,6 +57,10 @@ type reader struct {
 	filters []filter
 	key     [idSize]byte // here, so that lookups allocate nothing
 	place   sourcedPlace
+
+	sketches   []*bolt.Cursor // nil where a level has none
+	feature    [featureSize]byte
+	candidates []candidate
 }
 
 func (v *View) newReader() (*reader, error) {
@@ -78,6 +82,10 @@ func (v *View) newReader() (*reader, error) {
 				return o.damaged("filter")
 			}
 			r.filters = append(r.filters, f)
+			r.sketches = append(r.sketches, nil)
+			if o.Sketches > 0 {
+				r.sketches[len(r.sketches)-1] = tx.Bucket(bucketSketches).Cursor()
+			}
 			return nil
 		})
 		if err != nil {

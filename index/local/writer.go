@@ -18,6 +18,7 @@ import (
 
 const (
 	keysPerTx   = 32768
+	bytesPerTx  = 2 << 20 // of values
 	fillPercent = 0.95
 
 	buildPrefix = "build-"
@@ -115,7 +116,7 @@ func (w *writer) put(key, value []byte) error {
 	if err := w.bucket.Put(key, w.arena[start:len(w.arena):len(w.arena)]); err != nil {
 		return fmt.Errorf("local index: %w", err)
 	}
-	if w.keys++; w.keys < keysPerTx {
+	if w.keys++; w.keys < keysPerTx && len(w.arena) < bytesPerTx {
 		return nil
 	}
 	if err := w.commit(); err != nil {
@@ -131,6 +132,12 @@ func (w *writer) putBlob(id, places []byte) error {
 		return err
 	}
 	return w.put(id, places)
+}
+
+// putSketches appends to the bucket of sketches.
+func (w *writer) putSketches(key, block []byte) error {
+	w.level.Sketches += uint64(len(block) / entrySize)
+	return w.put(key, block)
 }
 
 // endBlobs completes the filter after the last blob.

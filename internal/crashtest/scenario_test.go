@@ -65,6 +65,18 @@ var scenarios = []scenario{
 		done: (*process).wantBackup,
 	},
 	{
+		name: "backup of a delta", worlds: 2, atomic: true,
+		prepare: func(w *world, p *process) {
+			w.must(p.init())
+			w.generations(p, 3)
+			w.victims = w.kept[:2]
+			w.must(p.forget(w.victims...))
+			w.grow()
+		},
+		run:  (*process).backupOnce,
+		done: (*process).wantBackup,
+	},
+	{
 		name: "backup with partial snapshots", worlds: 3, atomic: true,
 		prepare: func(w *world, p *process) {
 			w.must(p.init())
@@ -104,6 +116,17 @@ var scenarios = []scenario{
 			w.must(p.init())
 			w.snapshots(p, 8, 2, 3000)
 			w.choose(4)
+			w.must(p.forget(w.victims...))
+		},
+		run:  (*process).prune,
+		done: (*process).wantForgotten,
+	},
+	{
+		name: "prune of what deltas are made of", worlds: 2, prunes: true,
+		prepare: func(w *world, p *process) {
+			w.must(p.init())
+			w.generations(p, 5)
+			w.victims = []object.SessionID{w.kept[0], w.kept[2]}
 			w.must(p.forget(w.victims...))
 		},
 		run:  (*process).prune,

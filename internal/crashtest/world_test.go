@@ -35,6 +35,7 @@ type world struct {
 	dir    string // in memory, for sources and caches
 	source string // the folder that backups back up
 
+	grown   []byte                      // the newest generation of the source's file of that name
 	groups  bool                        // whether there is parity across packs
 	want    map[object.SessionID]digest // snapshots that must stay as they are
 	now     digest                      // of a snapshot of the source as it is
@@ -108,6 +109,34 @@ func (w *world) snapshots(p *process, n, files, maxSize int) {
 				return err
 			}
 			w.want[id] = d
+		}
+		return nil
+	}))
+}
+
+// grow writes the next generation of a file that is stored as a delta of the one before.
+func (w *world) grow() {
+	w.t.Helper()
+	if w.grown == nil {
+		w.grown = testrepo.Random(w.rng.Uint64(), 66<<10)
+	} else {
+		w.grown = testrepo.Edited(w.rng.Uint64(), w.grown)
+	}
+	if err := os.WriteFile(filepath.Join(w.source, "grown"), w.grown, 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// generations makes n snapshots, in each of which the file has grown.
+func (w *world) generations(p *process, n int) {
+	w.t.Helper()
+	for range n {
+		w.grow()
+		w.snapshots(p, 1, 2, 1000)
+	}
+	w.must(p.with(func(r *repo.Repository) error {
+		if d := testrepo.Depths(w.t, r, w.grown); len(d) != 1 || d[0] != n-1 {
+			return fmt.Errorf("the newest generation has copies of depths %v", d)
 		}
 		return nil
 	}))

@@ -78,6 +78,7 @@ type builder struct {
 	rng  *rand.Rand
 	r    *repo.Repository
 	want map[object.SessionID]content
+	last []byte // the newest generation of a file that is stored as a delta of the one before
 }
 
 func (b *builder) must(err error) {
@@ -105,6 +106,7 @@ func (b *builder) snapshot(o repo.SessionOptions, files, size int) object.Sessio
 	}
 	top := []tree.Node{
 		{Name: "d", Type: tree.Folder, Mode: 0o755, Subtree: b.page(s, inner)},
+		b.grown(s, c),
 		b.file(s, "old", c["/old"]),
 	}
 	root := b.page(s, top)
@@ -123,6 +125,29 @@ func (b *builder) file(s *repo.Session, name string, data []byte) tree.Node {
 		n.Content.Append(tree.Extent{Kind: tree.Data, ID: saved.ID, Length: int64(len(chunk))})
 	}
 	return n
+}
+
+// grown saves the next generation of a file of one chunk.
+func (b *builder) grown(s *repo.Session, c content) tree.Node {
+	b.t.Helper()
+	var before [][]byte
+	next := testrepo.Random(b.rng.Uint64(), 66<<10)
+	if b.last != nil {
+		before, next = [][]byte{b.last}, testrepo.Edited(b.rng.Uint64(), b.last)
+	}
+	id := testrepo.SaveLike(b.t, b.r, s, next, before...)
+	b.last, c["/grown"] = next, next
+	n := tree.Node{Name: "grown", Type: tree.File, Mode: 0o644, Size: int64(len(next))}
+	n.Content.Append(tree.Extent{Kind: tree.Data, ID: id, Length: n.Size})
+	return n
+}
+
+// wantDeltas fails if there is none that a snapshot needs, deeper than one.
+func (b *builder) wantDeltas() {
+	b.t.Helper()
+	if d := testrepo.Depths(b.t, b.r, b.last); len(d) != 1 || d[0] < 2 {
+		b.t.Fatalf("the newest generation has copies of depths %v", d)
+	}
 }
 
 func (b *builder) page(s *repo.Session, nodes []tree.Node) object.BlobID {
@@ -224,6 +249,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	b.middle(store)
 	w.older = store.Clone()
 	b.end()
+	b.wantDeltas()
 	w.store, w.want = store, b.want
 
 	forked := &builder{t: t, rng: rng, want: map[object.SessionID]content{}}

@@ -118,8 +118,42 @@ var zstdMode = must(zstd.NewReader(nil, zstd.WithDecoderMaxWindow(8<<20), zstd.W
 var classes = []string{"", "config", "slot", "log", "checkpoint", "data", "tree", "index", "sign"} // by number
 
 func unzstd(b []byte) []byte { return sound(zstdMode.DecodeAll(b, nil)) }
-func u32(b []byte) int       { return int(binary.LittleEndian.Uint32(b)) }
-func hash(b []byte) string   { h := blake3.Sum256(b); return string(h[:]) }
+
+// undelta makes n bytes of a delta stream and the joined bases.
+func undelta(stream, base []byte, n int) (out []byte) {
+	number := func(b *[]byte) int {
+		x, size := binary.Uvarint(*b)
+		check(size > 0, "number in a delta is cut off")
+		*b = (*b)[size:]
+		return int(x)
+	}
+	var lengths [3]int
+	for i := range lengths {
+		lengths[i] = number(&stream)
+	}
+	var columns [3][]byte // inserts, copies, addresses; the literals are left
+	for i, length := range lengths {
+		check(0 <= length && length <= len(stream), "column of %d bytes in a delta", length)
+		columns[i], stream = stream[:length], stream[length:]
+	}
+	at := 0
+	for len(columns[0])+len(columns[1])+len(columns[2]) > 0 {
+		insert, length, address := number(&columns[0]), number(&columns[1]), number(&columns[2])
+		check(0 <= insert && insert <= len(stream) && 0 <= length && length <= n-len(out)-insert, "delta of more than %d bytes", n)
+		out, stream = append(out, stream[:insert]...), stream[insert:]
+		step := int(uint(address)>>1) * (2*(address&1) - 1) // odd: forwards
+		if address == 0 {
+			step = insert
+		}
+		at += step
+		check(0 <= at && at <= len(base) && length <= len(base)-at, "delta copies %d bytes from %d of %d", length, at, len(base))
+		out, at = append(out, base[at:at+length]...), at+length
+	}
+	return append(out, stream...)
+}
+
+func u32(b []byte) int     { return int(binary.LittleEndian.Uint32(b)) }
+func hash(b []byte) string { h := blake3.Sum256(b); return string(h[:]) }
 func kdf(secret []byte, salt, info string, n int) []byte {
 	return must(hkdf.Key(sha256.New, secret, []byte(salt), info, n))
 }
@@ -196,10 +230,31 @@ func (r *Repository) openSegment(class string, origin value, ordinal int, cipher
 	return unseal(origin.int(3), secret, origin.fixed(5, 32), "kura/0 segment", origin.fixed(6, 32), ordinal, ciphertext, nil)
 }
 
-// blob returns the plaintext of a blob. The last segment of each class is kept, and its pack.
-func (r *Repository) blob(class, id string) []byte {
-	p, ok := r.places[id]
-	check(ok && classes[p.pack[0]] == class, "%s blob %x is in no live pack", class, id)
+// find returns a place of a blob, of less than a depth, that counts: one of which each base has one of less depth.
+func (r *Repository) find(class, id string, below int) (place, bool) {
+	for _, p := range r.places[id] {
+		counts := classes[p.pack[0]] == class && 0 <= p.depth && p.depth < below && (p.depth > 0) == (p.coding == 2)
+		for _, base := range p.bases {
+			if counts {
+				_, counts = r.find(class, base, p.depth)
+			}
+		}
+		if counts {
+			return p, true
+		}
+	}
+	return place{}, false
+}
+
+// blob returns the plaintext of a blob, from a place of less than a depth. The last segment of each class is kept, and
+// its pack.
+func (r *Repository) blob(class, id string, below int) []byte {
+	p, ok := r.find(class, id, below)
+	check(ok && (p.coding < 2 || class == "data"), "%s blob %x is in no live pack", class, id)
+	var base []byte
+	for _, id := range p.bases {
+		base = append(base, r.blob(class, id, p.depth)...)
+	}
 	l := r.last[p.pack[0]]
 	if l.pack != p.pack {
 		l.packed = r.load(p.pack)
@@ -207,9 +262,12 @@ func (r *Repository) blob(class, id string) []byte {
 	if l.pack != p.pack || l.offset != p.offset {
 		check(p.offset >= 80 && p.stored > 0 && p.stored <= len(l.packed)-p.offset, "segment at %d", p.offset)
 		l.segment = r.openSegment(class, p.origin, p.ordinal, l.packed[p.offset:p.offset+p.stored])
-		check(p.coding < 2, "coding %d is of a newer kura", p.coding)
-		if p.coding == 1 {
+		check(p.coding <= 2, "coding %d is of a newer kura", p.coding)
+		if p.coding > 0 {
 			l.segment = unzstd(l.segment)
+		}
+		if p.coding == 2 {
+			l.segment = undelta(l.segment, base, p.plain)
 		}
 		l.place = p
 		r.last[p.pack[0]] = l

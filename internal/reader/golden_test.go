@@ -21,6 +21,7 @@ import (
 	"github.com/kura-backup/kura/backup"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/reader"
+	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/restore"
@@ -260,6 +261,7 @@ func backUp(t *testing.T, r *repo.Repository, src string, generation int) *repo.
 	if err != nil {
 		t.Fatal(err)
 	}
+	wantDelta(t, r, generation)
 	return res.Snapshot
 }
 
@@ -297,6 +299,8 @@ func makeTree(t *testing.T, dir string, generation int) {
 	// Two chunks at least, since none is above 8 MiB, of a text that compresses to nothing.
 	page := blake3.Sum256(fmt.Appendf(nil, "%d", generation/2))
 	write(t, dir, "long", bytes.Repeat(page[:], 9<<20/len(page)))
+
+	write(t, dir, "grown", grown(generation))
 
 	// Of more than 4096 extents, so that its content has pages of its own.
 	holes, err := os.Create(path("many holes"))
@@ -349,6 +353,23 @@ func makeTree(t *testing.T, dir string, generation int) {
 		times := []unix.Timespec{{Sec: sec, Nsec: i}, {Sec: sec, Nsec: i}}
 		return errors.Join(err, unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW))
 	}))
+}
+
+// grown is a content of which each generation is stored as a delta of the one before.
+func grown(generation int) []byte {
+	b := testrepo.Random(1, 80<<10)
+	for g := 1; g <= generation; g++ {
+		copy(b[7000*g:], testrepo.Random(uint64(1+g), 300))
+	}
+	return append(b, testrepo.Random(9, 100*generation)...)
+}
+
+// wantDelta wants the newest generation of what has grown to be stored as a delta.
+func wantDelta(t *testing.T, r *repo.Repository, generation int) {
+	t.Helper()
+	if d := testrepo.Depths(t, r, grown(generation)); len(d) != 1 || d[0] != generation {
+		t.Errorf("generation %d is stored with depths %v", generation, d)
+	}
 }
 
 // listing describes a tree, a line for each entry: type, mode, owner, mtime, size and BLAKE3 of the

@@ -24,7 +24,7 @@ type Repository struct {
 	keys               value // the keyring
 	id                 string
 	reading, restoring string // the last object and path begun, for errors
-	places             map[string]place
+	places             map[string][]place
 	last               [7]struct { // by class
 		place
 		packed, segment []byte
@@ -54,7 +54,7 @@ type Snapshot struct {
 // Open opens the repository in a folder with a passphrase or the text of a key file. It reads
 // the log and the index; or, if told to ignore the index, the directories of all live packs.
 func Open(dir, key string, ignoreIndex bool) (_ *Repository, err error) {
-	r := &Repository{store: os.DirFS(dir), hash: string(make([]byte, 32)), places: map[string]place{}, ended: map[string]bool{}}
+	r := &Repository{store: os.DirFS(dir), hash: string(make([]byte, 32)), places: map[string][]place{}, ended: map[string]bool{}}
 	r.epochs, r.signers, r.snapshots, r.live, r.dropped = 1, map[string]value{}, map[string]*Snapshot{}, map[string]int{}, map[string]bool{}
 	defer r.rescue(&err)
 	for _, path := range must(fs.Glob(r.store, "keys/*/*")) {
@@ -245,6 +245,8 @@ type place struct {
 	pack                                               string
 	origin                                             value
 	offset, ordinal, coding, stored, plain, at, length int
+	depth                                              int
+	bases                                              []string
 }
 
 // load reads a live pack or a valid index segment, and verifies it.
@@ -268,7 +270,7 @@ func (r *Repository) readIndex(ref string) {
 	places, segments := m.bytes(4), []place(nil)
 	for _, g := range m.list(3) {
 		pack, origin := m.at(1).at(g.int(1)).ref(), m.at(2).at(g.int(3))
-		segments = append(segments, place{pack, origin, g.int(2), g.int(4), g.int(5), g.int(6), g.int(7), 0, 0})
+		segments = append(segments, place{pack, origin, g.int(2), g.int(4), g.int(5), g.int(6), g.int(7), 0, 0, g.int(9), split(g.bytes(8), 32)})
 	}
 	for _, blob := range split(columns[0], 32) {
 		var v [3]int // segment, offset, length
@@ -280,7 +282,7 @@ func (r *Repository) readIndex(ref string) {
 		check(v[0] < len(segments), "place in no segment")
 		p := segments[v[0]]
 		if p.at, p.length = v[1], v[2]; r.live[p.pack] > 0 {
-			r.places[blob] = p
+			r.places[blob] = append(r.places[blob], p)
 		}
 	}
 }
@@ -294,10 +296,10 @@ func (r *Repository) readDirectory(ref string) {
 	check(n <= end, "directory of %d bytes", n)
 	m, offset := decode(o.open(r.indexKey(o), r.id, 0, o.rest[end-n:end])), 80
 	for _, g := range m.list(2) {
-		p := place{ref, m.at(1).at(g.int(1)), offset, g.int(2), g.int(3), g.int(4), g.int(5), 0, 0}
+		p := place{ref, m.at(1).at(g.int(1)), offset, g.int(2), g.int(3), g.int(4), g.int(5), 0, 0, g.int(9), split(g.bytes(8), 32)}
 		for i, blob := range split(g.bytes(6), 32) {
 			p.length = g.at(7).int(i)
-			r.places[blob] = p
+			r.places[blob] = append(r.places[blob], p)
 			p.at += p.length
 		}
 		offset += p.stored
@@ -315,7 +317,7 @@ func (r *Repository) Restore(s *Snapshot, dst string) (skipped []string, err err
 
 // folder restores what is in a folder. Its page is a leaf, or has pages below it.
 func (r *Repository) folder(id, path, mount string, depth int) {
-	page := decode(r.blob("tree", id))
+	page := decode(r.blob("tree", id, 9))
 	check(!page.has(3) && depth <= 8, "page %x is no folder's", id)
 	for _, inner := range page.list(2) {
 		r.folder(inner.fixed(1, 32), path, mount, depth+1)
@@ -364,7 +366,7 @@ func (r *Repository) file(n value, path string) {
 	defer f.Close()
 	contents, at := []value{n.at(18)}, 0
 	for _, id := range split(n.bytes(19), 32) {
-		contents = append(contents, decode(r.blob("tree", id)).at(3))
+		contents = append(contents, decode(r.blob("tree", id, 9)).at(3))
 	}
 	for _, c := range contents {
 		ids, kinds := split(c.bytes(1), 32), c.bytes(3)
@@ -372,7 +374,7 @@ func (r *Repository) file(n value, path string) {
 			length := c.at(2).int(i)
 			if kinds == nil || i < len(kinds) && kinds[i] == 0 { // holes and zeros are not written
 				check(len(ids) > 0, "extent without a blob")
-				b := r.blob("data", ids[0])
+				b := r.blob("data", ids[0], 9)
 				check(len(b) == length, "blob of %d bytes in an extent of %d", len(b), length)
 				must(f.WriteAt(b, int64(at)))
 				ids = ids[1:]
@@ -392,7 +394,7 @@ func (r *Repository) metadata(n value, path string) {
 	for _, x := range n.list(16) {
 		b := x.bytes(2)
 		if x.has(3) {
-			b = r.blob("tree", x.fixed(3, 32))
+			b = r.blob("tree", x.fixed(3, 32), 9)
 		}
 		if err := unix.Lsetxattr(path, string(x.bytes(1)), b, 0); err != nil {
 			r.skipped = append(r.skipped, fmt.Sprintf("%q: attribute %q: %v", path, x.bytes(1), err))

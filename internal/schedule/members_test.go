@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/kura-backup/kura/internal/object"
-	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
 )
@@ -36,7 +35,7 @@ func (r *run) backup(c *client, ns []int) error {
 	if err != nil {
 		return err
 	}
-	m, err := testrepo.TryManifest(s, chunks(ns...)...)
+	m, err := manifest(c.repo, s, ns)
 	if err != nil {
 		s.Abort()
 		return err
@@ -72,7 +71,7 @@ func (r *run) longBackup(c *client, first int, ns []int) error {
 		return err
 	}
 	run := s.ID()
-	m, err := testrepo.TryManifest(s, chunks(ns[:first]...)...)
+	m, err := manifest(c.repo, s, ns[:first])
 	if err != nil {
 		s.Abort()
 		return err
@@ -88,7 +87,7 @@ func (r *run) longBackup(c *client, first int, ns []int) error {
 	if err != nil {
 		return err
 	}
-	if m, err = testrepo.TryManifest(next, chunks(ns...)...); err != nil {
+	if m, err = manifest(c.repo, next, ns); err != nil {
 		next.Abort()
 		return err
 	}

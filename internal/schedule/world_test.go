@@ -84,8 +84,41 @@ func (f *facts) clone() facts {
 }
 
 // chunk returns bytes that are the same for the same number. They are small, so that a session has one data
-// pack: where blobs lie is not random then.
-func chunk(n int) []byte { return testrepo.Random(uint64(n), 900+n) }
+// pack: where blobs lie is not random then. Those from grown on are generations of something that is large enough to
+// be stored as a delta of the one before.
+func chunk(n int) []byte {
+	if n < grown {
+		return testrepo.Random(uint64(n), 900+n)
+	}
+	growing.Lock()
+	defer growing.Unlock()
+	for len(generations) <= n-grown {
+		if len(generations) == 0 {
+			generations = append(generations, testrepo.Random(grown, 66<<10))
+			continue
+		}
+		generations = append(generations, testrepo.Edited(uint64(len(generations)), generations[len(generations)-1]))
+	}
+	return generations[n-grown]
+}
+
+const grown = 1000
+
+var (
+	growing     sync.Mutex // guards generations
+	generations [][]byte
+)
+
+// manifest saves a file of the chunks.
+func manifest(r *repo.Repository, s *repo.Session, ns []int) (*repo.Manifest, error) {
+	earlier := make([][]byte, len(ns))
+	for i, n := range ns {
+		if n > grown {
+			earlier[i] = chunk(n - 1)
+		}
+	}
+	return testrepo.TryManifestLike(r, s, chunks(ns...), earlier)
+}
 
 func chunks(ns ...int) (out [][]byte) {
 	for _, n := range ns {
@@ -109,7 +142,7 @@ func (p *past) commit(label string, ns ...int) {
 	p.t.Helper()
 	s, err := p.r.NewSession(p.t.Context(), sessionOptions)
 	p.must(err)
-	m, err := testrepo.TryManifest(s, chunks(ns...)...)
+	m, err := manifest(p.r, s, ns)
 	p.must(err)
 	snap, err := s.Commit(repo.CommitOptions{Manifest: m})
 	p.must(err)
@@ -130,7 +163,7 @@ func (p *past) orphan(ns ...int) {
 	p.t.Helper()
 	s, err := p.r.NewSession(p.t.Context(), sessionOptions)
 	p.must(err)
-	_, err = testrepo.TryManifest(s, chunks(ns...)...)
+	_, err = manifest(p.r, s, ns)
 	p.must(err)
 	p.must(s.Flush())
 }

@@ -50,6 +50,11 @@ func small() []*world {
 			clients: []member{unforgetter("u", "gone"), forgetter("f", "old"), pinner("p", "old")},
 		},
 		{
+			name:    "a delta is stored while its base is collected",
+			base:    func(p *past) { p.commit("old", grown); p.forget("old") },
+			clients: []member{writer("a", grown+1), collector("gc", time.Hour)},
+		},
+		{
 			name:    "a partial snapshot beside a collection",
 			base:    func(p *past) { p.commit("old", 1); p.forget("old") },
 			clients: []member{longWriter("a", 1, 1, 2), collector("gc", nobody)},
@@ -105,6 +110,17 @@ func large() []*world {
 				p.forget("old")
 			},
 			clients: []member{slicer("gc1"), slicer("gc2"), writer("a", 1, 4)},
+		},
+		{
+			name: "generations are stored and forgotten beside two collections",
+			base: func(p *past) {
+				p.commit("old", grown)
+				p.commit("older", grown+1, 1)
+				p.commit("kept", grown+2, 1)
+				p.orphan(grown+3, 2)
+				p.forget("old")
+			},
+			clients: []member{writer("a", grown+3), writer("b", grown+2, 2), forgetter("f", "older"), collector("gc1", nobody), slicer("gc2")},
 		},
 		{
 			name:    "keys are rotated beside a writer, a reader and a collector",

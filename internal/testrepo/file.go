@@ -44,6 +44,10 @@ func TryManifest(s *repo.Session, chunks ...[]byte) (*repo.Manifest, error) {
 		node.Content.Append(tree.Extent{Kind: tree.Data, ID: saved.ID, Length: int64(len(c))})
 		node.Size += int64(len(c))
 	}
+	return tryRoot(s, node)
+}
+
+func tryRoot(s *repo.Session, node tree.Node) (*repo.Manifest, error) {
 	page, err := tree.EncodePage(&tree.Page{Kind: tree.Leaf, Nodes: []tree.Node{node}})
 	if err != nil {
 		return nil, err

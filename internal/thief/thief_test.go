@@ -46,9 +46,16 @@ func newWorld(t *testing.T) *world {
 	for i := range uint64(3) {
 		w.backUp(testrepo.Random(10+i, 300<<10), testrepo.Random(20+i, 700), testrepo.Random(5, 280<<10))
 	}
+	contents := testrepo.Generations(40, 100<<10, generations)
+	for i, snap := range testrepo.CommitGenerations(t, w.owner, contents) {
+		w.honest = append(w.honest, honest{snap, contents[i : i+1]})
+	}
 	w.refresh()
 	return w
 }
+
+// generations is how many snapshots of the world have a chunk each that is a delta of the one before.
+const generations = 5
 
 // client opens the repository with a key of the role.
 func (w *world) client(role seal.Role) *repo.Repository {

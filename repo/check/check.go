@@ -37,10 +37,11 @@ type checker struct {
 
 	indexLost bool // an index segment can not be read: what it lists would seem lost
 	damaged   map[object.Ref]struct{}
-	lost      map[object.BlobID]object.Ref // blobs of data packs that can not be read, and where they were
+	lost      map[object.BlobID]*loss // blobs of data packs that can not be read
 	noted     *records.Loaded
 
 	mu       sync.Mutex // guards what follows, and damaged
+	deltas   readDeltas
 	ev       Events
 	rep      Report
 	verified records.Verified // packs that were read and found whole
@@ -54,7 +55,7 @@ func Run(ctx context.Context, r *repo.Repository, o Options, ev Events) (*Report
 	r.DistrustCache()
 	c := &checker{
 		r: r, store: r.Store(), opts: o, st: r.State(), ev: ev,
-		damaged: map[object.Ref]struct{}{}, lost: map[object.BlobID]object.Ref{}, verified: records.Verified{},
+		damaged: map[object.Ref]struct{}{}, lost: map[object.BlobID]*loss{}, verified: records.Verified{},
 	}
 	return &c.rep, c.run(ctx, []phase{
 		{"checking config and key slots", c.config},

@@ -44,6 +44,9 @@ func (c *checker) packs(ctx context.Context) error {
 	if err := c.eachPack(ctx, ix, live, read, sizes); err != nil {
 		return err
 	}
+	if err := c.verifyDeltas(ctx, ix); err != nil {
+		return err
+	}
 	c.record(ctx)
 	if c.opts.Read.All {
 		if err := c.parity(ctx); err != nil {
@@ -189,9 +192,12 @@ func (c *checker) pack(ctx context.Context, ix *repo.Index, p candidate, size in
 		return err
 	}
 	for i := range dir.Segments {
-		if err := c.segment(p.ref, dir, &dir.Segments[i], obj); err != nil {
+		if err := c.segment(ctx, p.ref, dir, &dir.Segments[i], obj); err != nil {
 			return err
 		}
+	}
+	if ix != nil && c.r.Keys().CanRead(kindOf(p.ref.Class)) {
+		c.addDeltas(ix, p.ref, dir)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -234,17 +240,15 @@ func (c *checker) directory(ix *repo.Index, ref object.Ref, dir *pack.Directory)
 	return nil
 }
 
-// segment decrypts and decodes a segment and verifies its blobs. A key that can not read this kind of
-// pack checks no more than the hash.
-func (c *checker) segment(ref object.Ref, dir *pack.Directory, seg *pack.Segment, obj []byte) error {
+// segment decrypts and decodes a segment and verifies its blobs; of a delta, that it is what was encrypted. A key that
+// can not read this kind of pack checks no more than the hash.
+func (c *checker) segment(ctx context.Context, ref object.Ref, dir *pack.Directory, seg *pack.Segment, obj []byte) error {
 	origin := dir.Origins[seg.Origin]
 	if !c.r.Keys().CanRead(origin.Kind) {
 		return nil
 	}
-	part := repo.Segment{
-		At: seg.Offset, Stored: seg.Stored, Plain: seg.Plain, Coding: seg.Coding, Ordinal: seg.Ordinal, Origin: origin,
-	}
-	err := c.r.VerifySegment(ref, &part, seg.IDs, seg.Lengths, obj[seg.Offset:seg.Offset+seg.Stored])
+	part := repo.SegmentOf(origin, seg)
+	err := c.r.VerifySegment(ctx, nil, ref, &part, seg.IDs, seg.Lengths, obj[seg.Offset:seg.Offset+seg.Stored])
 	if err == nil {
 		return nil
 	}

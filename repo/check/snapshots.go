@@ -164,8 +164,11 @@ func (w *walker) blob(ctx context.Context, id object.BlobID) error {
 		w.ix = newer
 		_, err = w.ix.Lookup(id)
 	}
-	if at, lost := w.c.lost[id]; lost && err == nil {
-		return &repo.DamageError{Object: at.Name(), Blob: id, Err: errors.New("can not be read")}
+	if lost := w.c.lost[id]; lost != nil && err == nil {
+		err = &repo.DamageError{Object: lost.at.Name(), Blob: id, Err: errors.New("can not be read")}
+		if !lost.base.IsZero() {
+			err = &repo.DamageError{Object: lost.at.Name(), Blob: id, Err: fmt.Errorf("is stored as a difference to blob %s, which can not be read", lost.base.Short())}
+		}
 	}
 	return err
 }

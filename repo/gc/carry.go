@@ -10,6 +10,7 @@ import (
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/index"
+	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
@@ -207,15 +208,22 @@ func (to *carrier) put(ctx context.Context, k *candidate, origin *seal.Origin, s
 	return nil
 }
 
-// listedTruly reports whether the pack's directory has all segments that are to be carried.
+// listedTruly reports whether the pack's directory has all segments that are to be carried. They are carried as the
+// directory says, and what deltas are made of was marked as the lists do.
 func (k *candidate) listedTruly(dir *pack.Directory) bool {
 	found := 0
 	for i := range dir.Segments {
-		if _, live := k.live[dir.Segments[i].Offset]; live {
-			found++
+		seg := &dir.Segments[i]
+		said, live := k.live[seg.Offset]
+		if !live {
+			continue
 		}
+		if said.depth != seg.Depth || said.bases != local.JoinBases(seg.Bases) {
+			return false
+		}
+		found++
 	}
-	return found == len(k.live)
+	return found == len(k.live) && !k.torn
 }
 
 // flush begins to store the open pack, and lists what is in it.

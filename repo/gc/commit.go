@@ -98,7 +98,7 @@ func (c *collector) rescue(ctx context.Context, ix *repo.Index) (map[object.Ref]
 		_, dropped[n] = drop[ref.Ref]
 		dropped[n] = dropped[n] && live
 	}
-	for e, err := range ix.All(ctx) {
+	for e, err := range ix.AllListed(ctx) {
 		if err != nil {
 			return nil, nil, err
 		}

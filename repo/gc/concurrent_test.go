@@ -36,6 +36,8 @@ func TestRun_BesideWritersAndAnotherCollector_LosesNothing(t *testing.T) {
 		size := 100 << (i % 13) // 100 bytes to 400 KiB
 		pool[i] = testrepo.Random(uint64(i+1), size)
 	}
+	pool = append(pool, testrepo.Generations(1, grown, 12)...)
+	pool = append(pool, testrepo.Generations(100, grown, 12)...)
 
 	type made struct {
 		snap   *repo.Snapshot
@@ -167,6 +169,9 @@ func TestRun_BesideWritersAndAnotherCollector_LosesNothing(t *testing.T) {
 	noGarbage(t, fresh, store)
 }
 
+// grown is the size of what is stored as deltas of others.
+const grown = 67 << 10
+
 func tryCommit(t testing.TB, r *repo.Repository, pool [][]byte, chunks []int) (*repo.Snapshot, error) {
 	if err := r.Refresh(t.Context()); err != nil {
 		return nil, err
@@ -175,11 +180,14 @@ func tryCommit(t testing.TB, r *repo.Repository, pool [][]byte, chunks []int) (*
 	if err != nil {
 		return nil, err
 	}
-	data := make([][]byte, len(chunks))
+	data, earlier := make([][]byte, len(chunks)), make([][]byte, len(chunks))
 	for i, c := range chunks {
 		data[i] = pool[c]
+		if c > 0 && len(pool[c]) == grown { // the generation before, mostly
+			earlier[i] = pool[c-1]
+		}
 	}
-	m, err := testrepo.TryManifest(s, data...)
+	m, err := testrepo.TryManifestLike(r, s, data, earlier)
 	if err != nil {
 		s.Abort()
 		return nil, err

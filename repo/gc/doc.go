@@ -14,5 +14,6 @@
 // if this run has read that copy (rival.go).
 //
 // Marking keeps 8 bytes for each needed data blob and whole ids of tree blobs. Two data blobs that
-// agree in 8 bytes make one of them stay for longer than needed, and nothing else.
+// agree in 8 bytes make one of them stay for longer than needed, and nothing else. What needed blobs are made of, as
+// deltas, is marked in one pass over the index (bases.go).
 package gc

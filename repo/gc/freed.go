@@ -56,6 +56,7 @@ type weigher struct {
 	ix     *repo.Index
 	seen   map[object.BlobID]struct{}
 	places []local.Place
+	todo   []object.BlobID
 	bytes  float64
 }
 
@@ -84,15 +85,33 @@ func (w *weigher) take(refs []tree.Ref) (pages []object.BlobID) {
 	return pages
 }
 
-// add weighs a blob, and reports whether it was not marked and not met before.
+// add weighs a blob with all that it is made of, and reports whether it was not marked and not met before.
 func (w *weigher) add(class object.Class, id object.BlobID) bool {
+	if !w.enter(class, id) {
+		return false
+	}
+	w.todo = append(w.todo[:0], id)
+	for len(w.todo) > 0 {
+		id := w.todo[len(w.todo)-1]
+		w.todo = w.todo[:len(w.todo)-1]
+		w.places = w.ix.Listed(id, w.places[:0])
+		for _, p := range w.places {
+			w.bytes += float64(p.Stored) * float64(p.Length) / float64(max(p.Plain, 1))
+			for i := range p.Bases.Len() {
+				if base := p.Bases.At(i); w.enter(object.DataPack, base) {
+					w.todo = append(w.todo, base)
+				}
+			}
+		}
+	}
+	return true
+}
+
+// enter reports whether a blob was not marked and not met before.
+func (w *weigher) enter(class object.Class, id object.BlobID) bool {
 	if _, ok := w.seen[id]; ok || w.c.marks.has(class, id) {
 		return false
 	}
 	w.seen[id] = struct{}{}
-	w.places = w.ix.Places(id, w.places[:0])
-	for _, p := range w.places {
-		w.bytes += float64(p.Stored) * float64(p.Length) / float64(max(p.Plain, 1))
-	}
 	return true
 }

@@ -220,7 +220,7 @@ func (c *collector) mark(ctx context.Context) (*repo.Index, error) {
 		err = c.marks.addSnapshots(ctx, c.r, ix, snaps)
 		if err == nil {
 			c.count(snaps)
-			return ix, nil
+			return ix, c.marks.addBases(ctx, ix)
 		}
 		if damage := (*repo.DamageError)(nil); !errors.As(err, &damage) {
 			return nil, err

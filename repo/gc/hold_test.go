@@ -116,6 +116,7 @@ func TestRun_DryRun_SaysWhatARealRunDoes(t *testing.T) {
 			}
 			snaps = append(snaps, testrepo.CommitFile(t, r, append(some, []byte{byte(len(snaps))})...))
 		}
+		snaps = append(snaps, testrepo.CommitGenerations(t, r, testrepo.Generations(50, 100<<10, 4))...)
 		abandoned, err := r.NewSession(t.Context(), repo.SessionOptions{})
 		if err != nil {
 			t.Fatal(err)

@@ -18,8 +18,12 @@ type marks struct {
 	trees  map[object.BlobID]struct{} // whole ids: what is below a marked page is not looked at again
 	values map[object.BlobID]struct{} // tree blobs that are values of attributes, and may be pages elsewhere
 	data   prefixSet
-	gaps   bool // whether a walk passed over what it could not read
+	bases  prefixSet // data blobs that others are made of which have more copies than that one; see addBases
+	gaps   bool      // whether a walk passed over what it could not read
 	ev     *Events
+
+	based   *repo.Index // for which bases were marked
+	basedOn int         // of so many data blobs
 }
 
 func newMarks(ev *Events) *marks {
@@ -33,7 +37,7 @@ func (m *marks) has(class object.Class, id object.BlobID) bool {
 		_, value := m.values[id]
 		return page || value
 	}
-	return m.data.has(prefix(id))
+	return m.data.has(prefix(id)) || m.bases.has(prefix(id))
 }
 
 // startAnew makes the next walk look at everything again.

@@ -16,7 +16,7 @@ type tally struct {
 	segments int32 // how many these are
 	blobs    int32 // needed ones
 	listed   bool  // whether there is any blob of it in the index
-	sole     bool  // whether one of the needed blobs has no other copy
+	sole     bool  // whether one of the needed blobs has no other copy, and is lost without it
 }
 
 // maxRivals is how many blobs with several copies a run looks into. Of more it keeps all copies, and later runs
@@ -31,21 +31,26 @@ func (c *collector) measure(ctx context.Context, ix *repo.Index) ([]tally, error
 	var needed []local.Place
 	var several []rivals
 	found, last := 0, uint64(0) // needed data blobs in the index, by what marks keeps of their ids
-	for e, err := range ix.All(ctx) {
+	for e, err := range ix.AllListed(ctx) {
 		if err != nil {
 			return nil, err
 		}
 		for _, p := range e.Places {
 			m.tallies[p.Pack].listed = true
 		}
-		if at := prefix(e.ID); c.marks.data.has(at) && (found == 0 || at != last) {
+		at := prefix(e.ID)
+		vital := c.marks.data.has(at)
+		if vital && (found == 0 || at != last) {
 			found, last = found+1, at
 		}
 		needed = c.needed(ix, e, needed[:0])
 		switch {
 		case len(needed) == 1:
 			m.need(needed[0])
-			m.tallies[needed[0].Pack].sole = true
+			ref, _ := ix.Pack(needed[0].Pack)
+			if vital || ref.Ref.Class == object.TreePack {
+				m.tallies[needed[0].Pack].sole = true
+			}
 		case len(needed) > 1 && len(several) < c.maxRivals:
 			several = append(several, rivals{e.ID, slices.Clone(needed)})
 		default:
@@ -102,7 +107,7 @@ func (m *meter) need(p local.Place) {
 func (c *collector) fill(ctx context.Context, ix *repo.Index, repack []*candidate) error {
 	byRef := make(map[object.Ref]*candidate, len(repack))
 	for _, k := range repack {
-		k.live = map[uint32]int64{}
+		k.live = map[uint32]part{}
 		byRef[k.ref] = k
 	}
 	byNo := make(map[uint32]*candidate, len(repack))
@@ -112,7 +117,7 @@ func (c *collector) fill(ctx context.Context, ix *repo.Index, repack []*candidat
 		}
 	}
 	var needed []local.Place
-	for e, err := range ix.All(ctx) {
+	for e, err := range ix.AllListed(ctx) {
 		if err != nil {
 			return err
 		}
@@ -124,7 +129,7 @@ func (c *collector) fill(ctx context.Context, ix *repo.Index, repack []*candidat
 		}
 		for _, p := range needed {
 			if k := byNo[p.Pack]; k != nil {
-				k.live[p.SegOffset] = int64(p.Stored)
+				k.note(p)
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
@@ -31,10 +32,26 @@ type plan struct {
 type candidate struct {
 	ref    object.Ref
 	size   int64
-	added  uint64           // entry that added it
-	needed int64            // stored bytes of segments
-	listed int64            // bytes of the directory that these take
-	live   map[uint32]int64 // offset → stored length of these; see collector.fill
+	added  uint64          // entry that added it
+	needed int64           // stored bytes of segments
+	listed int64           // bytes of the directory that these take
+	live   map[uint32]part // of these, by offset; see collector.fill
+	torn   bool            // whether lists are at odds about one of them
+}
+
+// part is what lists say of a needed segment.
+type part struct {
+	depth uint8
+	bases local.Bases
+}
+
+// note notes a place of a needed blob.
+func (c *candidate) note(p local.Place) {
+	now := part{p.Depth, p.Bases}
+	if was, ok := c.live[p.SegOffset]; ok && was != now {
+		c.torn = true
+	}
+	c.live[p.SegOffset] = now
 }
 
 // unused is never negative: lists that claim more than fits into a pack must not hide what is unused in others.
@@ -194,9 +211,10 @@ func (c *collector) spareUnlisted(ctx context.Context, p *plan) error {
 }
 
 func (c *collector) holdsUnlisted(ix *repo.Index, ref object.Ref, dir *pack.Directory) bool {
+	var buf [8]local.Place
 	for i := range dir.Segments {
 		for _, id := range dir.Segments[i].IDs {
-			if _, listed := ix.Has(id); !listed && c.marks.has(ref.Class, id) {
+			if c.marks.has(ref.Class, id) && len(ix.Listed(id, buf[:0])) == 0 {
 				return true
 			}
 		}

@@ -23,6 +23,8 @@ import (
 // copies young. So a copy goes only because of another that was read, decrypted and found to be the blob.
 // Whoever lacks the key for that keeps all copies; honest ones are few: two clients stored the same at
 // the same time.
+//
+// Only a copy of no larger depth is such a reason: what else is made of the blob can be read with that, too.
 
 // spot is where a segment lies.
 type spot struct {
@@ -32,8 +34,13 @@ type spot struct {
 
 // claim is a copy that an index segment lists.
 type claim struct {
-	id object.BlobID
-	at spot
+	id    object.BlobID
+	at    spot
+	bases local.Bases
+}
+
+func claimOf(ix *repo.Index, id object.BlobID, p local.Place) claim {
+	return claim{id, spotOf(ix, p), p.Bases}
 }
 
 // rivals are the copies of a needed blob that has several.
@@ -44,12 +51,23 @@ type rivals struct {
 
 // verdicts are what a run has found out about rivals. Packs do not change, so it stays true.
 type verdicts struct {
-	proven    map[object.BlobID]spot // a copy that was read
-	unfounded map[claim]struct{}     // not in the directory of the pack
+	proven    map[object.BlobID]proof // a copy that was read
+	unfounded map[claim]struct{}      // not in the directory of the pack, or found to be another blob
+}
+
+// proof is a copy that is the blob.
+type proof struct {
+	at    spot
+	depth uint8
+	bases local.Bases
+}
+
+func (b *proof) is(ix *repo.Index, p local.Place) bool {
+	return p.Depth == b.depth && p.Bases == b.bases && spotOf(ix, p) == b.at
 }
 
 func newVerdicts() *verdicts {
-	return &verdicts{proven: map[object.BlobID]spot{}, unfounded: map[claim]struct{}{}}
+	return &verdicts{proven: map[object.BlobID]proof{}, unfounded: map[claim]struct{}{}}
 }
 
 func spotOf(ix *repo.Index, p local.Place) spot {
@@ -57,17 +75,17 @@ func spotOf(ix *repo.Index, p local.Place) spot {
 	return spot{ref.Ref, p.SegOffset}
 }
 
-// keep returns the places of a needed blob that must stay: the one that was proven; if none was, all
-// but those that are unfounded.
+// keep returns the places of a needed blob that must stay: the one that was proven, and those of less depth; if none
+// was, all; but those that are unfounded.
 func (v *verdicts) keep(ix *repo.Index, id object.BlobID, places []local.Place) []local.Place {
 	best, proven := v.proven[id]
+	proven = proven && slices.ContainsFunc(places, func(p local.Place) bool { return best.is(ix, p) })
 	var founded []local.Place
-	for i, p := range places {
-		at := spotOf(ix, p)
-		if proven && at == best {
-			return places[i : i+1]
+	for _, p := range places {
+		if proven && p.Depth >= best.depth && !best.is(ix, p) {
+			continue
 		}
-		if _, no := v.unfounded[claim{id, at}]; !no {
+		if _, no := v.unfounded[claimOf(ix, id, p)]; !no {
 			founded = append(founded, p)
 		}
 	}
@@ -79,9 +97,10 @@ func (v *verdicts) keep(ix *repo.Index, id object.BlobID, places []local.Place) 
 
 // follow notes where the copies that were proven have been carried.
 func (v *verdicts) follow(carried map[spot]spot) {
-	for id, at := range v.proven {
-		if to, ok := carried[at]; ok {
-			v.proven[id] = to
+	for id, best := range v.proven {
+		if to, ok := carried[best.at]; ok {
+			best.at = to
+			v.proven[id] = best
 		}
 	}
 }
@@ -93,25 +112,27 @@ func (c *collector) judge(ctx context.Context, ix *repo.Index, all []rivals) err
 		return err
 	}
 	st := ix.State()
-	var open []rivals
+	var open, deltas []rivals
 	for _, r := range all {
 		places := slices.Clone(c.verdicts.keep(ix, r.id, r.places))
 		if len(places) == 1 {
 			continue
 		}
-		places = slices.DeleteFunc(places, func(p local.Place) bool { return !exact[listed{r.id, p}] || !c.canRead(ix, p) })
+		places = slices.DeleteFunc(places, func(p local.Place) bool {
+			return p.Depth > 0 || !exact[listed{r.id, p}] || !c.canRead(ix, p)
+		})
 		slices.SortStableFunc(places, func(a, b local.Place) int {
 			x, y := spotOf(ix, a), spotOf(ix, b)
 			return cmp.Or(cmp.Compare(st.Packs[x.pack].Added, st.Packs[y.pack].Added), x.pack.Compare(y.pack))
 		})
-		open = append(open, rivals{r.id, places})
+		open, deltas = append(open, rivals{r.id, places}), append(deltas, r)
 	}
 	for len(open) > 0 {
 		if open, err = c.prove(ctx, ix, open); err != nil {
 			return err
 		}
 	}
-	return nil
+	return c.proveDeltas(ctx, ix, deltas, exact)
 }
 
 func (c *collector) canRead(ix *repo.Index, p local.Place) bool {
@@ -159,7 +180,7 @@ func (c *collector) prove(ctx context.Context, ix *repo.Index, open []rivals) (n
 					next = append(next, rivals{r.id, r.places[1:]})
 					continue
 				}
-				c.verdicts.proven[r.id] = spotOf(ix, segment)
+				c.verdicts.proven[r.id] = proof{at: spotOf(ix, segment)}
 			}
 			return nil
 		})
@@ -167,7 +188,8 @@ func (c *collector) prove(ctx context.Context, ix *repo.Index, open []rivals) (n
 	return next, g.Wait()
 }
 
-// read reads a segment from the store. What the repository has cached may have been read by another list.
+// read reads a segment that is no delta from the store. What the repository has cached may have been read by another
+// list.
 func (c *collector) read(ctx context.Context, ix *repo.Index, p local.Place) ([]byte, error) {
 	at, err := ix.Place(p)
 	if err != nil {
@@ -181,7 +203,7 @@ func (c *collector) read(ctx context.Context, ix *repo.Index, p local.Place) ([]
 	if err != nil {
 		return nil, err
 	}
-	plain, err := repo.DecodeSegment(nil, key, &at.Segment, ciphertext)
+	plain, err := repo.DecodeSegment(nil, key, &at.Segment, ciphertext, nil)
 	if err != nil {
 		return nil, &repo.DamageError{Object: at.Pack.Name(), Err: err}
 	}
@@ -226,8 +248,8 @@ func (c *collector) compare(ctx context.Context, ix *repo.Index, all []rivals) (
 			defer mu.Unlock()
 			for _, l := range copies {
 				seg := segmentAt(dir, l.at.SegOffset)
-				if seg == nil || !slices.Contains(seg.IDs, l.id) {
-					c.verdicts.unfounded[claim{l.id, spotOf(ix, l.at)}] = struct{}{}
+				if seg == nil || !slices.Contains(seg.IDs, l.id) || local.JoinBases(seg.Bases) != l.at.Bases {
+					c.verdicts.unfounded[claimOf(ix, l.id, l.at)] = struct{}{}
 					continue
 				}
 				at, err := ix.Place(l.at)
@@ -254,6 +276,7 @@ func segmentAt(dir *pack.Directory, offset uint32) *pack.Segment {
 // describes reports whether a directory's segment is that of the place, with the blob at its place in it.
 func describes(dir *pack.Directory, seg *pack.Segment, id object.BlobID, at *repo.Place) bool {
 	if seg.Stored != at.Stored || seg.Plain != at.Plain || seg.Coding != at.Coding || seg.Ordinal != at.Ordinal ||
+		seg.Depth != at.Depth || local.JoinBases(seg.Bases) != at.Bases ||
 		!reflect.DeepEqual(dir.Origins[seg.Origin], at.Origin) {
 		return false
 	}
@@ -267,36 +290,12 @@ func describes(dir *pack.Directory, seg *pack.Segment, id object.BlobID, at *rep
 	return false
 }
 
-// split tells the places of a needed blob in packs that stay from those in packs that are dropped. A blob
-// that nobody needs has neither.
-func (c *collector) split(ix *repo.Index, e local.Entry, dropped []bool) (kept, gone []local.Place) {
-	for _, p := range c.needed(ix, e, nil) {
-		if dropped[p.Pack] {
-			gone = append(gone, p)
-		} else {
-			kept = append(kept, p)
-		}
-	}
-	return kept, gone
-}
-
-// missed returns the places of a needed blob in dropped packs that must not be dropped: all whose segment
-// was not carried, unless a copy that was proven stays or was carried.
+// missed returns the places of a needed blob in dropped packs that must not be dropped: of all that must stay those
+// whose segment was not carried.
 func (c *collector) missed(ix *repo.Index, e local.Entry, dropped []bool, carried map[spot]spot) []local.Place {
-	kept, gone := c.split(ix, e, dropped)
-	if len(gone) == 0 {
-		return nil
-	}
-	if best, ok := c.verdicts.proven[e.ID]; ok {
-		_, safe := carried[best]
-		if safe || slices.ContainsFunc(kept, func(p local.Place) bool { return spotOf(ix, p) == best }) {
-			return nil
-		}
-	}
-	return slices.DeleteFunc(gone, func(p local.Place) bool {
-		at := spotOf(ix, p)
-		_, safe := carried[at]
-		_, unfounded := c.verdicts.unfounded[claim{e.ID, at}]
-		return safe || unfounded
+	stay := c.verdicts.keep(ix, e.ID, c.needed(ix, e, nil))
+	return slices.DeleteFunc(slices.Clone(stay), func(p local.Place) bool {
+		_, safe := carried[spotOf(ix, p)]
+		return safe || !dropped[p.Pack]
 	})
 }

@@ -83,8 +83,10 @@ func (w *walker) walk(ctx context.Context, roots []object.BlobID) error {
 // place is where a page can be read, with pack noPack if nowhere.
 func (w *walker) place(id object.BlobID) local.Place {
 	var buf [8]local.Place
-	if places := w.ix.Places(id, buf[:0]); len(places) > 0 {
-		return places[0]
+	for _, p := range w.ix.Listed(id, buf[:0]) {
+		if p.Depth == 0 { // trees have no deltas
+			return p
+		}
 	}
 	return local.Place{Pack: noPack}
 }
@@ -288,7 +290,7 @@ func (w *walker) decode(s *span, at local.Place, scratch *[]byte, plain []byte) 
 	// The ciphertext may be wanted again, for a page that is met later.
 	from := int64(at.SegOffset) - s.start
 	*scratch = append((*scratch)[:0], s.bytes[from:from+int64(at.Stored)]...)
-	plain, err = repo.DecodeSegment(plain, key, &place.Segment, *scratch)
+	plain, err = repo.DecodeSegment(plain, key, &place.Segment, *scratch, nil) // trees have no deltas
 	return place, plain, err
 }
 

@@ -120,7 +120,7 @@ func addFound(out map[object.Ref][]found, s *index.Segment, want map[object.Ref]
 		if seg == nil {
 			seg = &pack.Segment{
 				Ordinal: ps.Ordinal, Coding: ps.Coding, Offset: ps.Offset, Stored: ps.Stored, Plain: ps.Plain,
-				Bases: ps.Bases, Depth: ps.Depth, ChainSum: ps.ChainSum,
+				Bases: ps.Bases, Depth: ps.Depth, ChainSum: ps.ChainSum, Sketch: ps.Sketch, HasSketch: ps.HasSketch,
 			}
 			at[b.Segment] = seg
 		}

@@ -17,6 +17,7 @@ import (
 type salvage struct {
 	w        *writer
 	o        *PacksOptions
+	ix       *repo.Index            // nil if there is none that is whole
 	places   map[object.Ref][]found // of packs without a directory
 	carriers map[object.Class]*carrier
 }
@@ -37,6 +38,9 @@ func (s *salvage) all(ctx context.Context, damaged []object.Ref, res *PacksResul
 		want[ref] = struct{}{}
 	}
 	var err error
+	if s.ix, err = s.w.r.VerifiedIndex(ctx); err != nil && !isDamage(ctx, err) {
+		return err
+	}
 	if s.places, err = s.w.placesOf(ctx, want); err != nil {
 		return err
 	}
@@ -79,7 +83,7 @@ func (s *salvage) one(ctx context.Context, ref object.Ref) (*PackOutcome, error)
 		out.Fate = Sealed
 		return out, nil
 	}
-	good, err := s.sort(ref, rem, canRead, out)
+	good, err := s.sort(ctx, ref, rem, canRead, out)
 	if err != nil {
 		return nil, err
 	}
@@ -113,14 +117,19 @@ func (s *salvage) one(ctx context.Context, ref object.Ref) (*PackOutcome, error)
 }
 
 // sort returns the segments that can be read, and counts them and the others.
-func (s *salvage) sort(ref object.Ref, rem *remains, canRead bool, out *PackOutcome) (good []found, err error) {
+func (s *salvage) sort(ctx context.Context, ref object.Ref, rem *remains, canRead bool, out *PackOutcome) (good []found, err error) {
 	at := map[uint32]bool{} // offset → whether what is there can be read
+	var open []found        // deltas of which nobody can tell, since what they are made of can not be read
 	for i := range rem.dir {
 		f := &rem.dir[i]
 		if at[f.seg.Offset] {
 			continue // an index segment said the same, or something else, of it
 		}
-		ok, err := s.verify(ref, rem, f, canRead)
+		ok, err := s.verify(ctx, ref, rem, f, canRead)
+		if errors.Is(err, repo.ErrBase) {
+			open = append(open, *f)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -129,6 +138,16 @@ func (s *salvage) sort(ref object.Ref, rem *remains, canRead bool, out *PackOutc
 			out.Segments++
 			out.Blobs += len(f.seg.IDs)
 		}
+	}
+	for _, f := range open {
+		if !at[f.seg.Offset] {
+			good = append(good, f)
+			out.Segments++
+			out.Blobs += len(f.seg.IDs)
+		}
+	}
+	for _, f := range open {
+		at[f.seg.Offset] = true
 	}
 	lost := map[uint32]int{}
 	for i := range rem.dir {
@@ -195,8 +214,9 @@ func (s *salvage) sound(ctx context.Context, ref object.Ref, size int64, mended 
 }
 
 // verify reports whether a segment can be read, with the key; without it, a pack that is as it was written is
-// believed.
-func (s *salvage) verify(ref object.Ref, rem *remains, f *found, canRead bool) (bool, error) {
+// believed. Of a delta that is what was encrypted, and of which a base can not be read, the error wraps ErrBase: where
+// the base is stored again, it can be read again.
+func (s *salvage) verify(ctx context.Context, ref object.Ref, rem *remains, f *found, canRead bool) (bool, error) {
 	end := uint64(f.seg.Offset) + uint64(f.seg.Stored)
 	if end > uint64(len(rem.obj)) {
 		return false, nil
@@ -204,10 +224,19 @@ func (s *salvage) verify(ref object.Ref, rem *remains, f *found, canRead bool) (
 	if !canRead {
 		return rem.whole, nil
 	}
-	part := repo.Segment{
-		At: f.seg.Offset, Stored: f.seg.Stored, Plain: f.seg.Plain, Coding: f.seg.Coding, Ordinal: f.seg.Ordinal, Origin: f.origin,
+	part := repo.SegmentOf(f.origin, &f.seg)
+	verify := func(ix *repo.Index) error {
+		return s.w.r.VerifySegment(ctx, ix, ref, &part, f.seg.IDs, f.seg.Lengths, bytes.Clone(rem.obj[f.seg.Offset:end]))
 	}
-	err := s.w.r.VerifySegment(ref, &part, f.seg.IDs, f.seg.Lengths, bytes.Clone(rem.obj[f.seg.Offset:end]))
+	err := verify(nil)
+	if err == nil && f.seg.Coding == pack.Delta {
+		if s.ix == nil {
+			return false, repo.ErrBase
+		}
+		if err = verify(s.ix); errors.Is(err, repo.ErrBase) {
+			return false, err
+		}
+	}
 	if err != nil && !errors.As(err, new(*repo.DamageError)) {
 		return false, err
 	}

@@ -215,15 +215,14 @@ func (s *snapshots) look(ctx context.Context, root object.BlobID, out *SnapshotO
 	return w, err
 }
 
-// has reports whether a blob is in a pack that is there.
+// has reports whether a blob, and all that it is made of, is in packs that are there.
 func (s *snapshots) has(ix *repo.Index, id object.BlobID) bool {
-	for _, p := range ix.Places(id, nil) {
-		ref, _ := ix.Pack(p.Pack)
-		if _, missing := s.missing[ref.Ref]; !missing {
-			return true
-		}
+	missing := func(n uint32) bool {
+		ref, _ := ix.Pack(n)
+		_, missing := s.missing[ref.Ref]
+		return missing
 	}
-	return false
+	return ix.Ground(id, missing, func(uint32) {})
 }
 
 // rewrite stores and commits what is left of a snapshot. The new one relies on everything that it refers to, so

@@ -18,6 +18,10 @@ type Raw struct {
 	Blobs  uint64 // different ones in them
 	Plain  uint64 // bytes of these blobs, before compression
 
+	Deltas      uint64 // of these blobs, those that are stored as deltas of others
+	DeltaPlain  uint64 // of Plain, that of these
+	DeltaStored uint64 // of Stored, what they take
+
 	Groups     int // objects of parity across packs, which come on top of the packs
 	GroupBytes int64
 
@@ -49,7 +53,13 @@ func OfRepository(ctx context.Context, r *repo.Repository, since, now time.Time)
 			return nil, err
 		}
 		raw.Blobs++
-		raw.Plain += uint64(e.Places[0].Length)
+		at := &e.Places[0] // the least deep
+		raw.Plain += uint64(at.Length)
+		if at.Depth > 0 {
+			raw.Deltas++
+			raw.DeltaPlain += uint64(at.Length)
+			raw.DeltaStored += uint64(at.Stored)
+		}
 	}
 	noted, err := records.Load(ctx, r, now)
 	if err != nil {

@@ -316,3 +316,13 @@ func (b *builder) random(rng *rand.Rand, name string, depth int, want *stats.Res
 	want.Bytes += uint64(size)
 	return file(name, size)
 }
+
+// TestOfRepository_Deltas_AreCountedWithWhatTheyTake stores generations of something.
+func TestOfRepository_Deltas_AreCountedWithWhatTheyTake(t *testing.T) {
+	r, _ := testrepo.New(t)
+	testrepo.CommitGenerations(t, r, testrepo.Generations(1, 300<<10, 4))
+	got := raw(t, r)
+	if got.Deltas != 3 || got.DeltaPlain != 3*300<<10 || got.DeltaStored == 0 || got.DeltaStored > 30<<10 {
+		t.Errorf("%+v", got)
+	}
+}

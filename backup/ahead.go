@@ -1,0 +1,89 @@
+package backup
+
+import (
+	"io"
+	"runtime"
+	"sync"
+
+	"github.com/kura-backup/kura/chunk"
+	"github.com/kura-backup/kura/repo"
+)
+
+const (
+	// aheadFile is the size from which a file is worth goroutines of its own that read and search it ahead.
+	aheadFile = 16 << 20
+	// maxSearchers is how many of them search: one finds the chunks of 1.1 GB/s, and a single reader does not read
+	// more than four of them can take.
+	maxSearchers = 4
+	// aheadCPUs is how many CPUs there must be. Hashing and encrypting keep two busy: there a first backup of a file
+	// of 1 GiB of noise took 21 % more time with reading ahead than without, and 19 % more CPU time (medians of five, on a
+	// machine that was busy otherwise, too).
+	aheadCPUs = 3
+)
+
+// newAhead returns what reads a stream ahead, which takes up to 25 MiB, or nil where that is not worth it.
+func newAhead(r *repo.Repository) (*chunk.Ahead, error) {
+	cpus := runtime.GOMAXPROCS(0)
+	if cpus < aheadCPUs {
+		return nil, nil
+	}
+	return chunk.NewAhead(uint64(r.Keys().Polynomial()), min(cpus/2, maxSearchers))
+}
+
+// reset makes cutter begin with a stream, which a reads ahead unless it is nil.
+func reset(cutter *chunk.Cutter, src io.Reader, a *chunk.Ahead) {
+	if a == nil {
+		cutter.Reset(src)
+		return
+	}
+	cutter.ResetAhead(src, a)
+}
+
+// aheadSlot has the one that a walk may use: where several large files are read at once all CPUs are busy without it. It is
+// safe for concurrent use.
+type aheadSlot struct {
+	mu    sync.Mutex
+	made  bool
+	ahead *chunk.Ahead // nil while it is in use
+}
+
+// take returns it, or nil if it is in use or there is none.
+func (s *aheadSlot) take(r *repo.Repository) (*chunk.Ahead, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.made {
+		s.made = true
+		return newAhead(r)
+	}
+	a := s.ahead
+	s.ahead = nil
+	return a, nil
+}
+
+// give gives it back; nil is nothing.
+func (s *aheadSlot) give(a *chunk.Ahead) {
+	if a == nil {
+		return
+	}
+	s.mu.Lock()
+	s.ahead = a
+	s.mu.Unlock()
+}
+
+// cut begins to cut a file.
+func (w *worker) cut(src io.Reader, size int64) (err error) {
+	if size >= aheadFile {
+		if w.inUse, err = w.ahead.take(w.repo); err != nil {
+			return err
+		}
+	}
+	reset(w.cutter, src, w.inUse)
+	return nil
+}
+
+// uncut lets go of a file.
+func (w *worker) uncut() {
+	w.cutter.Reset(nil)
+	w.ahead.give(w.inUse)
+	w.inUse = nil
+}
