@@ -16,7 +16,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # Packages whose tests are run with the race detector: those that share memory between goroutines.
-RACE := ./backends/... ./internal/durable/... ./internal/budget ./index/local/... ./repo ./repo/log ./repo/gc ./repo/check ./repo/repair ./repo/caches ./transfer ./backup/... ./restore/... ./source/... ./ui/...
+RACE := ./backends/... ./chunk ./internal/durable/... ./internal/budget ./index/local/... ./repo ./repo/log ./repo/gc ./repo/check ./repo/repair ./repo/caches ./transfer ./backup/... ./restore/... ./source/... ./ui/...
 
 .PHONY: build demo test test-all check-style unit race soak fuzz tools lint-tools servers apt bench bench-peers clean
 
@@ -94,8 +94,8 @@ apt:
 bench: build
 	$(GO) run ./bench -kura $(BIN) $(BENCHFLAGS)
 
-# The same with the peers that Debian has.
-bench-peers: APT += restic borgbackup
+# The same with the peers that Debian has, and the database whose dump is backed up.
+bench-peers: APT += restic borgbackup mariadb-server-core mariadb-client
 bench-peers: apt bench
 
 clean:

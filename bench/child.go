@@ -28,6 +28,7 @@ type call struct {
 	args    []string
 	dir     string
 	env     []string
+	stdin   string // file that reaches it through a pipe, as the output of a program would; or empty
 	stderr  string // file for its messages
 }
 
@@ -49,9 +50,19 @@ func measure(ctx context.Context, c call) (usage, error) {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace
 
+	if c.stdin != "" {
+		done, err := pipe(ctx, cmd, c.stdin)
+		if err != nil {
+			return usage{}, err
+		}
+		defer done()
+	}
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		return usage{}, err
+	}
+	if f, ok := cmd.Stdin.(*os.File); ok {
+		f.Close() // it is the child's alone, so that cat ends when the child does
 	}
 	s := newSampler("/proc", cmd.Process.Pid)
 	stop := make(chan struct{})
@@ -78,6 +89,25 @@ func measure(ctx context.Context, c call) (usage, error) {
 		u.rss = s.rss
 	}
 	return u, nil
+}
+
+// pipe starts a program of its own that writes the file to the standard input of cmd. What it needs is not
+// counted: it stands for whatever makes the data. done waits for its end.
+func pipe(ctx context.Context, cmd *exec.Cmd, path string) (done func(), err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cat := exec.CommandContext(ctx, "cat", path)
+	cat.Stdout = w
+	err = cat.Start()
+	w.Close()
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	cmd.Stdin = r
+	return func() { r.Close(); _ = cat.Wait() }, nil // a program that did not read all has failed by itself
 }
 
 // tail is the last part of a file, as much as a reader of an error wants to see.

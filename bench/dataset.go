@@ -1,12 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"syscall"
 )
 
@@ -14,144 +10,126 @@ import (
 type dataset struct {
 	name      string // part of the names of its steps
 	title     string // in the table
+	file      bool   // is a single file
+	stream    bool   // which is backed up through standard input
 	unchanged bool   // is also backed up once more as it is
-	// make puts the data set into the folder, or finds it, and returns its absolute path.
-	make     func(ctx context.Context, o *options, folder string) (string, error)
-	describe func(o *options) string
+	checked   bool   // its repository is checked, with all data read
+	listed    bool   // its snapshots are listed, and the newest is forgotten
+	grows     bool   // what matters are its generations, of which the newest is restored
+	onDemand  bool   // is left out unless its steps are named
+	series    []*series
+	new       func(o *options, folder string) maker
 }
 
+// series are generations of a data set that come about in the same way.
+type series struct {
+	name, title string
+	count       func(o *options) int
+	// next makes the next generation of the data set, the nth after the first.
+	next func(ctx context.Context, m maker, n int) error
+}
+
+// maker makes a data set. It is closed when it is no longer needed.
+type maker interface {
+	// make makes the first generation, or makes it anew, and returns its path, always the same one.
+	make(ctx context.Context) (path string, err error)
+	describe() string
+	close() error
+}
+
+// incompressible is the data set of which the stages are measured, too.
+const incompressible = "incompressible"
+
+// datasets in the order in which they are measured. The generations of a data set are made while all programs wait.
 var datasets = []*dataset{
 	{
-		name: "files", title: "10,000 files of 1 GB", unchanged: true,
-		make: makeFiles,
-		describe: func(o *options) string {
-			return fmt.Sprintf("%d files of %d bytes on average, half of it incompressible, with seed %d", manyFiles, manyAverage, o.seed)
-		},
+		name: "tree", title: "tree", unchanged: true, checked: true, listed: true, new: newTree,
+		series: []*series{{name: "changed", title: "1 % of files changed", count: once, next: changeTree}},
+	},
+	{name: incompressible, title: "incompressible file", file: true, checked: true, new: newIncompressible},
+	{name: "tiny", title: "tiny files", unchanged: true, new: newTiny},
+	{
+		name: "dump", title: "dump through stdin", file: true, stream: true, grows: true, new: newDump,
+		series: []*series{{
+			name: "generations", title: "each further generation", next: nextDump,
+			count: func(o *options) int { return o.dumpGenerations - 1 },
+		}},
 	},
 	{
-		name: "tree", title: "tree", unchanged: true,
-		make:     func(_ context.Context, o *options, _ string) (string, error) { return o.tree, nil },
-		describe: func(o *options) string { return o.tree + " of this machine, in place" },
-	},
-	{
-		name: "incompressible", title: "incompressible file",
-		make: makeIncompressible,
-		describe: func(o *options) string {
-			return fmt.Sprintf("one file of %s from ChaCha8 with seed %d", o.size, o.seed)
+		name: "image", title: "image", file: true, grows: true, new: newImage,
+		series: []*series{
+			{name: "rewritten", title: "files in it rewritten", count: imageGenerations, next: rewriteFiles},
+			{name: "touched5", title: "5 % of pages touched", count: imageGenerations, next: touchPages(5)},
+			{name: "touched25", title: "25 % of pages touched", count: imageGenerations, next: touchPages(25)},
 		},
 	},
+	{name: "files", title: "10,000 files of 1 GB", unchanged: true, listed: true, onDemand: true, new: newFiles},
 }
 
-// manyFiles is how many files the data set files has, and of how many bytes on average.
-const (
-	manyFiles   = 10_000
-	manyAverage = 100_000
-)
-
-// makeFiles writes many files of random sizes, half of each incompressible, the same for the same seed.
-func makeFiles(ctx context.Context, o *options, folder string) (string, error) {
-	root := filepath.Join(folder, "files")
-	rng := rand.New(rand.NewPCG(o.seed, 0))
-	buf := make([]byte, 2*manyAverage)
-	for i := range manyFiles {
-		if err := ctx.Err(); err != nil {
-			return "", err
-		}
-		dir := filepath.Join(root, fmt.Sprintf("%02d", i%10), fmt.Sprintf("%02d", i/10%10))
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return "", err
-		}
-		part := buf[:1+rng.IntN(len(buf)-1)]
-		for k := range part {
-			part[k] = byte(rng.Uint64())
-		}
-		copy(part[len(part)/2:], bytes.Repeat([]byte("what compresses well; "), len(part)/44))
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%05d", i)), part, 0o644); err != nil {
-			return "", err
-		}
-	}
-	return root, nil
-}
+func once(*options) int               { return 1 }
+func imageGenerations(o *options) int { return o.imageGenerations - 1 }
 
 // source is a data set that is there.
 type source struct {
 	*dataset
-	path   string
-	stride uint64 // of its files one in so many is compared by content
-	was    fingerprint
+	maker
+	path string
+	made int // generations after the first
+
+	newest string // label of the snapshot that was made last
+
+	// Of its files one in stride is compared by content.
+	stride uint64
+	was    *fingerprint // nil: it has changed since
+	first  fingerprint  // when it was made
 }
 
-// makeSources makes the data sets that the steps use.
-func makeSources(ctx context.Context, o *options, steps []*step, work string) (map[*dataset]*source, error) {
-	sources := make(map[*dataset]*source)
-	for _, s := range steps {
-		if s.data == nil || sources[s.data] != nil {
-			continue
-		}
-		folder := filepath.Join(work, "data")
-		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return nil, err
-		}
-		note("data set %s: %s", s.data.name, s.data.describe(o))
-		path, err := s.data.make(ctx, o, folder)
-		if err != nil {
-			return nil, fmt.Errorf("data set %s: %w", s.data.name, err)
-		}
-		size, err := fingerprintOf(ctx, path, 0)
-		if err != nil {
-			return nil, fmt.Errorf("data set %s: %w", s.data.name, err)
-		}
-		src := &source{dataset: s.data, path: path, stride: strideFor(size.files, size.bytes)}
-		if src.was, err = fingerprintOf(ctx, path, src.stride); err != nil {
-			return nil, fmt.Errorf("data set %s: %w", s.data.name, err)
-		}
-		sources[s.data] = src
+// renew makes the first generation.
+func (s *source) renew(ctx context.Context) (err error) {
+	if s.path, err = s.make(ctx); err != nil {
+		return err
 	}
-	return sources, nil
-}
-
-// checkSpace warns when a round may not fit: its repositories and restores are kept until it ends.
-func checkSpace(work string, tools []*tool, steps []*step, sources map[*dataset]*source) error {
-	var disk syscall.Statfs_t
-	if err := syscall.Statfs(work, &disk); err != nil {
-		return fmt.Errorf("%s: %w", work, err)
+	if s.first, err = fingerprintOf(ctx, s.path, 0); err != nil {
+		return err
 	}
-	var need int64
-	for _, s := range steps {
-		if s.data != nil && (s.stores || s.restores) {
-			need += sources[s.data].was.bytes * int64(len(tools))
-		}
-	}
-	if free := int64(disk.Bavail) * int64(disk.Bsize); free < need {
-		note("%s has %s MiB free; without compression a round needs up to %s MiB", work, mib(float64(free)), mib(float64(need)))
-	}
+	s.stride, s.was, s.made = strideFor(s.first.files, s.first.bytes), nil, 0
 	return nil
 }
 
-// makeIncompressible writes a file that no program can make smaller, the same one for the same seed.
-func makeIncompressible(ctx context.Context, o *options, folder string) (string, error) {
-	path := filepath.Join(folder, "incompressible.bin")
-	f, err := os.Create(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	var seed [32]byte
-	for i := range 8 {
-		seed[i] = byte(o.seed >> (8 * i))
-	}
-	stream := rand.NewChaCha8(seed)
-	buf := make([]byte, 1<<20)
-	for left := int64(o.size); left > 0; {
-		if err := ctx.Err(); err != nil {
-			return "", err
+// advance makes the next generation.
+func (s *source) advance(ctx context.Context, by *series) error {
+	s.made++
+	s.was = nil
+	return by.next(ctx, s.maker, s.made)
+}
+
+// fingerprint is that of the data set as it is now.
+func (s *source) fingerprint(ctx context.Context) (fingerprint, error) {
+	if s.was == nil {
+		f, err := fingerprintOf(ctx, s.path, s.stride)
+		if err != nil {
+			return f, err
 		}
-		part := buf[:min(left, int64(len(buf)))]
-		_, _ = stream.Read(part) // never fails
-		if _, err := f.Write(part); err != nil {
-			return "", err
-		}
-		left -= int64(len(part))
+		s.was = &f
 	}
-	return path, f.Close()
+	return *s.was, nil
+}
+
+// checkSpace warns when a round of the data set may not fit: its repositories are kept until it ends, a restore only
+// until the next one.
+func checkSpace(o *options, tools []*tool, steps []*step, src *source) error {
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(o.work, &disk); err != nil {
+		return fmt.Errorf("%s: %w", o.work, err)
+	}
+	need := src.first.bytes * int64(len(tools)+1)
+	for _, s := range steps {
+		if s.series != nil && s.data.file {
+			need += src.first.bytes / 2 * int64(len(tools)*s.times(o))
+		}
+	}
+	if free := int64(disk.Bavail) * int64(disk.Bsize); free < need {
+		note("%s has %s MiB free; without compression the data set %s needs up to about %s MiB", o.work, mib(float64(free)), src.name, mib(float64(need)))
+	}
+	return nil
 }

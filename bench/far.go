@@ -36,7 +36,7 @@ func startFar(o *options) (*farStore, error) {
 // bucket is the one of a folder that would be a repository.
 func bucket(folder string) string {
 	parts := strings.Split(filepath.ToSlash(folder), "/")
-	return "bench-" + strings.ToLower(strings.Join(parts[len(parts)-2:], "-"))
+	return "bench-" + strings.ToLower(strings.Join(parts[max(0, len(parts)-3):], "-"))
 }
 
 // location is that of a repository, as kura and restic write it.
@@ -49,18 +49,13 @@ func (f *farStore) stored(folder string) (int64, error) {
 	return storedBytes(f.server.Folder(bucket(folder)))
 }
 
-// trips are the requests of one step.
-type trips struct {
-	requests int
-	chain    int // the most that waited for one another, without those that move packs
-}
-
-func (f *farStore) trips() trips {
+// trips are the requests of one step: all, and the most that waited for one another, without those that move packs.
+func (f *farStore) trips() (requests, chain int) {
 	all := f.proxy.Requests()
 	for _, r := range s3proxy.Links(all, s3proxy.NotBulk) {
 		detail("  %-8s %s %s %v", r.Op, r.Path, r.Query, r.End.Sub(r.Start).Round(time.Millisecond))
 	}
-	return trips{s3proxy.Sum(all, nil).Requests, s3proxy.Chain(all, s3proxy.NotBulk)}
+	return s3proxy.Sum(all, nil).Requests, s3proxy.Chain(all, s3proxy.NotBulk)
 }
 
 // farTools leaves out the programs that can not use S3.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -126,22 +125,55 @@ func readFile(ctx context.Context, path string, buf []byte, use func([]byte)) er
 
 // verify compares what was restored to the folder with the source.
 func verify(ctx context.Context, src *source, folder string) error {
-	restored := filepath.Join(folder, src.path)
+	want, err := src.fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	restored, err := restoredTo(folder, src)
+	if err != nil {
+		return err
+	}
 	got, err := fingerprintOf(ctx, restored, src.stride)
 	if err != nil {
 		return fmt.Errorf("the restored files: %w", err)
 	}
-	if got == src.was {
+	if got == want {
 		return nil
 	}
 	now, err := fingerprintOf(ctx, src.path, src.stride)
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(now.digest[:], src.was.digest[:]) {
-		return fmt.Errorf("%s changed while it was measured: it had %v and now has %v", src.path, src.was, now)
+	if now != want {
+		return fmt.Errorf("%s changed while it was measured: it had %v and now has %v", src.path, want, now)
 	}
-	return fmt.Errorf("the restore is wrong: it has %v and the source %v", got, src.was)
+	return fmt.Errorf("the restore is wrong: it has %v and the source %v", got, want)
+}
+
+// restoredTo is where in the folder the data set is: under its full path, or, as some programs do it, in the
+// folder itself. A stream is the only file, whatever program calls its folder.
+func restoredTo(folder string, src *source) (string, error) {
+	path := filepath.Join(folder, src.path)
+	if _, err := os.Lstat(path); err == nil {
+		return path, nil
+	}
+	if !src.file {
+		return folder, nil
+	}
+	var found []string
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err == nil && len(found) != 1 {
+		err = fmt.Errorf("the restore made %d files instead of one", len(found))
+	}
+	if err != nil {
+		return "", err
+	}
+	return found[0], nil
 }
 
 // warm reads root and all below it once, so that it is in the page cache as far as that reaches.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -34,8 +35,15 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if o.blobs > 0 {
-		return benchBlobs(ctx, o)
+	if len(o.scale) > 0 {
+		return benchScale(ctx, o)
+	}
+	if o.report != nil {
+		records, err := loadRecords(o.report)
+		if err != nil {
+			return err
+		}
+		return newReport(records).write(o.out)
 	}
 	steps, err := chooseSteps(newSteps(datasets), o.steps)
 	if err != nil {
@@ -47,44 +55,33 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 
-	began := time.Now()
-	machine := describeMachine(work)
-	chosen, err := chooseTools(ctx, o, work)
-	if err != nil {
+	b := &bench{options: o, work: work, steps: steps, began: time.Now(), machine: describeMachine(work), sources: make(map[*dataset]*source)}
+	if b.tools, err = chooseTools(ctx, o, work); err != nil {
 		return err
 	}
-	var far *farStore
 	if o.far > 0 {
-		if chosen, err = farTools(chosen); err != nil {
+		if b.tools, err = farTools(b.tools); err != nil {
 			return err
 		}
-		if far, err = startFar(o); err != nil {
+		if b.far, err = startFar(o); err != nil {
 			return err
 		}
-		defer far.stop()
+		defer b.far.stop()
 	}
-	sources, err := makeSources(ctx, o, steps, work)
-	if err != nil {
+	b.record.Section, b.record.Cores = o.section(), runtime.NumCPU()
+	for _, t := range b.tools {
+		b.record.Programs = append(b.record.Programs, t.program())
+	}
+	if err := settle(ctx, o.settle); err != nil {
 		return err
 	}
-	if err := checkSpace(work, chosen, steps, sources); err != nil {
-		return err
-	}
-	b := &bench{options: o, work: work, far: far, tools: chosen, steps: steps, sources: sources, results: make(results)}
-	for n := range o.rounds {
-		if err := b.round(ctx, n); err != nil {
+	for _, d := range datasets {
+		if err := b.dataset(ctx, d); err != nil {
 			return err
 		}
 	}
-	r := report{
-		facts: b.facts(machine, began, commandLine(os.Args)),
-		table: resultTable(steps, chosen, b.results, far != nil),
-	}
-	fmt.Print(r.text())
-	if o.out == "" {
-		return nil
-	}
-	return os.WriteFile(o.out, []byte(r.markdown()), 0o644)
+	b.record.Facts = b.facts()
+	return newReport([]*record{&b.record}).write(o.out)
 }
 
 // commandLine is how to run the same again.

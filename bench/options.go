@@ -23,36 +23,72 @@ type options struct {
 	far       time.Duration
 	coldCache bool
 	settle    time.Duration
-	blobs     int // not 0: the benchmark of many blobs, and nothing else
+	scale     []scaleSize // not empty: the benchmark of growth, and nothing else
+	keep      string      // where its repositories stay
+	level3    bool
+	save      string
+	report    []string // with -report: the files; otherwise nil
 	steps     []string
-	tools     []string          // empty: kura and the peers that are found
-	programs  map[string]string // by the name of the tool, where a flag says so
+	tools     []string            // empty: kura and the peers that are found
+	programs  map[string]string   // by the name of the tool, where a flag says so
+	others    map[string][]string // further versions of them
+
+	// Of the data sets.
+	tiny             int
+	dump, image      byteSize
+	dumpGenerations  int
+	mariadb          bool
+	imageGenerations int
 }
 
 func parseOptions(args []string) (*options, error) {
-	o := &options{size: 1 << 30, programs: map[string]string{"kura": "bin/kura"}}
+	o := &options{
+		size: 3 << 30, dump: 650 << 20, image: 4 << 30,
+		programs: map[string]string{}, others: map[string][]string{},
+	}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.IntVar(&o.rounds, "rounds", 3, "how often each step is measured; medians are reported")
-	f.StringVar(&o.tree, "tree", "/usr", "`folder` that is backed up, in place, as the data set tree")
+	f.StringVar(&o.tree, "tree", "/usr", "`folder` of which a copy is the data set tree, and some files are in the image")
 	f.Var(&o.size, "size", "`size` of the data set incompressible, as in 512MiB")
+	f.IntVar(&o.tiny, "tiny", 300_000, "`number` of files of the data set tiny")
+	f.Var(&o.dump, "dump", "about the `size` of the data set dump")
+	f.IntVar(&o.dumpGenerations, "dump-generations", 15, "how many generations of the dump are backed up, with the first")
+	f.BoolVar(&o.mariadb, "mariadb", true, "let MariaDB make the dump if it is installed; otherwise the same bytes are generated, which is faster")
+	f.Var(&o.image, "image", "`size` of the file system of the data set image")
+	f.IntVar(&o.imageGenerations, "image-generations", 2, "how many generations of the image are backed up for each of the three ways of changing it, with the first")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of the data that is generated")
 	f.StringVar(&o.work, "work", "/var/tmp", "`folder` in which a folder for all data is made, and removed at the end")
-	f.StringVar(&o.out, "out", "", "also write the results to this Markdown `file`")
+	f.BoolVar(&o.level3, "level3", false, "all programs that can compress with zstd do so at level 3, instead of their defaults")
+	f.StringVar(&o.out, "out", "", "also write the results to this Markdown `file`, and a chart beside it, as .svg")
+	f.StringVar(&o.save, "save", "", "also keep what was measured in this `file`, after each step, for -report")
+	report := f.Bool("report", false, "measure nothing: write the results of the files that -save made, which are the arguments")
 	f.BoolVar(&o.cold, "cold", false, "drop the page cache before each step (needs root); otherwise what a step reads is read once before")
 	f.DurationVar(&o.far, "far", 0, "put repositories into an S3 server behind a proxy that adds this `time` to each request; 0: into folders")
 	f.BoolVar(&o.coldCache, "cold-cache", false, "remove the programs' own caches before each step")
-	f.IntVar(&o.blobs, "blobs", 0, "instead of all else, measure kura alone in a generated repository of so many blobs, such as 5000000")
-	f.DurationVar(&o.settle, "settle", 65*time.Second, "rest before each round, for file systems that are slow after many files were removed")
+	f.Func("scale", "instead of all else, measure kura alone in generated repositories: a `list` of blobs and snapshots, such as 1Mx100,1Mx10k,5Mx1k", scaleSizes(&o.scale))
+	f.StringVar(&o.keep, "scale-keep", "", "`folder` in which the repositories of -scale are made, and stay for the next run; empty: below -work, removed at the end")
+	f.DurationVar(&o.settle, "settle", 65*time.Second, "rest before the first step, for file systems that are slow after many files were removed")
 	for _, t := range tools {
-		f.Func(t.name, "`path` of "+t.name+" (default: "+defaultProgram(o, t.name)+")", func(s string) error {
-			o.programs[t.name] = s
+		f.Func(t.name, "`path` of "+t.name+" (default: "+defaultProgram(t)+"); given again, of another version", func(s string) error {
+			if _, given := o.programs[t.name]; given {
+				o.others[t.name] = append(o.others[t.name], s)
+			} else {
+				o.programs[t.name] = s
+			}
 			return nil
 		})
 	}
-	f.Func("steps", "only these steps, and those they need: a `list` of "+strings.Join(stepNames(newSteps(datasets)), ","), list(&o.steps))
+	f.Func("steps", "only these steps, and those they need: a `list` of data sets, or of "+strings.Join(stepNames(newSteps(datasets)), ","), list(&o.steps))
 	f.Func("tools", "only these programs: a `list` of "+strings.Join(toolNames(tools), ","), list(&o.tools))
 	if err := f.Parse(args); err != nil {
 		return nil, err
+	}
+	if _, given := o.programs[kura.name]; !given {
+		o.programs[kura.name] = defaultProgram(kura)
+	}
+	if *report {
+		o.report = f.Args()
+		return o, nil
 	}
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
@@ -60,8 +96,14 @@ func parseOptions(args []string) (*options, error) {
 	if o.rounds < 1 {
 		return nil, errors.New("-rounds: at least one round is needed")
 	}
-	if o.size < 1 {
-		return nil, errors.New("-size: the file needs at least one byte")
+	if o.size < 1 || o.tiny < 1 || o.dump < 1 || o.image < 1 {
+		return nil, errors.New("-size, -tiny, -dump, -image: less than one is too little")
+	}
+	if o.dumpGenerations > maxDumpGenerations {
+		return nil, fmt.Errorf("-dump-generations: at most %d", maxDumpGenerations)
+	}
+	if o.dumpGenerations < 2 || o.imageGenerations < 2 {
+		return nil, errors.New("-dump-generations, -image-generations: a second generation is needed")
 	}
 	// Paths are handed to programs that run in other folders, and a tree's own path may be a link.
 	var err error
@@ -83,11 +125,29 @@ func parseOptions(args []string) (*options, error) {
 	return o, nil
 }
 
-func defaultProgram(o *options, name string) string {
-	if p, ok := o.programs[name]; ok {
-		return p
+// section is the title of the part of the results in which runs with these options stand.
+func (o *options) section() string {
+	title := "Each program at its defaults"
+	if o.level3 {
+		title = "Compression with zstd at level 3"
 	}
-	return "on PATH"
+	if o.far > 0 {
+		title += fmt.Sprintf(", in a store %v away", o.far)
+	}
+	if o.cold {
+		title += ", with a cold page cache"
+	}
+	if o.coldCache {
+		title += ", without caches of its own"
+	}
+	return title
+}
+
+func defaultProgram(t *tool) string {
+	if t.name == kura.name {
+		return "bin/kura"
+	}
+	return or(t.binary, t.name) + " on PATH"
 }
 
 // list parses a list with commas into dst.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -8,10 +9,15 @@ import (
 
 func TestChooseSteps_WithNames_AddsWhatTheyNeed(t *testing.T) {
 	for _, c := range []struct{ names, want []string }{
-		{[]string{"snapshots"}, []string{"init", "snapshots"}},
-		{[]string{"restore-tree"}, []string{"init", "backup-tree", "restore-tree"}},
-		{[]string{"prune", "unchanged-tree"}, []string{"init", "backup-tree", "unchanged-tree", "backup-incompressible", "prune"}},
-		{nil, stepNames(newSteps(datasets))},
+		{[]string{"init-dump"}, []string{"init-dump"}},
+		{[]string{"restore-tree"}, []string{"init-tree", "backup-tree", "restore-tree"}},
+		{[]string{"unchanged-tiny", "restore-dump"}, []string{
+			"init-tiny", "backup-tiny", "unchanged-tiny", "init-dump", "backup-dump", "generations-dump", "restore-dump",
+		}},
+		{[]string{"snapshots-files"}, []string{"init-files", "backup-files", "unchanged-files", "snapshots-files"}},
+		{[]string{"incompressible"}, []string{
+			"init-incompressible", "backup-incompressible", "restore-incompressible", "check-incompressible",
+		}},
 	} {
 		steps, err := chooseSteps(newSteps(datasets), c.names)
 		if err != nil {
@@ -21,8 +27,20 @@ func TestChooseSteps_WithNames_AddsWhatTheyNeed(t *testing.T) {
 			t.Errorf("%v (-want +got):\n%s", c.names, diff)
 		}
 	}
-	if _, err := chooseSteps(newSteps(datasets), []string{"init", "backup-nothing"}); err == nil {
+	if _, err := chooseSteps(newSteps(datasets), []string{"init-tree", "backup-nothing"}); err == nil {
 		t.Error("a step that does not exist was accepted")
+	}
+}
+
+func TestChooseSteps_WithoutNames_LeavesOutWhatIsOnDemand(t *testing.T) {
+	steps, err := chooseSteps(newSteps(datasets), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range datasets {
+		if got := slices.Contains(stepNames(steps), "backup-"+d.name); got == d.onDemand {
+			t.Errorf("%s: %v", d.name, got)
+		}
 	}
 }
 

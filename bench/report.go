@@ -1,40 +1,133 @@
 package main
 
-import "strings"
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
 
 // fact is one thing that is to be known of the results.
 type fact struct{ name, value string }
 
-// report is what is written at the end.
-type report struct {
-	facts []fact
-	table table
+// MarshalJSON writes the fact as a list of two.
+func (f fact) MarshalJSON() ([]byte, error) { return json.Marshal([2]string{f.name, f.value}) }
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (f *fact) UnmarshalJSON(b []byte) error {
+	var pair [2]string
+	err := json.Unmarshal(b, &pair)
+	f.name, f.value = pair[0], pair[1]
+	return err
 }
 
-const explanation = "Medians of the rounds; × is the multiple of the best peer's median, the peers being all programs but kura. " +
+// report is what is written at the end.
+type report struct{ sections []*section }
+
+func newReport(records []*record) report { return report{sections(records, newSteps(datasets))} }
+
+const explanation = "Medians of the rounds, and of the generations where there are several, but for what is stored of a generation: that is their mean. " +
+	"× is the multiple of the best peer's, the peers being all programs but kura and the limits, which show what the machine can do at all. " +
 	"wall and CPU end with the process: what it left to the page cache is not waited for. " +
 	"RssAnon is the largest of samples every 10 ms. stored is by how much the repository grew, as the sum of the sizes of its files."
 
+// part is a table of a section.
+type part struct {
+	title string
+	table table
+	after string
+}
+
+func (s *section) parts() []part {
+	parts := []part{{"", s.table(), ""}}
+	if t := s.generations(); len(t.rows) > 0 {
+		parts = append(parts, part{"What a generation adds", t, ""})
+	}
+	if t := s.goals(); len(t.rows) > 0 {
+		parts = append(parts, part{"Goals", t, ""})
+	}
+	if len(s.stages) > 0 {
+		parts = append(parts, part{"Stages of the backup of the incompressible file", s.stageTable(), s.stageSum()})
+	}
+	return parts
+}
+
 func (r report) text() string {
 	var b strings.Builder
-	for _, f := range r.facts {
-		b.WriteString(f.name + ": " + f.value + "\n")
+	b.WriteString(explanation + "\n")
+	for _, s := range r.sections {
+		b.WriteString("\n" + s.title + "\n\n")
+		for _, f := range s.facts() {
+			b.WriteString(f.name + ": " + f.value + "\n")
+		}
+		for _, p := range s.parts() {
+			if p.title != "" {
+				b.WriteString("\n" + p.title + "\n")
+			}
+			b.WriteString("\n" + p.table.text() + "\n")
+			if p.after != "" {
+				b.WriteString(p.after + "\n")
+			}
+		}
 	}
-	b.WriteString("\n" + r.table.text() + "\n" + explanation + "\n")
 	return b.String()
 }
 
-func (r report) markdown() string {
+// markdown is the same for a file, beside which there is the chart.
+func (r report) markdown(chart string) string {
 	var b strings.Builder
-	b.WriteString("# Results\n\nWritten by the benchmark itself; [README.md](README.md) says how to read and repeat it.\n\n")
-	b.WriteString(r.table.markdown())
-	b.WriteString("\n" + explanation + "\n\n")
-	for _, f := range r.facts {
-		value := f.value
-		if f.name == "command" {
-			value = "`" + value + "`"
+	b.WriteString("# Results\n\nWritten by the benchmark itself; [README.md](README.md) says how to read and repeat it.\n\n" + explanation + "\n")
+	if chart != "" {
+		b.WriteString("\n![Wall time of the programs](" + chart + ")\n")
+	}
+	for _, s := range r.sections {
+		b.WriteString("\n## " + s.title + "\n")
+		for _, p := range s.parts() {
+			if p.title != "" {
+				b.WriteString("\n### " + p.title + "\n")
+			}
+			b.WriteString("\n" + p.table.markdown())
+			if p.after != "" {
+				b.WriteString("\n" + p.after + "\n")
+			}
 		}
-		b.WriteString("- **" + f.name + "**: " + value + "\n")
+		b.WriteString("\n### Circumstances\n\n")
+		for _, f := range s.facts() {
+			value := f.value
+			if f.name == "command" {
+				value = "`" + value + "`"
+			}
+			b.WriteString("- **" + f.name + "**: " + value + "\n")
+		}
 	}
 	return b.String()
+}
+
+// facts of several runs: what is the same is said once.
+func (s *section) facts() []fact {
+	var all []fact
+	seen := make(map[fact]bool)
+	for _, r := range s.records {
+		for _, f := range r.Facts {
+			if !seen[f] {
+				all = append(all, f)
+			}
+			seen[f] = true
+		}
+	}
+	return all
+}
+
+// write prints the report, and puts it into the file, if there is a name, with the chart beside it.
+func (r report) write(path string) error {
+	fmt.Print(r.text())
+	if path == "" {
+		return nil
+	}
+	chart := strings.TrimSuffix(path, filepath.Ext(path)) + ".svg"
+	if err := os.WriteFile(chart, r.chart(), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(r.markdown(filepath.Base(chart))), 0o644)
 }

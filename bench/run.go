@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,17 +12,6 @@ import (
 	"syscall"
 	"time"
 )
-
-// measurement is what one tool needed for one step, once.
-type measurement struct {
-	usage
-	stored    int64 // by how much the repository grew
-	hasStored bool
-	trips     trips // to a far store
-}
-
-// results are the measurements by step and tool, one for each round.
-type results map[string]map[string][]measurement
 
 // bench is one run of the benchmark.
 type bench struct {
@@ -31,95 +21,195 @@ type bench struct {
 	tools   []*tool
 	steps   []*step
 	sources map[*dataset]*source
-	results results
+	began   time.Time
+	machine []fact
+	record  record
+}
+
+// dataset measures all steps of the data set, in all rounds. Then the next may have the room on the disk.
+func (b *bench) dataset(ctx context.Context, d *dataset) (err error) {
+	var steps []*step
+	for _, s := range b.steps {
+		if s.data == d {
+			steps = append(steps, s)
+		}
+	}
+	if len(steps) == 0 {
+		return nil
+	}
+	folder := filepath.Join(b.work, d.name)
+	data := filepath.Join(folder, "data")
+	if err := os.MkdirAll(data, 0o755); err != nil {
+		return err
+	}
+	src := &source{dataset: d, maker: d.new(b.options, data)}
+	defer func() { err = errors.Join(err, src.close()) }()
+	b.sources[d] = src
+	note("data set %s: %s", d.name, src.describe())
+	for n := range b.options.rounds {
+		if n == 0 || src.made > 0 {
+			if err := src.renew(ctx); err != nil {
+				return fmt.Errorf("data set %s: %w", d.name, err)
+			}
+		}
+		if err := checkSpace(b.options, b.tools, steps, src); err != nil {
+			return err
+		}
+		if err := b.round(ctx, src, steps, n, filepath.Join(folder, fmt.Sprintf("round-%d", n+1))); err != nil {
+			return err
+		}
+	}
+	return hollow(folder)
 }
 
 // round runs every step once with fresh repositories. All tools do a step before the next one begins, so that
 // a machine that gets slower does so for all; each round another one begins.
-// Nothing is removed before the end of the round, see settle.
-func (b *bench) round(ctx context.Context, n int) error {
-	folder := filepath.Join(b.work, fmt.Sprintf("round-%d", n+1))
-	if err := settle(ctx, b.options.settle); err != nil {
-		return err
-	}
-	for _, s := range b.steps {
-		for _, t := range rotate(b.tools, n) {
-			m, err := b.step(ctx, s, t, place{folder: filepath.Join(folder, t.name), step: s.name, far: b.far}, n == 0)
-			if err != nil {
-				return fmt.Errorf("%s, %s: %w", s.name, t.name, err)
+func (b *bench) round(ctx context.Context, src *source, steps []*step, n int, folder string) error {
+	for _, s := range steps {
+		for g := range s.times(b.options) {
+			if s.series != nil {
+				if err := src.advance(ctx, s.series); err != nil {
+					return fmt.Errorf("data set %s: %w", src.name, err)
+				}
 			}
-			if b.results[s.name] == nil {
-				b.results[s.name] = make(map[string][]measurement)
+			if err := b.all(ctx, s, src, g, n, folder); err != nil {
+				return err
 			}
-			b.results[s.name][t.name] = append(b.results[s.name][t.name], m)
-			note("round %d of %d: %-22s %-7s %8.3f s", n+1, b.options.rounds, s.name, t.name, m.wall.Seconds())
 		}
 	}
-	return os.RemoveAll(folder)
+	return hollow(folder)
 }
 
-// step lets the tool do the step and measures it.
-func (b *bench) step(ctx context.Context, s *step, t *tool, p place, check bool) (m measurement, err error) {
+// all lets all tools do the step, of a series with the generation that comes so many after the first one there.
+func (b *bench) all(ctx context.Context, s *step, src *source, generation, round int, folder string) error {
+	label := s.name
+	if s.series != nil {
+		label += fmt.Sprintf("-%d", generation+2)
+	}
+	if s.does.readsData() {
+		src.newest = label
+	}
+	for _, t := range rotate(b.tools, round+generation) {
+		j := job{
+			place: place{folder: filepath.Join(folder, t.name), step: label, far: b.far},
+			does:  s.does, path: src.path, file: src.file, stream: src.stream, level3: b.options.level3, label: src.newest,
+		}
+		m, done, err := b.step(ctx, t, j, src, round == 0)
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", label, t.name, err)
+		}
+		if !done {
+			continue
+		}
+		m.Row, m.Program = s.row, t.name
+		if s.series != nil {
+			m.Generation = generation + 2
+		}
+		b.record.Samples = append(b.record.Samples, m)
+		note("round %d of %d: %-24s %-13s %8.3f s", round+1, b.options.rounds, label, t.name, m.Wall)
+	}
+	if src.name == incompressible && s.does == backUpFirst {
+		b.record.Size = src.first.bytes
+		if err := b.stages(ctx, src.path); err != nil {
+			return err
+		}
+	}
+	if b.options.save == "" {
+		return nil
+	}
+	b.record.Facts = b.facts()
+	return b.record.save(b.options.save)
+}
+
+// step lets the tool do the step and measures it, if it has such a step.
+func (b *bench) step(ctx context.Context, t *tool, j job, src *source, check bool) (m sample, done bool, err error) {
 	if b.options.coldCache {
-		if err := os.RemoveAll(p.cache()); err != nil {
-			return m, err
+		if err := os.RemoveAll(j.cache()); err != nil {
+			return m, false, err
 		}
 	}
-	for _, folder := range []string{p.home(), p.cache()} {
+	for _, folder := range []string{j.home(), j.cache()} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
-			return m, err
+			return m, false, err
 		}
 	}
-	dir := p.home()
-	if s.restores {
-		dir = p.target()
+	if j.does == forgetNewest && t.newest.args != nil {
+		if j.id, err = t.newestID(ctx, j); err != nil {
+			return m, false, err
+		}
+	}
+	calls := t.calls(j)
+	if len(calls) == 0 {
+		return m, false, nil
+	}
+	dir := j.home()
+	if j.does == restoreNewest {
+		dir = j.target()
 		if err := os.Mkdir(dir, 0o755); err != nil {
-			return m, err
+			return m, false, err
 		}
 	}
-	var path string
-	if s.data != nil {
-		path = b.sources[s.data].path
-	}
-	before, err := p.stored()
+	before, err := j.stored()
 	if err != nil {
-		return m, err
+		return m, false, err
 	}
-	if err := b.prepare(ctx, s, p, path); err != nil {
-		return m, err
+	if err := b.prepare(ctx, j); err != nil {
+		return m, false, err
 	}
-	if p.far != nil {
-		p.far.proxy.Reset()
+	if j.far != nil {
+		j.far.proxy.Reset()
 	}
-	for _, args := range s.calls(t, p, path) {
-		u, err := measure(ctx, call{
-			program: t.program, args: args, dir: dir, env: environment(t, p),
-			stderr: filepath.Join(p.folder, "stderr"),
-		})
-		if err != nil {
-			return m, err
+	var u usage
+	for _, args := range calls {
+		c := call{program: t.path, args: args, dir: dir, env: environment(t, j.place), stderr: filepath.Join(j.folder, "stderr")}
+		if j.stream && j.does.readsData() {
+			c.stdin = j.path
 		}
-		m.usage = m.then(u)
-	}
-	if p.far != nil {
-		m.trips = p.far.trips()
-	}
-	if s.stores {
-		after, err := p.stored()
+		one, err := measure(ctx, c)
 		if err != nil {
-			return m, err
+			return m, false, err
 		}
-		m.stored, m.hasStored = after-before, true
+		u = u.then(one)
 	}
-	if s.restores && check {
-		return m, verify(ctx, b.sources[s.data], dir)
+	m = sample{Wall: u.wall.Seconds(), CPU: u.cpu.Seconds(), RSS: u.rss, Anon: u.anon}
+	if j.far != nil {
+		m.Requests, m.Chain = j.far.trips()
 	}
-	return m, nil
+	if j.does.stores() && !t.readsOnly {
+		after, err := j.stored()
+		if err != nil {
+			return m, false, err
+		}
+		grown := after - before
+		m.Stored = &grown
+	}
+	if j.does == restoreNewest {
+		if check {
+			err = verify(ctx, src, dir)
+		}
+		return m, true, errors.Join(err, hollow(dir))
+	}
+	return m, true, nil
+}
+
+// hollow frees the room of all files in the folder, but removes none, because of what settle waits for. Where it
+// may not write it leaves the file as it is.
+func hollow(folder string) error {
+	return filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		if err := os.Truncate(path, 0); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		return nil
+	})
 }
 
 // settle waits until what was removed before has no effect any more. For a minute after it is removed ext4
 // without a journal does not use an inode again, and looks at each of them whenever it makes a file: `cp -a` of
-// a tree was seen to take five times as long right after another tree had been removed.
+// a tree was seen to take five times as long right after another tree had been removed. So the benchmark itself
+// removes nothing before its end.
 func settle(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
@@ -138,15 +228,16 @@ func settle(ctx context.Context, d time.Duration) error {
 
 // prepare brings the machine to the state in which a step begins: nothing is left to be written, and what the
 // step will read is in the page cache, or nothing is.
-func (b *bench) prepare(ctx context.Context, s *step, p place, path string) error {
+func (b *bench) prepare(ctx context.Context, j job) error {
 	if b.options.cold {
 		syscall.Sync()
 		return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0)
 	}
-	if !s.readsData {
-		path = p.repoFolder()
-		if p.far != nil {
-			path = p.far.server.Folder(bucket(p.folder))
+	path := j.path
+	if !j.does.readsData() {
+		path = j.repoFolder()
+		if j.far != nil {
+			path = j.far.server.Folder(bucket(j.folder))
 		}
 	}
 	if err := warm(ctx, path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -187,19 +278,19 @@ func note(format string, args ...any) {
 }
 
 // facts say under what circumstances the results came about.
-func (b *bench) facts(machine []fact, began time.Time, command string) []fact {
+func (b *bench) facts() []fact {
 	cache := "warm: what a step reads was read once before it"
 	if b.options.cold {
 		cache = "cold: dropped before each step"
 	}
 	facts := []fact{
-		{"date", began.UTC().Format("2006-01-02 15:04 UTC") + ", took " + time.Since(began).Round(time.Second).String()},
-		{"command", command},
+		{"date", b.began.UTC().Format("2006-01-02 15:04 UTC") + ", took " + time.Since(b.began).Round(time.Second).String()},
+		{"command", commandLine(os.Args)},
 	}
-	facts = append(facts, machine...)
+	facts = append(facts, b.machine...)
 	facts = append(
 		facts,
-		fact{"rounds", fmt.Sprintf("%d, medians; %v of rest before each", b.options.rounds, b.options.settle)},
+		fact{"rounds", fmt.Sprintf("%d, after %v of rest", b.options.rounds, b.options.settle)},
 		fact{"page cache", cache},
 	)
 	if b.far != nil {
@@ -211,13 +302,13 @@ func (b *bench) facts(machine []fact, began time.Time, command string) []fact {
 	for _, d := range datasets {
 		if src := b.sources[d]; src != nil {
 			facts = append(facts, fact{"data set " + d.name, fmt.Sprintf("%s: %d files and links, %s MiB",
-				d.describe(b.options), src.was.files, mib(float64(src.was.bytes)))})
+				src.describe(), src.first.files, mib(float64(src.first.bytes)))})
 		}
 	}
 	for _, t := range b.tools {
 		facts = append(
 			facts,
-			fact{t.name, strings.Join([]string{t.version, t.options}, "; ")},
+			fact{t.name, strings.Join([]string{t.version, t.describe(b.options.level3)}, "; ")},
 			fact{t.name + " durability", t.durability},
 		)
 	}

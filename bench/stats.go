@@ -18,16 +18,13 @@ func median(values []float64) float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// best is the smallest value that is a positive number; not a number if none is. Nothing can be a multiple of
-// zero, or of what was freed.
-func best(values []float64) float64 {
-	smallest := math.NaN()
+// mean of no values is not a number.
+func mean(values []float64) float64 {
+	sum := 0.0
 	for _, v := range values {
-		if v > 0 && (math.IsNaN(smallest) || v < smallest) {
-			smallest = v
-		}
+		sum += v
 	}
-	return smallest
+	return sum / float64(len(values))
 }
 
 // ratio is the value as a multiple of the base; not a number where there is no such thing.

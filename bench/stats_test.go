@@ -31,22 +31,6 @@ func TestMedian_OfRounds_IsTheMiddle(t *testing.T) {
 	}
 }
 
-func TestBest_WithZeroesAndGaps_IsTheLeastPositive(t *testing.T) {
-	nan := math.NaN()
-	for _, c := range []struct {
-		values []float64
-		want   float64
-	}{
-		{nil, nan},
-		{[]float64{nan, 0, -3}, nan},
-		{[]float64{nan, 4, 2, 0}, 2},
-	} {
-		if got := best(c.values); !same(got, c.want) {
-			t.Errorf("best(%v) = %v, want %v", c.values, got, c.want)
-		}
-	}
-}
-
 func TestRatio_WhereThereIsNone_IsNotANumber(t *testing.T) {
 	nan := math.NaN()
 	for _, c := range []struct{ value, base, want float64 }{

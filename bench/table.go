@@ -65,59 +65,89 @@ func (t table) markdown() string {
 // metric is one of the numbers that are compared.
 type metric struct {
 	title  string
-	value  func(m measurement) float64
+	value  func(s sample) float64
 	format func(v float64) string
 	spread bool // the least and the most of the rounds are shown, too
+	far    bool // only of stores that are far away
+	mean   bool // of the generations of a data set it is the mean that counts
 }
 
-var metrics = []metric{
-	{"wall s", func(m measurement) float64 { return m.wall.Seconds() }, seconds, true},
-	{"CPU s", func(m measurement) float64 { return m.cpu.Seconds() }, seconds, false},
-	{"RSS MiB", func(m measurement) float64 { return float64(m.rss) }, mib, false},
-	{"RssAnon MiB", func(m measurement) float64 { return float64(m.anon) }, mib, false},
-	{"stored MiB", func(m measurement) float64 {
-		if !m.hasStored {
+// wall and stored are the metrics that most is said about.
+var (
+	wall   = metric{title: "wall s", value: func(s sample) float64 { return s.Wall }, format: seconds, spread: true}
+	stored = metric{title: "stored MiB", value: func(s sample) float64 {
+		if s.Stored == nil {
 			return math.NaN()
 		}
-		return float64(m.stored)
-	}, mib, false},
+		return float64(*s.Stored)
+	}, format: mib, mean: true}
+	anon = metric{title: "RssAnon MiB", value: func(s sample) float64 { return float64(s.Anon) }, format: mib}
+)
+
+var metrics = []metric{
+	wall,
+	{title: "CPU s", value: func(s sample) float64 { return s.CPU }, format: seconds},
+	{title: "RSS MiB", value: func(s sample) float64 { return float64(s.RSS) }, format: mib},
+	anon,
+	stored,
+	{title: "requests", value: func(s sample) float64 { return float64(s.Requests) }, format: whole, far: true},
+	{title: "round trips", value: func(s sample) float64 { return float64(s.Chain) }, format: whole, far: true},
 }
 
-// farMetrics are those of stores that are far away.
-var farMetrics = []metric{
-	{"requests", func(m measurement) float64 { return float64(m.trips.requests) }, whole, false},
-	{"round trips", func(m measurement) float64 { return float64(m.trips.chain) }, whole, false},
-}
-
-// resultTable has a row for each step and tool: medians, and each as a multiple of the best peer's. The peers are
-// all but kura, so that its multiple says by how much it is ahead.
-func resultTable(steps []*step, tools []*tool, r results, far bool) table {
-	t := table{head: []string{"step", "program"}}
-	metrics := metrics
-	if far {
-		metrics = slices.Concat(metrics, farMetrics)
+// of is what the metric is for the program in the row: the median of all rounds and generations, or a mean.
+func (m metric) of(s *section, row, program string) float64 {
+	samples := s.samples[row][program]
+	values := valuesOf(samples, m)
+	if m.mean && slices.ContainsFunc(samples, func(one sample) bool { return one.Generation > 0 }) {
+		return mean(values)
 	}
+	return median(values)
+}
+
+// best is the least of the peers, and which of them it is.
+func (m metric) best(s *section, row string) (value float64, name string) {
+	value = math.NaN()
+	for _, p := range s.programs {
+		// Nothing can be a multiple of zero, or of what was freed.
+		if v := m.of(s, row, p.Name); p.Kind == peer && v > 0 && (math.IsNaN(value) || v < value) {
+			value, name = v, p.Name
+		}
+	}
+	return value, name
+}
+
+// table has a row for each step and program: medians, and each as a multiple of the best peer's.
+func (s *section) table() table {
+	t := table{head: []string{"step", "program"}}
+	var shown []metric
 	for _, m := range metrics {
+		if m.far && !s.far() {
+			continue
+		}
+		shown = append(shown, m)
 		t.head = append(t.head, m.title)
 		if m.spread {
 			t.head = append(t.head, "min–max")
 		}
 		t.head = append(t.head, "×")
 	}
-	for _, s := range steps {
-		for i, tool := range tools {
-			title := s.title
-			if i > 0 {
-				title = ""
+	for _, r := range s.rows {
+		title := r.title
+		for _, p := range s.programs {
+			samples := s.samples[r.row][p.Name]
+			if len(samples) == 0 && p.Kind == limit {
+				continue
 			}
-			row := []string{title, tool.name}
-			for _, m := range metrics {
-				values := valuesOf(r[s.name][tool.name], m)
-				row = append(row, m.format(median(values)))
+			row := []string{title, p.title()}
+			title = ""
+			for _, m := range shown {
+				value := m.of(s, r.row, p.Name)
+				row = append(row, m.format(value))
 				if m.spread {
-					row = append(row, spread(values, m.format))
+					row = append(row, spread(valuesOf(samples, m), m.format))
 				}
-				row = append(row, times(ratio(median(values), bestPeer(tools, r[s.name], m))))
+				base, _ := m.best(s, r.row)
+				row = append(row, times(ratio(value, base)))
 			}
 			t.rows = append(t.rows, row)
 		}
@@ -125,23 +155,57 @@ func resultTable(steps []*step, tools []*tool, r results, far bool) table {
 	return t
 }
 
-func valuesOf(ms []measurement, m metric) []float64 {
+// generations is what each further generation of a data set added: the mean, and that as a share of what the
+// program stored of the first generation and of the best peer's mean.
+func (s *section) generations() table {
+	t := table{head: []string{"step", "program", "generations", "mean new MiB", "of its first generation", "of the best peer's"}}
+	for _, r := range s.rows {
+		if r.series == nil {
+			continue
+		}
+		title := r.title
+		base, _ := stored.best(s, r.row)
+		for _, p := range s.programs {
+			samples := s.samples[r.row][p.Name]
+			if len(samples) == 0 || math.IsNaN(stored.of(s, r.row, p.Name)) {
+				continue
+			}
+			new := stored.of(s, r.row, p.Name)
+			first := stored.of(s, "backup-"+r.data.name, p.Name)
+			t.rows = append(t.rows, []string{
+				title, p.title(), fmt.Sprint(len(samples)), mib(new), percent(ratio(new, first)), percent(ratio(new, base)),
+			})
+			title = ""
+		}
+	}
+	return t
+}
+
+// far says whether the repositories were far away.
+func (s *section) far() bool {
+	for _, byProgram := range s.samples {
+		for _, samples := range byProgram {
+			if slices.ContainsFunc(samples, func(one sample) bool { return one.Requests > 0 }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (p program) title() string {
+	if p.Kind == limit {
+		return "limit: " + p.Name
+	}
+	return p.Name
+}
+
+func valuesOf(samples []sample, m metric) []float64 {
 	var values []float64
-	for _, one := range ms {
+	for _, one := range samples {
 		values = append(values, m.value(one))
 	}
 	return values
-}
-
-// bestPeer is the least median of the tools that are not kura.
-func bestPeer(tools []*tool, byTool map[string][]measurement, m metric) float64 {
-	var medians []float64
-	for _, t := range tools {
-		if t.name != kura.name {
-			medians = append(medians, median(valuesOf(byTool[t.name], m)))
-		}
-	}
-	return best(medians)
 }
 
 // none stands for a number that there is not.
@@ -185,6 +249,13 @@ func mib(v float64) string {
 		return fmt.Sprintf("%.3g", v)
 	}
 	return fmt.Sprintf("%.1f", v)
+}
+
+func percent(v float64) string {
+	if math.IsNaN(v) {
+		return none
+	}
+	return fmt.Sprintf("%.1f %%", 100*v)
 }
 
 func times(v float64) string {

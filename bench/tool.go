@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -9,7 +10,8 @@ import (
 	"strings"
 )
 
-// place is where one tool works in one round.
+// place is where one tool works in one round with one data set: each data set has a repository of its own, so that
+// a step needs the same whether it is measured alone or with all others.
 type place struct {
 	folder string
 	step   string // that is run there
@@ -38,93 +40,81 @@ func (p place) home() string   { return filepath.Join(p.folder, "home") }  // HO
 func (p place) cache() string  { return filepath.Join(p.folder, "cache") } // the tool's cache
 func (p place) target() string { return filepath.Join(p.folder, p.step) }  // what the step restores into
 
+// job is one step for one tool.
+type job struct {
+	place
+	does   action
+	path   string // of the data set
+	file   bool   // the data set is a single file
+	stream bool   // which is not backed up as such, but through standard input
+	level3 bool   // compression is zstd at level 3 instead of the tool's default
+	label  string // of the snapshot that a backup makes, or else of the newest
+	id     string // of the newest snapshot, for tools that can only be told so
+}
+
+// name is what a stream is called in its snapshot.
+func (j job) name() string { return filepath.Base(j.path) }
+
 // tool is a program that backs up, and how it is told to do the steps. A step is one or more calls, each the
-// arguments of one.
+// arguments of one; none if the tool has no such step.
 type tool struct {
 	name        string
+	binary      string // if it is not the name
 	versionArgs []string
 	options     string // what matters and is its default
+	level3      string // what is different with zstd at level 3
 	durability  string
 	s3          bool // whether it can store in S3
 	env         func(p place) []string
 
-	init func(p place) [][]string
-	// backup makes a snapshot of path; label is a name for it, for tools whose snapshots have one.
-	backup func(p place, path, label string) [][]string
-	// restore restores the snapshot into the target, which is also the working folder, under its full path.
-	restore   func(p place, path, label string) [][]string
-	snapshots func(p place) [][]string
-	// forget removes the newest snapshot, which has the label, and frees its space.
-	forget func(p place, label string) [][]string
+	init      func(j job) [][]string
+	backup    func(j job) [][]string
+	restore   func(j job) [][]string // into the target, which is also the working folder, under the full path
+	check     func(j job) [][]string // reads all data
+	snapshots func(j job) [][]string
+	forget    func(j job) [][]string // the newest snapshot, and frees its space
+	// newest finds the id of the newest snapshot in the output of the call, if the tool needs it to forget one.
+	newest struct {
+		args []string
+		id   func(output []byte) (string, error)
+	}
 
-	program, version string // filled in when the tool is found
+	readsOnly bool                   // it stores nothing
+	limit     func(j job) [][]string // of what is no peer but shows what the machine can do: all its steps
+
+	path, version string // filled in when the tool is found
+}
+
+// calls are what the tool is told to do.
+func (t *tool) calls(j job) [][]string {
+	do := t.limit
+	if do == nil {
+		do = map[action]func(job) [][]string{
+			initialise: t.init, backUpFirst: t.backup, backUpAgain: t.backup, backUpNext: t.backup, restoreNewest: t.restore,
+			checkAll: t.check, listSnapshots: t.snapshots, forgetNewest: t.forget,
+		}[j.does]
+	}
+	return do(j)
+}
+
+// is says whether the tool is the program, in whatever version.
+func (t *tool) is(program *tool) bool {
+	return t.name == program.name || strings.HasPrefix(t.name, program.name+"-")
+}
+
+// describe says with which options the tool is run.
+func (t *tool) describe(level3 bool) string {
+	if level3 && t.level3 != "" {
+		return t.options + "; here " + t.level3
+	}
+	return t.options
 }
 
 // password opens every repository that is made here.
 const password = "bench"
 
-var tools = []*tool{kura, restic, borg}
-
-func kuraArgs(p place, args ...string) [][]string {
-	return [][]string{append([]string{"-r", p.repo(), "--cache-dir", p.cache()}, args...)}
-}
-
-var kura = &tool{
-	name:        "kura",
-	versionArgs: []string{"version"},
-	options:     "compression auto (zstd), AES-256-GCM, every segment decrypted, decompressed and compared before it is written; cache on",
-	durability:  "each object is fsynced before it gets its name by link(2), then its folder, before the snapshot's log entry is written; restored files are not synced",
-	s3:          true,
-	env:         func(place) []string { return []string{"KURA_PASSWORD=" + password} },
-	init:        func(p place) [][]string { return kuraArgs(p, "init") },
-	backup:      func(p place, path, _ string) [][]string { return kuraArgs(p, "backup", path) },
-	restore: func(p place, path, _ string) [][]string {
-		return kuraArgs(p, "restore", "latest", "--path", path, "--target", p.target())
-	},
-	snapshots: func(p place) [][]string { return kuraArgs(p, "snapshots") },
-	forget:    func(p place, _ string) [][]string { return kuraArgs(p, "forget", "latest", "--prune") },
-}
-
-func resticArgs(p place, args ...string) [][]string {
-	return [][]string{append([]string{"-r", p.repo(), "--cache-dir", p.cache()}, args...)}
-}
-
-var restic = &tool{
-	name:        "restic",
-	versionArgs: []string{"version"},
-	options:     "repository version and compression are this release's default (from 0.14: version 2, auto, that is zstd), AES-256-CTR with Poly1305; cache on",
-	durability:  "each file of the repository is fsynced before it is renamed to its name, then its folder; restored files are not synced",
-	s3:          true,
-	env:         func(place) []string { return []string{"RESTIC_PASSWORD=" + password} },
-	init:        func(p place) [][]string { return resticArgs(p, "init") },
-	backup:      func(p place, path, _ string) [][]string { return resticArgs(p, "backup", path) },
-	restore: func(p place, path, _ string) [][]string {
-		return resticArgs(p, "restore", "latest", "--path", path, "--target", p.target())
-	},
-	snapshots: func(p place) [][]string { return resticArgs(p, "snapshots") },
-	forget:    func(p place, _ string) [][]string { return resticArgs(p, "forget", "latest", "--prune") },
-}
-
-var borg = &tool{
-	name:        "borg",
-	versionArgs: []string{"--version"},
-	options:     "compression lz4, encryption repokey-blake2 (AES-256-CTR with BLAKE2b); cache on",
-	durability:  "each segment file (up to 500 MiB) is fdatasynced when it is complete, then its folder, before the transaction is committed; restored files are not synced",
-	env: func(p place) []string {
-		return []string{"BORG_PASSPHRASE=" + password, "BORG_BASE_DIR=" + p.cache()}
-	},
-	init: func(p place) [][]string { return [][]string{{"init", "-e", "repokey-blake2", p.repo()}} },
-	backup: func(p place, path, label string) [][]string {
-		return [][]string{{"create", p.repo() + "::" + label, path}}
-	},
-	restore: func(p place, _, label string) [][]string {
-		return [][]string{{"extract", p.repo() + "::" + label}}
-	},
-	snapshots: func(p place) [][]string { return [][]string{{"list", p.repo()}} },
-	forget: func(p place, label string) [][]string {
-		return [][]string{{"delete", p.repo() + "::" + label}, {"compact", p.repo()}}
-	},
-}
+// tools are kura, its peers, and after them the limits.
+var tools = []*tool{kura, restic, borg, kopia, rustic, plakar, cpLimit, catLimit, findLimit, rsyncLimit}
 
 func toolNames(ts []*tool) []string {
 	var names []string
@@ -149,29 +139,69 @@ func chooseTools(ctx context.Context, o *options, work string) ([]*tool, error) 
 		}
 		program, given := o.programs[t.name]
 		if !given {
-			program = t.name
+			program = or(t.binary, t.name)
 		}
-		path, err := exec.LookPath(program)
-		if err == nil {
-			path, err = filepath.Abs(path)
-		}
-		if err != nil {
-			if given || named {
+		for _, program := range append([]string{program}, o.others[t.name]...) {
+			c, err := t.at(ctx, program, work)
+			switch {
+			case err == nil:
+				found = append(found, c)
+			case given || named || !errors.Is(err, exec.ErrNotFound):
 				return nil, fmt.Errorf("%s: %w", t.name, err)
+			default:
+				note("%s is not installed and is left out", t.name)
 			}
-			note("%s is not installed and is left out", t.name)
-			continue
 		}
-		c := *t
-		c.program = path
-		cmd := exec.CommandContext(ctx, path, t.versionArgs...)
-		cmd.Env = environment(&c, place{folder: work})
-		out, err := cmd.Output()
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", path, strings.Join(t.versionArgs, " "), err)
+	}
+	for i, t := range found {
+		if slices.Contains(toolNames(found[:i]), t.name) {
+			return nil, fmt.Errorf("%s is %s, which another program is, too", t.path, t.name)
 		}
-		c.version, _, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
-		found = append(found, &c)
 	}
 	return found, nil
+}
+
+// at is the tool as the program.
+func (t *tool) at(ctx context.Context, program, work string) (*tool, error) {
+	path, err := exec.LookPath(program)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := *t
+	c.path = path
+	cmd := exec.CommandContext(ctx, path, t.versionArgs...)
+	cmd.Env = environment(&c, place{folder: work})
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", path, strings.Join(t.versionArgs, " "), err)
+	}
+	c.version, _, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if c.program().Kind == peer {
+		c.name += "-" + number(c.version) // there may be several
+	}
+	return &c, nil
+}
+
+// newestID asks the tool for the id of its newest snapshot.
+func (t *tool) newestID(ctx context.Context, j job) (string, error) {
+	cmd := exec.CommandContext(ctx, t.path, t.newest.args...)
+	cmd.Env = environment(t, j.place)
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
+	}
+	return t.newest.id(out)
+}
+
+// number is the first word of a version that has a digit and a dot.
+func number(version string) string {
+	for _, word := range strings.Fields(version) {
+		if strings.Contains(word, ".") && strings.ContainsAny(word, "0123456789") && !strings.Contains(word, "/") {
+			return strings.TrimPrefix(word, "v")
+		}
+	}
+	return version
 }
