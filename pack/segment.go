@@ -11,6 +11,9 @@ import (
 // coding is [Raw] and plain itself is returned; otherwise the frame is appended to dst, whose
 // capacity may hold it without an allocation.
 func EncodeSegment(dst, plain []byte, level zst.Level) (stored []byte, coding Coding) {
+	if zst.IsNoise(plain) {
+		return plain, Raw
+	}
 	out := zst.Encode(dst, plain, level)
 	if len(out)-len(dst) > len(plain)-len(plain)/32 {
 		return plain, Raw

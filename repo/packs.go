@@ -99,9 +99,7 @@ func (p *packs) add(t object.BlobType, n pack.NewSegment) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.b != nil && !o.b.Fits(len(n.Stored)) {
-		if err := p.finish(t, o, false); err != nil {
-			return err
-		}
+		p.finish(t, o, false)
 	}
 	if o.b == nil {
 		var buf []byte
@@ -133,15 +131,17 @@ func (p *packs) pick(t object.BlobType) *openPack {
 	return open[coin(p.rng)]
 }
 
-// finish closes an open pack and begins its upload. o.mu is held.
-func (p *packs) finish(t object.BlobType, o *openPack, pad bool) error {
-	obj, ref, dir, err := o.b.Finish(pad)
+// finish begins to close and upload an open pack. o.mu is held. Directory, parity and name take as long as ten segments
+// do: meanwhile others go into the next pack.
+func (p *packs) finish(t object.BlobType, o *openPack, pad bool) {
+	b := o.b
 	o.b = nil
-	if err != nil {
-		return err
-	}
 	p.uploads.Go(func() error {
+		obj, ref, dir, err := b.Finish(pad)
 		defer func() { p.buffers[t] <- obj[:0] }()
+		if err != nil {
+			return p.s.fail(err)
+		}
 		p.startLife()
 		if err := p.put(ref, obj); err != nil {
 			return p.s.fail(err)
@@ -152,7 +152,6 @@ func (p *packs) finish(t object.BlobType, o *openPack, pad bool) error {
 		p.ready = append(p.ready, &finishedPack{ref: ref, size: int64(len(obj)), dir: dir})
 		return nil
 	})
-	return nil
 }
 
 // put stores a pack, and adds it to a group if there are any.
@@ -177,7 +176,7 @@ func (p *packs) close() error {
 		for _, o := range open {
 			o.mu.Lock()
 			if o.b != nil && p.s.err() == nil {
-				errs = append(errs, p.finish(t, o, true))
+				p.finish(t, o, true)
 			}
 			o.b = nil
 			o.mu.Unlock()

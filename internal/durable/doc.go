@@ -15,8 +15,9 @@
 //
 // [Writer.CreateExclusive] makes a file appear with all of its bytes, once:
 //
-//  1. create tmp/put-<random> and take its lock, write, fsync. A failure here
-//     abandons the temporary file; its fsync is never tried again.
+//  1. create tmp/put-<random> and take its lock, write (large files past the
+//     page cache, where that works), fsync. A failure here abandons the
+//     temporary file; its fsync is never tried again.
 //  2. make the missing folders on the way to the name, and fsync the parent of
 //     each one, whoever made it: another process may have made it and not come
 //     to its fsync.

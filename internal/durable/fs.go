@@ -95,6 +95,15 @@ type File interface {
 	Close() error
 }
 
+// DirectFile is a File that can write past the page cache: whole units of directUnit bytes, from memory that begins at
+// one. Whether it can at all is known at the first Write, which fails with EINVAL if it can not.
+type DirectFile interface {
+	File
+
+	// SetDirect turns it on or off for the following calls of Write.
+	SetDirect(on bool) error
+}
+
 // SyncError is a file that is in place with all of its bytes, while the folder
 // that names it could not be made durable: it can vanish in a power failure.
 type SyncError struct {

@@ -31,6 +31,22 @@ func (d *Dir) RenameNoReplace(oldname, newname string) error {
 	return err
 }
 
+// SetDirect turns O_DIRECT on or off.
+func (f osFile) SetDirect(on bool) error {
+	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
+	if err == nil {
+		flags &^= unix.O_DIRECT
+		if on {
+			flags |= unix.O_DIRECT
+		}
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETFL, flags)
+	}
+	if err != nil {
+		return &os.PathError{Op: "fcntl", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
 // TryLock uses flock: it belongs to the open file, so it also stands between
 // two users in one process, and a child does not inherit it past exec.
 func (f osFile) TryLock() error {
