@@ -15,6 +15,7 @@ import (
 
 	"github.com/kura-backup/kura/chunk"
 	"github.com/kura-backup/kura/delta"
+	"github.com/kura-backup/kura/internal/durable"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/zst"
 	"github.com/kura-backup/kura/pack"
@@ -61,6 +62,11 @@ func newStages(data []byte, folder string) ([]stage, error) {
 	if err := os.WriteFile(source, data, 0o600); err != nil {
 		return nil, err
 	}
+	dir, err := durable.OpenDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	w := durable.NewWriter(dir, "tmp")
 	const piece = 1 << 20 // about what a chunk has
 	part := data[:min(piece, len(data))]
 	stored, coding := pack.EncodeSegment(nil, part, zst.Default)
@@ -96,7 +102,7 @@ func newStages(data []byte, folder string) ([]stage, error) {
 		}},
 		{"parity", len(body), func() error { _, err := parity.Append(body, 0, pack.DefaultParity); return err }},
 		{"name", len(data), func() error { object.Sum(data); return nil }},
-		{"write", len(data), func() error { return writeSynced(filepath.Join(folder, "written"), data) }},
+		{"write", len(data), func() error { return writeSynced(w, filepath.Join(folder, "written"), data) }},
 	}, nil
 }
 
@@ -107,17 +113,12 @@ func ended(err error) error {
 	return err
 }
 
-// writeSynced writes a file as a local store does, but for its name.
-func writeSynced(path string, data []byte) error {
-	f, err := os.Create(path)
-	if err != nil {
+// writeSynced writes a file as a local store does, in place of the one before.
+func writeSynced(w *durable.Writer, path string, data []byte) error {
+	if err := w.CreateExclusive(context.Background(), filepath.Base(path), data); err != nil {
 		return err
 	}
-	defer f.Close()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return os.Remove(path)
 }
 
 // memcpy is the limit of everything that moves bytes.
