@@ -6,34 +6,31 @@ import (
 	"path/filepath"
 )
 
-var kura = &tool{
-	name:        "kura",
-	versionArgs: []string{"version"},
-	options:     "compression auto (zstd), deltas to similar chunks (--similar auto), 3 % parity, AES-256-GCM, every segment decrypted, decompressed and compared before it is written; cache on",
-	durability:  "each object is fsynced before it gets its name by link(2), then its folder, before the snapshot's log entry is written; restored files are not synced",
-	s3:          true,
-	env:         func(place) []string { return []string{"KURA_PASSWORD=" + password} },
-	init:        func(j job) [][]string { return resticLike(j, "init") },
-	backup:      backupLikeRestic,
-	restore:     func(j job) [][]string { return resticLike(j, "restore", "latest", "--target", j.target()) },
-	check:       func(j job) [][]string { return resticLike(j, "check", "--read-data") },
-	snapshots:   func(j job) [][]string { return resticLike(j, "snapshots") },
-	forget:      func(j job) [][]string { return resticLike(j, "forget", "latest", "--prune") },
-}
+var kura = likeRestic(tool{
+	name:       "kura",
+	options:    "compression auto (zstd), deltas to similar chunks (--similar auto), 3 % parity, AES-256-GCM, every segment decrypted, decompressed and compared before it is written; cache on",
+	durability: "packs are written past the page cache (O_DIRECT); each object is fsynced before it gets its name by link(2), then its folder, before the snapshot's log entry is written; restored files are not synced",
+	env:        func(place) []string { return []string{"KURA_PASSWORD=" + password} },
+})
 
-var restic = &tool{
-	name:        "restic",
-	versionArgs: []string{"version"},
-	options:     "repository version and compression are this release's default (from 0.14: version 2, auto, that is zstd), AES-256-CTR with Poly1305; cache on",
-	durability:  "each file of the repository is fsynced before it is renamed to its name, then its folder; restored files are not synced",
-	s3:          true,
-	env:         func(place) []string { return []string{"RESTIC_PASSWORD=" + password} },
-	init:        func(j job) [][]string { return resticLike(j, "init") },
-	backup:      backupLikeRestic,
-	restore:     func(j job) [][]string { return resticLike(j, "restore", "latest", "--target", j.target()) },
-	check:       func(j job) [][]string { return resticLike(j, "check", "--read-data") },
-	snapshots:   func(j job) [][]string { return resticLike(j, "snapshots") },
-	forget:      func(j job) [][]string { return resticLike(j, "forget", "latest", "--prune") },
+var restic = likeRestic(tool{
+	name:       "restic",
+	options:    "repository version and compression are this release's default (from 0.14: version 2, auto, that is zstd), AES-256-CTR with Poly1305; cache on",
+	durability: "each file of the repository is fsynced before it is renamed to its name, then its folder; restored files are not synced",
+	env:        func(place) []string { return []string{"RESTIC_PASSWORD=" + password} },
+})
+
+// likeRestic completes a tool whose commands are restic's.
+func likeRestic(t tool) *tool {
+	t.versionArgs = []string{"version"}
+	t.s3 = true
+	t.init = func(j job) [][]string { return resticLike(j, "init") }
+	t.backup = backupLikeRestic
+	t.restore = func(j job) [][]string { return resticLike(j, "restore", "latest", "--target", j.target()) }
+	t.check = func(j job) [][]string { return resticLike(j, "check", "--read-data") }
+	t.snapshots = func(j job) [][]string { return resticLike(j, "snapshots") }
+	t.forget = func(j job) [][]string { return resticLike(j, "forget", "latest", "--prune") }
+	return &t
 }
 
 // resticLike is a call of restic, or of kura, whose flags are the same.

@@ -117,16 +117,7 @@ func TestDecodeColumns_DeltasAndSketchesThatCannotBe_Refused(t *testing.T) {
 	} {
 		s := singles(r, 3)
 		spoil(s)
-		ids, places, sketches, err := EncodeColumns(s)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if _, err := DecodeColumns(ids, places, sketches); !errors.Is(err, ErrInvalid) {
-			t.Errorf("%s: error %v", name, err)
-		}
-		if _, err := Encode(keyring(t), s); err == nil {
-			t.Errorf("%s: written", name)
-		}
+		isRefused(t, name, s)
 	}
 }
 
