@@ -49,13 +49,7 @@ func (v *View) Similar(sketch delta.Sketch, dst []object.BlobID) []object.BlobID
 func (r *reader) similar(v *View, sketch delta.Sketch, dst []object.BlobID) (out []object.BlobID, bad int) {
 	at := 0
 	out = dst
-	old := debug.SetPanicOnFault(true)
-	defer func() {
-		debug.SetPanicOnFault(old)
-		if recover() != nil {
-			bad = at
-		}
-	}()
+	defer unguard(debug.SetPanicOnFault(true), &at, &bad)
 	r.candidates = r.candidates[:0]
 	for at = len(r.sketches) - 1; at >= 0; at-- {
 		if r.sketches[at] == nil {

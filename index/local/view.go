@@ -203,13 +203,7 @@ func (v *View) Lookup(id object.BlobID, dst []Place) []Place {
 func (r *reader) lookup(v *View, dst []Place) (out []Place, bad int) {
 	at := 0
 	out = dst
-	old := debug.SetPanicOnFault(true)
-	defer func() {
-		debug.SetPanicOnFault(old)
-		if recover() != nil {
-			bad = at
-		}
-	}()
+	defer unguard(debug.SetPanicOnFault(true), &at, &bad)
 	bad = -1
 	for ; at < len(r.cursors); at++ {
 		if !r.filters[at].mayHave(r.key[:]) {
@@ -225,6 +219,15 @@ func (r *reader) lookup(v *View, dst []Place) (out []Place, bad int) {
 		}
 	}
 	return out, bad
+}
+
+// unguard is deferred by what looks into several levels, with what SetPanicOnFault was before: of one that a panic or a
+// fault shows to be damaged it keeps the number.
+func unguard(old bool, at, bad *int) {
+	debug.SetPanicOnFault(old)
+	if recover() != nil {
+		*bad = *at
+	}
 }
 
 // appendPlaces decodes the living places. The same place is in two index segments while one

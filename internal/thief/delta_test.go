@@ -57,12 +57,7 @@ func (w *world) deltasOf(s object.SessionID, base, plain []byte, claims ...claim
 			w.t.Fatal(err)
 		}
 	}
-	obj, ref, dir, err := b.Finish(false)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.put(ref.Name(), obj)
-	return log.PackRef{Ref: ref, Size: int64(len(obj))}, dir
+	return w.finish(b)
 }
 
 // add adds a forged pack to the state, with what its directory says, as a snapshot of the thief's.

@@ -281,6 +281,12 @@ func (w *world) pack(class object.Class, s object.SessionID, segments ...[]blob)
 			w.t.Fatal(err)
 		}
 	}
+	return w.finish(b)
+}
+
+// finish stores a pack that was filled.
+func (w *world) finish(b *pack.Builder) (log.PackRef, *pack.Directory) {
+	w.t.Helper()
 	obj, ref, dir, err := b.Finish(false)
 	if err != nil {
 		w.t.Fatal(err)
