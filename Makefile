@@ -83,8 +83,9 @@ $(TOOLDIR)/minio-$(MINIO):
 	$(call install-tool,github.com/minio/minio@$(MINIO),minio)
 
 # Debian packages that tests use. Skipped where they are installed already.
-# The race detector needs a C compiler.
-APT := openssh-server rsync attr acl libcap2-bin e2fsprogs xfsprogs btrfs-progs gcc libc6-dev
+# The race detector needs a C compiler. Of MariaDB only the programs are installed: no service is started.
+APT := openssh-server rsync attr acl libcap2-bin e2fsprogs xfsprogs btrfs-progs gcc libc6-dev \
+	mariadb-server-core mariadb-client mariadb-backup redis-server
 apt:
 	@missing=$$(for p in $(APT); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	if [ -n "$$missing" ]; then \
@@ -94,8 +95,8 @@ apt:
 bench: build
 	$(GO) run ./bench -kura $(BIN) $(BENCHFLAGS)
 
-# The same with the peers that Debian has, and the database whose dump is backed up.
-bench-peers: APT += restic borgbackup mariadb-server-core mariadb-client
+# The same with the peers that Debian has.
+bench-peers: APT += restic borgbackup
 bench-peers: apt bench
 
 clean:
