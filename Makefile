@@ -44,11 +44,13 @@ check-style:
 	$(GO) vet ./...
 	$(TOOLDIR)/staticcheck-$(STATICCHECK) ./...
 
+# Packages side by side: one more than there are processors, since some of them wait for servers and disks.
+P := $(shell expr $$(nproc) + 1)
 unit:
-	$(GO) test -timeout 20m ./...
+	$(GO) test -p $(P) -timeout 20m ./...
 
 race:
-	$(GO) test -race -short -timeout 20m $(RACE)
+	$(GO) test -p $(P) -race -short -timeout 20m $(RACE)
 
 # Each fuzz target for FUZZTIME, and what came of it; the committed seeds are part of `make unit`.
 FUZZTIME ?= 30s

@@ -135,6 +135,9 @@ func (f *edited) cut() (out []piece) {
 // TestPredecessor_Edits_RightBaseIsNear: the earlier chunk that has most in common with a changed one is among the answers,
 // though what lies where is only known of chunks some way before.
 func TestPredecessor_Edits_RightBaseIsNear(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a simulation in one goroutine")
+	}
 	rng := testrand.New(t)
 	for _, c := range []struct {
 		name                    string

@@ -64,7 +64,7 @@ func exampleRecords() []*record {
 				{Row: "generations-dump", Program: "kura", Generation: 4, Wall: 9, CPU: 2, RSS: 190 << 20, Anon: 180 << 20, Stored: mib(10)},
 				{Row: "generations-dump", Program: "restic-0.14.0", Generation: 2, Wall: 5, CPU: 9, RSS: 170 << 20, Anon: 150 << 20, Stored: mib(120)},
 			},
-			Stages: []stageCost{{"read", 0.1, 0.1}, {"cut", 1.4, 1.5}, {"memcpy", 0.05, 0.05}},
+			Stages: []stageCost{{"read", 0.1, 0.1, ""}, {"cut", 1.4, 1.5, ""}, {"sketch", 1.2, 1.2, notNoise}, {"memcpy", 0.05, 0.05, limit}},
 		},
 		{
 			Section: "Compression with zstd at level 3", Cores: 2, Programs: programs[1:3],

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 type content struct {
@@ -83,7 +86,7 @@ func BenchmarkLimit(b *testing.B) {
 			cmd.Stdout = io.Discard
 			return cmd.Run()
 		}
-		b.Run(c.name, stage{c.name, c.bytes, run}.benchmark)
+		b.Run(c.name, stage{c.name, limit, c.bytes, run}.benchmark)
 	}
 }
 
@@ -98,5 +101,29 @@ func TestStages_OfAnyContent_Work(t *testing.T) {
 				t.Errorf("%s of %s: %v", s.name, c.name, err)
 			}
 		}
+	}
+}
+
+func TestMeasureStage_OnSeveralCores_CountsTheBytesOfAll(t *testing.T) {
+	const cores = 3
+	var same []stage
+	var runs atomic.Int64
+	for range cores {
+		same = append(same, stage{"sleep", limit, 1 << 20, func() error { runs.Add(1); time.Sleep(time.Millisecond); return nil }})
+	}
+	start := time.Now()
+	cost, err := measureStage(t.Context(), same)
+	if err != nil {
+		t.Fatal(err)
+	}
+	measured := runs.Load() - cores // the first of each is not counted
+	most := float64(cores*time.Since(start)) / float64(measured<<20)
+	if cost.Name != "sleep" || cost.Aside != limit || cost.Wall <= 0 || cost.Wall > most {
+		t.Errorf("%+v; a byte took %v at most", cost, most)
+	}
+	broken := errors.New("broken")
+	same[1].run = func() error { return broken }
+	if _, err := measureStage(t.Context(), same); !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
 	}
 }

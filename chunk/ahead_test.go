@@ -80,11 +80,11 @@ func windowWithCut(t *testing.T, seed uint64) []byte {
 // TestCutter_Ahead_AdversarialDataEqualsReference: places for cuts just before and behind the least and the greatest
 // length, beside the ends of pieces, one behind the other, and none at all.
 func TestCutter_Ahead_AdversarialDataEqualsReference(t *testing.T) {
-	w := windowWithCut(t, 99)
-	const piece = 256 << 10
 	if testing.Short() {
 		t.Skip("cuts much")
 	}
+	w := windowWithCut(t, 99)
+	const piece = 256 << 10
 	none := bytes.Repeat([]byte{'a'}, 17<<20) // has the same fingerprint everywhere, and no place
 	streams := map[string][]byte{
 		"none":        none,

@@ -23,12 +23,11 @@
 //
 // # The search
 //
-// [Encoder] has windows of 16 bytes of the base in a hash table, every 16th byte beginning one (in bases of 8 MiB and more fewer, so that the tables stay below 5 MiB). It
-// goes through the target and does in each place what is cheapest first:
+// [Encoder] goes through the target and does in each place what is cheapest first:
 //
 //   - Copying goes on where it would have without the bytes inserted, if eight bytes there are the same. Most changes to records and pages are
 //     of this kind, and need no lookup at all.
-//   - The window at this place is looked up. 12 bits of tag in each entry say nearly always, without a look at the base, when it is not there.
+//   - The window of 16 bytes at this place is looked up in a hash table of windows of the base, every 16th byte beginning one.
 //   - A match is extended to both sides. If it could as well take the place of short copies before it, which were found for
 //     want of better, these are dropped.
 //
@@ -36,12 +35,18 @@
 // The longer nothing is found, the more bytes are left out between lookups, always an odd number in steps, which meets every place of a window in turn:
 // a long match is found all the same, and by its extension to the left nothing is lost.
 //
-// Before all that 64 places of the target are looked up. Where they show that the stream can not keep to its limit, the rest is spared.
+// The table has, at first, the windows around where copying goes on, and is put together as the search gets there: 4 KiB ahead of each
+// change. Most that is put in, taken out or changed is a little of much that stays, so that this is enough; and it costs a third of the
+// time, since what is equal is compared 512 bytes at a time and looked at in no other way. Where 20 KiB and a third of the target are not found, the search begins
+// anew, with a table of the whole base (of bases of 8 MiB and more with fewer windows, so that it stays below 5 MiB); 12 bits of
+// tag in each of its entries say nearly always, without a look at the base, when a window is not there.
+//
+// Before that second search 64 places of the target are looked up. Where they show that the stream can not keep to its limit, the rest is spared.
 //
 // # The sketch
 //
-// [SketchOf] takes windows of 32 bytes whose first eight have a hash that one of 128 has, and computes nine linear transforms of each
-// window's hash. The greatest value of each transform is a feature: two blocks have it in common with the probability with which a window of
+// [SketchOf] takes windows of 32 bytes whose first eight have a hash that one of 64 has, each at least 64 bytes behind the one before, and
+// computes nine linear transforms of each window's hash. The greatest value of each transform is a feature: two blocks have it in common with the probability with which a window of
 // either is in both. Three features together are one super-feature, and a sketch is three of those. Sketches are stored, so what SketchOf returns may never
 // change; docs/format.md, section 6.2, defines it.
 package delta

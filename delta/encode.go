@@ -39,7 +39,10 @@ type span struct{ target, base, n int }
 // Encoder finds what targets have in common with bases. It keeps its tables, some 6 MiB at most, from call to call, and nothing of what it was
 // given. The zero value is ready. It is not safe for concurrent use.
 type Encoder struct {
-	index    index
+	around   around
+	index    index // of all of the base, if whole
+	whole    bool
+	base     []byte
 	target   []byte
 	copies   []span
 	lit, at  int // the ends of the last copy in target and base
@@ -50,26 +53,40 @@ type Encoder struct {
 // Encode appends to dst a stream that makes target of base, which may be several blobs joined. It returns dst unchanged and false if the stream
 // would be longer than limit, which it notices early where little of the target is in the base.
 func (e *Encoder) Encode(dst, base, target []byte, limit int) (out []byte, m Match, ok bool) {
-	e.index.build(base)
-	e.target, e.copies = target, e.copies[:0]
-	e.lit, e.at, e.inserted = 0, 0, 0
+	e.base, e.target = base, target
 	defer e.release()
-	if !e.related(limit) || !e.search(limit) {
+	if !e.searchAround(limit) && !e.searchWhole(limit) {
 		return dst, Match{}, false
 	}
 	return e.appendStream(dst, limit)
 }
 
+// searchAround searches where copying goes on, and reports false where too much is not found there.
+func (e *Encoder) searchAround(limit int) bool {
+	e.around.begin(e.base)
+	e.whole = false
+	return e.search(limit)
+}
+
+// searchWhole searches all of the base.
+func (e *Encoder) searchWhole(limit int) bool {
+	e.index.build(e.base)
+	e.whole = true
+	return e.related(limit) && e.search(limit)
+}
+
 // release lets go of what belongs to the caller, and of what was larger than usual.
 func (e *Encoder) release() {
-	e.target, e.index.base = nil, nil
+	e.target, e.base, e.index.base, e.around.base = nil, nil, nil, nil
 	if cap(e.copies) > keptOps {
 		e.copies, e.columns = nil, [3][]byte{}
 	}
 }
 
-// search fills copies. It reports false if the stream would be longer than limit.
+// search fills copies. It reports false if the stream would be longer than limit, or if too little was found nearby.
 func (e *Encoder) search(limit int) bool {
+	e.copies = e.copies[:0]
+	e.lit, e.at, e.inserted = 0, 0, 0
 	for pos := 0; pos+window <= len(e.target); {
 		if s, ok := e.match(pos); ok {
 			e.add(s)
@@ -77,7 +94,8 @@ func (e *Encoder) search(limit int) bool {
 		} else {
 			pos += min(1+(pos-e.lit)/slowdown*2, maxStep)
 		}
-		if e.inserted+pos-e.lit+len(e.copies)*leastOp > limit+slack {
+		cost := e.inserted + pos - e.lit + len(e.copies)*leastOp
+		if cost > limit+slack || !e.whole && cost > newMost+pos/newShare {
 			return false
 		}
 	}
@@ -87,13 +105,13 @@ func (e *Encoder) search(limit int) bool {
 // match returns a copy that has the byte at pos, and begins at or behind the last one's end.
 func (e *Encoder) match(pos int) (span, bool) {
 	from := e.at + pos - e.lit
-	if from+8 <= len(e.index.base) && load(e.target, pos) == load(e.index.base, from) {
-		s := e.grown(span{pos, from, 8 + common(e.target[pos+8:], e.index.base[from+8:])})
+	if from+8 <= len(e.base) && load(e.target, pos) == load(e.base, from) {
+		s := e.grown(span{pos, from, 8 + common(e.target[pos+8:], e.base[from+8:])})
 		if s.n >= onDiagonal {
 			return s, true
 		}
 	}
-	from, n := e.index.find(e.target, pos, e.lit)
+	from, n := e.find(pos)
 	if n == 0 {
 		return span{}, false
 	}
@@ -101,9 +119,18 @@ func (e *Encoder) match(pos int) (span, bool) {
 	return s, s.n >= e.least(s)
 }
 
+// find returns the best match of the target at pos that is known, and its length from there on.
+func (e *Encoder) find(pos int) (from, n int) {
+	if e.whole {
+		return e.index.find(e.target, pos, e.lit)
+	}
+	e.around.cover(e.at)
+	return e.around.find(e.target, pos)
+}
+
 // grown returns s with the bytes before it that fit and are not yet copied.
 func (e *Encoder) grown(s span) span {
-	n := commonBack(e.target[e.lit:s.target], e.index.base[:s.base])
+	n := commonBack(e.target[e.lit:s.target], e.base[:s.base])
 	return span{s.target - n, s.base - n, s.n + n}
 }
 
@@ -126,7 +153,7 @@ func (e *Encoder) least(s span) int {
 func (e *Encoder) add(s span) {
 	for s.target == e.lit && len(e.copies) > 0 {
 		p := e.copies[len(e.copies)-1]
-		if p.n > absorbed || p.n > s.base || string(e.index.base[p.base:p.base+p.n]) != string(e.index.base[s.base-p.n:s.base]) {
+		if p.n > absorbed || p.n > s.base || string(e.base[p.base:p.base+p.n]) != string(e.base[s.base-p.n:s.base]) {
 			break
 		}
 		e.copies = e.copies[:len(e.copies)-1]
@@ -166,7 +193,7 @@ func (e *Encoder) related(limit int) bool {
 // common reports whether what is behind start is in the base: at the same place, or where the index knows, which is asked as often as it takes
 // to meet any match of some length.
 func (e *Encoder) common(start int) bool {
-	t, b := e.target, e.index.base
+	t, b := e.target, e.base
 	if end := start + within; end <= len(b) && string(t[start:end]) == string(b[start:end]) {
 		return true
 	}

@@ -107,11 +107,17 @@ func hash(a, b uint64) uint64 {
 
 func load(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
 
+// equalBlock is how much is compared at once where much is equal: several times as fast as word by word.
+const equalBlock = 512
+
 // common returns how many bytes a and b have in common at their beginnings.
 func common(a, b []byte) int {
 	n := min(len(a), len(b))
 	a, b = a[:n], b[:n]
 	i := 0
+	for i+equalBlock <= n && string(a[i:i+equalBlock]) == string(b[i:i+equalBlock]) {
+		i += equalBlock
+	}
 	for ; i+8 <= n; i += 8 {
 		if x := load(a, i) ^ load(b, i); x != 0 {
 			return i + bits.TrailingZeros64(x)>>3

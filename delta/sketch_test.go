@@ -157,7 +157,7 @@ func reference(data []byte) (s delta.Sketch, ok bool) {
 	var greatest [9]uint64
 	values := map[uint64]bool{}
 	for i := 0; i+32 <= len(data); {
-		if word(i)*c1>>57 != 21 {
+		if word(i)*c1>>58 != 21 {
 			i++
 			continue
 		}
@@ -173,7 +173,7 @@ func reference(data []byte) (s delta.Sketch, ok bool) {
 			z = (z ^ z>>27) * 0x94D049BB133111EB
 			greatest[j] = max(greatest[j], h*((z^z>>31)|1))
 		}
-		i += 16
+		i += 64
 	}
 	for k := range s {
 		h := fold(fold(fold(uint64(k)+1, greatest[3*k]), greatest[3*k+1]), greatest[3*k+2])

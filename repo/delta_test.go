@@ -3,6 +3,7 @@ package repo_test
 import (
 	"bytes"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/kura-backup/kura/backends"
@@ -159,11 +160,7 @@ func (m moves) Near(offset, length int64) []repo.Near { return m.Like.Near(offse
 
 func TestSave_SimilarBlobElsewhere_IsFoundByItsSketch(t *testing.T) {
 	r, _ := testrepo.New(t)
-	var text bytes.Buffer
-	for i := range 20_000 {
-		fmt.Fprintf(&text, "(%d,'row number %d','%x'),\n", i, i*7, testrepo.Random(uint64(i), 12))
-	}
-	data := text.Bytes()
+	data := rows(20_000)
 	commitLike(t, r, repo.SessionOptions{}, data, nil)
 	changed := generation(data, 3)
 	snap, got := commitLike(t, r, repo.SessionOptions{}, changed, nil)
@@ -242,4 +239,110 @@ func (s farStore) Caps() backends.Caps {
 	caps := s.Store.Caps()
 	caps.Local = false
 	return caps
+}
+
+// rows is a table as a dump has it, which compresses.
+func rows(n int) []byte {
+	var text bytes.Buffer
+	for i := range n {
+		fmt.Fprintf(&text, "(%d,'row number %d','%x'),\n", i, i*7, testrepo.Random(uint64(i), 12))
+	}
+	return text.Bytes()
+}
+
+// hasSketch tells whether the directory has a sketch of the blob of a file of one blob.
+func hasSketch(t testing.TB, r *repo.Repository, b before) bool {
+	t.Helper()
+	ix, err := r.Index(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := ix.Place(placeOf(t, r, b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := r.LoadDirectory(t.Context(), p.Pack, p.PackSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range dir.Segments {
+		if s.Offset == p.At {
+			return s.HasSketch
+		}
+	}
+	t.Fatal("the directory does not have the segment")
+	return false
+}
+
+// TestSaveLike_LittleChangedByPlace_IsFoundByTheSketchOfItsBase: what is like its base has no sketch of its own, and what is
+// like both is stored as a delta all the same. After larger changes there is a sketch again.
+func TestSaveLike_LittleChangedByPlace_IsFoundByTheSketchOfItsBase(t *testing.T) {
+	r, _ := testrepo.New(t)
+	data := rows(20_000)
+	_, first := commitLike(t, r, repo.SessionOptions{}, data, nil)
+	if !hasSketch(t, r, first) {
+		t.Error("what is stored whole has no sketch")
+	}
+	_, second := commitLike(t, r, repo.SessionOptions{}, generation(data, 1), first)
+	if p := placeOf(t, r, second); p.Coding != pack.Delta || hasSketch(t, r, second) {
+		t.Errorf("the second generation is stored as %v, sketch %v", p.Coding, hasSketch(t, r, second))
+	}
+	renamed := generation(generation(data, 1), 2)
+	snap, third := commitLike(t, r, repo.SessionOptions{}, renamed, nil)
+	if p := placeOf(t, r, third); p.Coding != pack.Delta || !hasSketch(t, r, third) {
+		t.Errorf("under another name it is stored as %v, sketch %v", p.Coding, hasSketch(t, r, third))
+	}
+	readsBack(t, r, snap, renamed)
+	other := bytes.Clone(data)
+	copy(other[len(other)/3:], testrepo.Random(1, len(other)/10))
+	_, fourth := commitLike(t, r, repo.SessionOptions{}, other, first)
+	if p := placeOf(t, r, fourth); p.Coding != pack.Delta || !hasSketch(t, r, fourth) {
+		t.Errorf("with a tenth of it new it is stored as %v, sketch %v", p.Coding, hasSketch(t, r, fourth))
+	}
+}
+
+// TestSaveLike_ManyLargeBlobsAtOnce_ReadBack needs more memory for bases than is used again.
+func TestSaveLike_ManyLargeBlobsAtOnce_ReadBack(t *testing.T) {
+	r, store := testrepo.New(t)
+	const n, size = 5, 7 << 20
+	whole := testrepo.Random(1, n*size)
+	like := before{}
+	generations := 3
+	if testing.Short() {
+		generations = 2
+	}
+	for g := range generations {
+		data := generation(whole, g)
+		s, err := r.NewSession(t.Context(), repo.SessionOptions{Workers: n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := make(before, n)
+		var stored sync.WaitGroup
+		for i := range int64(n) {
+			stored.Add(1)
+			s.SaveLike(data[i*size:(i+1)*size], like, i*size, func(saved repo.Saved, err error) {
+				if err != nil {
+					t.Error(err)
+				}
+				next[i] = repo.Near{ID: saved.ID, Offset: i * size, Length: size}
+				stored.Done()
+			})
+		}
+		stored.Wait()
+		if _, err := s.Commit(repo.CommitOptions{Manifest: testrepo.Manifest(t, s)}); err != nil {
+			t.Fatal(err)
+		}
+		like = next
+		other := testrepo.Open(t, store)
+		for i, b := range like {
+			if p := placeOf(t, other, like[i:]); g > 0 && p.Coding != pack.Delta {
+				t.Errorf("generation %d: blob %d is stored as %v", g, i, p.Coding)
+			}
+			got, err := other.LoadBlob(t.Context(), object.DataBlob, b.ID)
+			if err != nil || !bytes.Equal(got, data[i*size:(i+1)*size]) {
+				t.Errorf("generation %d: blob %d reads back as %d bytes, %v", g, i, len(got), err)
+			}
+		}
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"reflect"
 	"slices"
 	"sync"
 
@@ -296,7 +295,7 @@ func (ix *Index) Lists(ref object.Ref, dir *pack.Directory, seg *pack.Segment) (
 			if err != nil {
 				return id, false, err
 			}
-			if reflect.DeepEqual(origin, dir.Origins[seg.Origin]) {
+			if origin.Equal(dir.Origins[seg.Origin]) {
 				found = true
 				break
 			}

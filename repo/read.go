@@ -106,7 +106,7 @@ func (r *Repository) decode(p *Place, ct, base []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := DecodeSegment(nil, key, &p.Segment, ct, base)
+	plain, err := decodeOver(nil, key, &p.Segment, ct, base)
 	if err != nil {
 		return nil, &DamageError{Object: p.Pack.Name(), Err: err}
 	}
@@ -143,6 +143,19 @@ func DecodeSegment(dst []byte, key *seal.SegmentKey, s *Segment, ciphertext, bas
 		return nil, err
 	}
 	return pack.DecodeSegment(dst, stored, s.Coding, int(s.Plain), base)
+}
+
+// decodeOver is DecodeSegment for who needs the ciphertext no more: what is not compressed stays in its place, and dst is
+// not used. Copied, noise took a fifth more CPU time to check.
+func decodeOver(dst []byte, key *seal.SegmentKey, s *Segment, ciphertext, base []byte) ([]byte, error) {
+	if s.Coding != pack.Raw {
+		return DecodeSegment(dst, key, s, ciphertext, base)
+	}
+	plain, err := key.Open(ciphertext[:0], s.Ordinal, ciphertext)
+	if err == nil && len(plain) != int(s.Plain) {
+		err = fmt.Errorf("%w: raw segment of %d bytes, want %d", pack.ErrInvalid, len(plain), s.Plain)
+	}
+	return plain, err
 }
 
 // Extract cuts a blob out of the plaintext of its segment and verifies its id.

@@ -83,6 +83,7 @@ func (s *Session) process(j *job, c *coder) (Saved, error) {
 		j.ids, j.lengths = []object.BlobID{saved.ID}, []uint32{uint32(len(plain))}
 	}
 	n := pack.NewSegment{Stored: plain, Plain: plain, IDs: j.ids, Lengths: j.lengths}
+	defer c.delta.release() // n.Base is needed until it was verified
 	if err := s.encode(j, c, &n); err != nil {
 		return saved, err
 	}

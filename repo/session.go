@@ -63,6 +63,7 @@ type Session struct {
 	packs   *packs
 	closed  atomic.Bool
 
+	bases         *bases
 	near, similar luck // with bases by place, and by similarity
 
 	added, stored atomic.Uint64
@@ -100,6 +101,7 @@ func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session
 	if s.packs, err = newPacks(s); err != nil {
 		return nil, err
 	}
+	s.bases = newBases(r, ix)
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	s.budget = budget.New(inFlight)
 	for i := range s.groups {

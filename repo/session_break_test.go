@@ -46,7 +46,11 @@ func TestAbort_WhileSavesAreBlocked_EndsThem(t *testing.T) {
 		return context.Cause(ctx)
 	}))
 	r := testrepo.Open(t, hanging)
-	for round := range 20 {
+	rounds := 20
+	if testing.Short() {
+		rounds = 5
+	}
+	for round := range rounds {
 		s, err := r.NewSession(t.Context(), repo.SessionOptions{Workers: 2})
 		if err != nil {
 			t.Fatal(err)

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
 	"syscall"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/freelist"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 )
@@ -28,6 +30,9 @@ func Unreadable(ctx context.Context, err error) bool {
 	}
 	return false
 }
+
+// plains holds memory for the plaintext of segments that are verified, from one to the next.
+var plains = freelist.New[[]byte](runtime.GOMAXPROCS(0))
 
 // VerifySegment decrypts and decodes a segment of a pack, and verifies that it is the blobs with the given
 // ids and lengths. What it is not is a DamageError; where a base of a delta can not be read it is that of the base,
@@ -52,10 +57,16 @@ func (r *Repository) VerifySegment(ctx context.Context, ix *Index, ref object.Re
 	if err != nil {
 		return err
 	}
-	plain, err := DecodeSegment(nil, key, s, ciphertext, base)
+	buf, _ := plains.Get()
+	plain, err := decodeOver(buf[:0], key, s, ciphertext, base)
 	if err != nil {
+		plains.Put(buf)
 		return damage(err)
 	}
+	if s.Coding != pack.Raw {
+		buf = plain
+	}
+	defer plains.Put(keep(buf))
 	t := object.DataBlob
 	if ref.Class == object.TreePack {
 		t = object.TreeBlob

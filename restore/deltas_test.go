@@ -134,8 +134,8 @@ func TestRun_DryRunOfDeltas_ReadsNoneOfThem(t *testing.T) {
 
 // The bases of the last generation are in the packs of all others.
 func TestRun_BasesThatManyNeed_AreFetchedOnce(t *testing.T) {
+	g := newGenerations(t, 6, repo.SessionOptions{})
 	for _, concurrency := range []int{1, 8} {
-		g := newGenerations(t, 6, repo.SessionOptions{})
 		store := fault.New(g.store)
 		r := testrepo.Open(t, store)
 		_, err := r.Index(t.Context())

@@ -15,6 +15,7 @@ import (
 	"github.com/kura-backup/kura/backends/fault"
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/restore"
 	"github.com/kura-backup/kura/tree"
 )
@@ -53,24 +54,37 @@ func mustDo(t *testing.T, out outcome, want map[string]restore.Action) {
 	}
 }
 
-// inPlace is a snapshot with files of all shapes, restored into a target.
-func inPlace(t *testing.T) (entries []entry, store *fault.Store, run1 func(o restore.Options) outcome, target string) {
-	store = fault.New(mem.New())
-	r := testrepo.Init(t, store)
+// shapes is a snapshot with files of all shapes.
+type shapes struct {
+	entries []entry
+	store   *mem.Store
+	snap    *repo.Snapshot
+}
+
+func newShapes(t *testing.T) *shapes {
+	t.Helper()
 	big := testrepo.Random(1, 5<<20)
-	entries = []entry{
+	entries := []entry{
 		file("big", chunks(big[:1<<20], big[1<<20:2<<20], big[2<<20:3<<20], big[3<<20:4<<20], big[4<<20:])...),
 		file("holes", part{data: big[:1<<20]}, hole(4<<20), part{data: big[1<<20 : 2<<20]}, part{kind: tree.Zeros, n: 2 << 20}),
 		textFile("small", "text"), file("empty"), file("all hole", hole(1<<20)), symlink("link", "small"),
 		textFile("read-only", "x").with(func(n *tree.Node) { n.Mode = 0o444 }),
 		dir("d", textFile("one", "linked").with(func(n *tree.Node) { n.Inode, n.Links = 5, 2 }), textFile("two", "linked").with(func(n *tree.Node) { n.Inode, n.Links = 5, 2 })),
 	}
-	snap := commit(t, r, entries...)
+	r, store := testrepo.New(t)
+	return &shapes{entries, store, commit(t, r, entries...)}
+}
+
+// inPlace restores it into a target.
+func (s *shapes) inPlace(t *testing.T) (store *fault.Store, again func(o restore.Options) outcome, target string) {
+	t.Helper()
+	store = fault.New(s.store)
+	r := testrepo.Open(t, store)
 	target = filepath.Join(t.TempDir(), "target")
-	mustBeFine(t, run(t, r, snap, restore.Options{Target: target, Verify: true}))
-	return entries, store, func(o restore.Options) outcome {
+	mustBeFine(t, run(t, r, s.snap, restore.Options{Target: target, Verify: true}))
+	return store, func(o restore.Options) outcome {
 		o.Target = target
-		return run(t, r, snap, o)
+		return run(t, r, s.snap, o)
 	}, target
 }
 
@@ -91,7 +105,8 @@ func withAction(base map[string]restore.Action, a restore.Action, paths ...strin
 }
 
 func TestInPlace_NothingDiffers_NothingIsFetchedOrWritten(t *testing.T) {
-	entries, store, again, target := inPlace(t)
+	all := newShapes(t)
+	store, again, target := all.inPlace(t)
 	before := stat(t, filepath.Join(target, "big"))
 	var c counter
 	counting(store, &c)
@@ -106,10 +121,11 @@ func TestInPlace_NothingDiffers_NothingIsFetchedOrWritten(t *testing.T) {
 	if after := stat(t, filepath.Join(target, "big")); after.Ctim != before.Ctim || after.Ino != before.Ino {
 		t.Error("a file was touched that is as it should be")
 	}
-	mustMatch(t, target, entries)
+	mustMatch(t, target, all.entries)
 }
 
 func TestInPlace_EveryKindOfDifference_OnlyThatIsWritten(t *testing.T) {
+	all := newShapes(t)
 	touch := func(t *testing.T, path string) {
 		must(t, os.Chtimes(path, time.Time{}, someTime.Time()))
 	}
@@ -141,7 +157,7 @@ func TestInPlace_EveryKindOfDifference_OnlyThatIsWritten(t *testing.T) {
 		"hard link copied":   {"/d/two", func(t *testing.T, p string) { must(t, os.Remove(p)); must(t, os.WriteFile(p, []byte("linked"), 0o644)) }, restore.Restored, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			entries, store, again, target := inPlace(t)
+			store, again, target := all.inPlace(t)
 			path := filepath.Join(target, c.path)
 			before := stat(t, path)
 			if held, err := os.Open(path); err == nil { // so that its number is not given away again
@@ -164,7 +180,7 @@ func TestInPlace_EveryKindOfDifference_OnlyThatIsWritten(t *testing.T) {
 			if after := stat(t, path); (after.Ino == before.Ino) != c.inode && c.want == restore.Updated && after.Size > 4 {
 				t.Errorf("changed in place: %v, want %v", after.Ino == before.Ino, c.inode)
 			}
-			mustMatch(t, target, entries)
+			mustMatch(t, target, all.entries)
 			mustDo(t, again(restore.Options{Verify: true}), allUnchanged)
 		})
 	}
@@ -239,11 +255,12 @@ func TestInPlace_RunCutOffAnywhere_TheNextCompletesIt(t *testing.T) {
 		entries = append(entries, file(fmt.Sprintf("f%d", i), chunks(d[:1<<20], d[1<<20:2<<20], d[2<<20:])...), textFile(fmt.Sprintf("s%d", i), fmt.Sprint("small ", i)))
 	}
 	snap := commit(t, r, entries...)
-	cuts, step := 0, 2
+	policies := []restore.Overwrite{restore.OverwriteNever, restore.OverwriteAlways, restore.OverwriteIfChanged, restore.OverwriteIfNewer}
+	cuts, least, step := 0, 8, 4
 	if testing.Short() {
-		step = 8
+		policies, least, step = policies[:2], 3, 8
 	}
-	for _, policy := range []restore.Overwrite{restore.OverwriteAlways, restore.OverwriteIfChanged, restore.OverwriteIfNewer, restore.OverwriteNever} {
+	for _, policy := range policies {
 		for n := 1; ; n += step {
 			target := t.TempDir()
 			for i := range 8 { // to be changed in place
@@ -278,7 +295,7 @@ func TestInPlace_RunCutOffAnywhere_TheNextCompletesIt(t *testing.T) {
 			mustMatch(t, target, entries)
 		}
 	}
-	if cuts < 8 {
+	if cuts < least {
 		t.Fatalf("only %d runs were cut off", cuts)
 	}
 	t.Logf("%d runs cut off in place, all completed by the next", cuts)

@@ -25,8 +25,11 @@ import (
 // Deltas of any earlier blobs, in any order, some of them small enough to share a segment, come out right, whatever
 // memory there is and however many read, decode and keep them.
 func TestLane_AnyDeltasInAnyOrder_AreDecodedWithAnyMemory(t *testing.T) {
-	rng := testrand.New(t)
-	for range 3 {
+	rng, rounds := testrand.New(t), 3
+	if testing.Short() {
+		rounds = 1
+	}
+	for range rounds {
 		r, store := testrepo.New(t)
 		var all [][]byte
 		var snaps []*repo.Snapshot

@@ -1,6 +1,7 @@
 package restore_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -97,8 +98,10 @@ func TestRoundTrip_FoldersDeeperThanAnyPath_ComeBackEqual(t *testing.T) {
 	}
 }
 
+var hugeFlag = flag.Int("restore.huge", 60_000, "entries of the huge folder")
+
 func TestRoundTrip_HugeFolder_ComesBackEqual(t *testing.T) {
-	n := 200_000
+	n := *hugeFlag
 	if testing.Short() {
 		n = 5_000
 	}

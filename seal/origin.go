@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"bytes"
 	"crypto/cipher"
 	"crypto/hpke"
 	"crypto/subtle"
@@ -21,6 +22,12 @@ type Origin struct {
 	Sealed     []byte               `cbor:"4,keyasint"`
 	Salt       [saltSize]byte       `cbor:"5,keyasint"`
 	Commitment [commitmentSize]byte `cbor:"6,keyasint"`
+}
+
+// Equal reports whether both are the same origin.
+func (o *Origin) Equal(p *Origin) bool {
+	return o.Kind == p.Kind && o.Epoch == p.Epoch && o.Suite == p.Suite && bytes.Equal(o.Sealed, p.Sealed) &&
+		o.Salt == p.Salt && o.Commitment == p.Commitment
 }
 
 const segmentInfo = "kura/0 segment"

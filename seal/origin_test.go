@@ -6,6 +6,7 @@ import (
 	"crypto/hpke"
 	"crypto/sha256"
 	"errors"
+	"reflect"
 	"sync"
 	"testing"
 
@@ -204,6 +205,29 @@ func TestOpenOrigin_OfAnotherRepository_IsDamaged(t *testing.T) {
 	var format *FormatError
 	if _, err := k.OpenOrigin(o); !errors.As(err, &format) || format.What != "suite" || format.Number != 9 {
 		t.Fatalf("another suite: %v", err)
+	}
+}
+
+func TestOrigin_WithAnyFieldChanged_IsAnother(t *testing.T) {
+	o, _ := newOrigin(t, newSecret(t, fixedKeyring(t), Data))
+	same := *o
+	same.Sealed = bytes.Clone(o.Sealed)
+	if !o.Equal(&same) {
+		t.Error("not equal to its copy")
+	}
+	for i := range reflect.TypeFor[Origin]().NumField() {
+		other := same
+		switch f := reflect.ValueOf(&other).Elem().Field(i); f.Kind() {
+		case reflect.Slice:
+			f.SetBytes(append(bytes.Clone(f.Bytes()[1:]), f.Bytes()[0]+1))
+		case reflect.Array:
+			f.Index(31).SetUint(f.Index(31).Uint() ^ 1)
+		default:
+			f.SetUint(f.Uint() + 1)
+		}
+		if o.Equal(&other) || other.Equal(o) {
+			t.Errorf("equal in spite of another %s", reflect.TypeFor[Origin]().Field(i).Name)
+		}
 	}
 }
 

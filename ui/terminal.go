@@ -48,6 +48,9 @@ func NewPlain(stdout, stderr io.Writer) *Terminal { return &Terminal{out: stdout
 // Interactive reports whether a status can be drawn on standard error.
 func (t *Terminal) Interactive() bool { return t.width != nil }
 
+// OutputIsTerminal reports whether standard output is a terminal.
+func (t *Terminal) OutputIsTerminal() bool { return t.outTerm }
+
 // Print writes a line to standard output.
 func (t *Terminal) Print(line string) { t.write([]byte(line + "\n")) }
 

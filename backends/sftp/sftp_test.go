@@ -81,6 +81,7 @@ func TestStore_KeepsTheContract(t *testing.T) {
 		s = directly(t, "") // handshakes take most of the time
 	} else {
 		s, _ = overSSH(t)
+		s.options.Connections = 2 // for the same reason
 	}
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	storetest.Run(t, func(t *testing.T) backends.Store {

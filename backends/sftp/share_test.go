@@ -76,6 +76,13 @@ type split struct {
 	reader backends.Store
 }
 
+// Caps are those of what is put. The contract asks little of a store that is far away, on either side.
+func (s *split) Caps() backends.Caps {
+	c := s.Store.Caps()
+	c.Local = c.Local && s.reader.Caps().Local
+	return c
+}
+
 func (s *split) Get(ctx context.Context, name string, offset, length int64, buf []byte) ([]byte, error) {
 	return s.reader.Get(ctx, name, offset, length, buf)
 }

@@ -138,5 +138,5 @@ func (a *app) initialise(ctx context.Context, p *place, credential seal.Credenti
 	return &session{Repository: r, place: p, store: store}, nil
 }
 
-// passwordCost is the cost of a new password, zero for the default. Tests make it cheap.
-var passwordCost seal.Cost
+// passwordCost is the cost of trying a new password. Tests make it cheap.
+var passwordCost = seal.DefaultCost

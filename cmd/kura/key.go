@@ -119,7 +119,7 @@ func (a *app) runKeyAdd(ctx context.Context, o *newKeyOptions, roleName, name st
 		if err != nil {
 			return err
 		}
-		id, err := r.AddSlot(ctx, repo.NewSlot{Role: role, Name: name, Credential: c, Cost: seal.DefaultCost})
+		id, err := r.AddSlot(ctx, repo.NewSlot{Role: role, Name: name, Credential: c, Cost: passwordCost})
 		if err != nil {
 			return err
 		}
@@ -214,7 +214,7 @@ and run kura key rotate.`,
 				if err != nil {
 					return err
 				}
-				id, err := r.ReplaceSlot(ctx, c, seal.DefaultCost)
+				id, err := r.ReplaceSlot(ctx, c, passwordCost)
 				if errors.Is(err, repo.ErrRotating) {
 					return withHint(err, "try again when kura key rotate is done; if it was cut off, it must be run again, with an owner's key")
 				}

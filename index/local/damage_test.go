@@ -40,6 +40,7 @@ func rewrite(t *testing.T, name string, edit func([]byte) []byte) {
 }
 
 func TestSync_DamagedFolder_Rebuilt(t *testing.T) {
+	notShort(t)
 	cases := map[string]func(t *testing.T, dir string, levels []string){
 		"level removed":  func(t *testing.T, _ string, l []string) { os.Remove(l[0]) },
 		"level cut":      func(t *testing.T, _ string, l []string) { os.Truncate(l[0], 8192) },
@@ -119,6 +120,7 @@ func TestLookup_FileCutOffInUse_ErrorInsteadOfACrash(t *testing.T) {
 // Every page of a level in turn is overwritten with noise while the file keeps its size: the
 // answers may be wrong then, but nothing crashes, and Verify finds it.
 func TestView_NoiseInAnyPage_NoCrashAndVerifyFindsIt(t *testing.T) {
+	notShort(t)
 	s, db, _ := damaged(t, func(*testing.T, string, []string) {})
 	v := s.sync(t, db, s.refs)
 	name := v.levels[0].path

@@ -90,7 +90,16 @@ func TestPlaces_DeltaWithoutBasesOrOfNoDepth_IsBad(t *testing.T) {
 	}
 }
 
+// notShort leaves a test in which goroutines share nothing, or no more than in smaller ones, out of the race run.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("for the race detector there are smaller tests")
+	}
+}
+
 func TestSorter_MoreThanAnArena_SortedAndJoined(t *testing.T) {
+	notShort(t)
 	r := testrand.New(t)
 	dir, err := durable.OpenDir(t.TempDir())
 	if err != nil {
@@ -144,6 +153,7 @@ func TestSorter_MoreThanAnArena_SortedAndJoined(t *testing.T) {
 }
 
 func TestFilter_HasAllItWasGivenAndFewOthers(t *testing.T) {
+	notShort(t)
 	r := testrand.New(t)
 	for _, n := range []int{0, 1, 39, 40, 5000, 100000} {
 		ids := make([]object.BlobID, n)
@@ -221,6 +231,7 @@ func TestPlan_Shapes(t *testing.T) {
 }
 
 func TestSync_MorePacksThanABatch_SeveralLevelsOneResult(t *testing.T) {
+	notShort(t)
 	s := newStore(testrand.New(t))
 	for range 3 {
 		ss := s.session()

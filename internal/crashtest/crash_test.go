@@ -23,7 +23,7 @@ import (
 
 var (
 	crashSeed = flag.Uint64("crash.seed", 0, "seed of the crash-point tests; 0 draws one")
-	crashLong = flag.Bool("crash.long", false, "ten times as many deaths")
+	crashLong = flag.Bool("crash.long", false, "ten times as many repositories, with every single death in each, and every step of disks")
 )
 
 func TestMain(m *testing.M) {
@@ -53,6 +53,9 @@ func (s *scenario) rng(seed uint64, world int) *rand.Rand {
 	fmt.Fprint(h, s.name, world)
 	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }
+
+// rowLength is how many processes may die one after the other.
+const rowLength = 16
 
 // tally counts what a test did, for its summary.
 type tally struct {
@@ -101,7 +104,7 @@ func TestCommands_DeathAtEveryMutation_NothingLostAndNoHelpNeeded(t *testing.T) 
 				t.Run(fmt.Sprint(s.name, " ", n), func(t *testing.T) {
 					t.Parallel()
 					sum := tally{leftovers: map[string]int{}}
-					s.dieInWorld(t, s.rng(seed, n), &sum)
+					s.dieInWorld(t, s.rng(seed, n), n, &sum)
 					sums[i].add(&sum)
 				})
 			}
@@ -122,8 +125,9 @@ func TestCommands_DeathAtEveryMutation_NothingLostAndNoHelpNeeded(t *testing.T) 
 	}
 }
 
-// dieInWorld goes through all deaths of a command in one repository.
-func (s *scenario) dieInWorld(t *testing.T, rng *rand.Rand, sum *tally) {
+// dieInWorld goes through the deaths of a command in one repository. In the first one of each scenario it dies at each
+// mutation in each way, and the next run ends well. In the others the next processes die as well, again and again.
+func (s *scenario) dieInWorld(t *testing.T, rng *rand.Rand, world int, sum *tally) {
 	w := newWorld(t, rng)
 	prepared := mem.New()
 	p := w.process(prepared)
@@ -139,18 +143,17 @@ func (s *scenario) dieInWorld(t *testing.T, rng *rand.Rand, sum *tally) {
 	w.must(s.aftermath(q, &haunted{Store: clean}, true))
 	sum.worlds++
 	sum.mutations += n
-	before := objects(t, prepared)
+	was := objects(t, prepared)
 	for i := 1; i <= n; i++ {
 		deaths := sum.deaths
-		for _, way := range ways {
-			store := prepared.Clone()
-			died, err := s.die(w, store, before, i, way, sum)
-			if err != nil {
-				t.Fatalf("%s, death %q at mutation %d of %d (seed of the run repeats it): %v", s.name, way, i, n, err)
+		for _, ends := range rows(rng, world, i, n) {
+			c := chain{w: w, store: prepared.Clone(), cache: w.newCache()}
+			if err := s.die(&c, ends, was, sum); err != nil {
+				t.Fatalf("%s, deaths %v of %d mutations, %d died (seed of the run repeats it): %v", s.name, ends, n, c.died, err)
 			}
-			if died {
-				sum.deaths++
-			} else {
+			w.must(os.RemoveAll(c.cache))
+			sum.deaths += c.died
+			if c.died < len(ends) {
 				sum.outlived++
 			}
 		}
@@ -160,27 +163,78 @@ func (s *scenario) dieInWorld(t *testing.T, rng *rand.Rand, sum *tally) {
 	}
 }
 
-// die lets the command die once, and others find what it left.
-func (s *scenario) die(w *world, store *mem.Store, was []backends.Info, dieAt int, way way, sum *tally) (died bool, err error) {
-	ctx, kill := context.WithCancel(w.t.Context())
-	defer kill()
-	m := newMortal(store, dieAt, way, w.rng, kill)
-	p := w.process(m)
-	defer os.RemoveAll(p.cache)
-	p.ctx = ctx
-	runErr := s.run(p)
-	died = m.isDead()
-	if !died && runErr != nil {
-		return died, fmt.Errorf("it did not even die: %w", runErr)
-	}
-	sum.leftovers[leftover(was, objects(w.t, store))]++
+// end is when a process dies, and how.
+type end struct {
+	at int // number of the mutation
+	way
+}
 
-	next := &process{ctx: w.t.Context(), w: w, store: store, cache: p.cache}
-	if w.rng.IntN(2) == 0 {
-		next.cache = w.newCache()
-		defer os.RemoveAll(next.cache)
+func (e end) String() string { return fmt.Sprintf("%v at %d", e.way, e.at) }
+
+// rows returns how the processes end whose first one dies at the ith of n mutations.
+func rows(rng *rand.Rand, world, i, n int) (all [][]end) {
+	if world == 0 || *crashLong {
+		for _, way := range ways {
+			all = append(all, []end{{i, way}})
+		}
 	}
-	return died, s.aftermath(next, &haunted{Store: store, flights: m.took()}, runErr == nil)
+	if world == 0 {
+		return all
+	}
+	row := []end{{i, ways[rng.IntN(len(ways))]}}
+	left := n - i // of what there was to do, for commands that go on where they were cut off
+	for range rowLength - 1 {
+		at := 1 + rng.IntN(max(1, left/5))
+		if rng.IntN(4) == 0 { // for those that begin again
+			at = 1 + rng.IntN(n)
+		}
+		row = append(row, end{at, ways[rng.IntN(len(ways))]})
+		left -= at
+	}
+	return append(all, row)
+}
+
+// chain is a row of processes on one repository that die one after the other.
+type chain struct {
+	w     *world
+	store *mem.Store
+	cache string // of the machine that the next process runs on
+	died  int
+}
+
+// die lets the command die, again and again, until it does not any more, and others find what it left.
+func (s *scenario) die(c *chain, ends []end, was []backends.Info, sum *tally) error {
+	h := &haunted{Store: c.store}
+	var succeeded bool
+	for i, e := range ends {
+		died, err := s.dieOnce(c, h, e)
+		succeeded = err == nil
+		if i == 0 {
+			sum.leftovers[leftover(was, objects(c.w.t, c.store))]++
+		}
+		if !died && err != nil {
+			return fmt.Errorf("process %d did not even die: %w", i+1, err)
+		}
+		if c.w.rng.IntN(2) == 0 {
+			c.w.must(os.RemoveAll(c.cache))
+			c.cache = c.w.newCache()
+		}
+		if !died {
+			break
+		}
+		c.died++
+	}
+	return s.aftermath(&process{ctx: c.w.t.Context(), w: c.w, cache: c.cache, dead: c.died}, h, succeeded)
+}
+
+// dieOnce runs the command until it dies. Its error is that of the command, which may succeed all the same.
+func (s *scenario) dieOnce(c *chain, h *haunted, e end) (died bool, err error) {
+	ctx, kill := context.WithCancel(c.w.t.Context())
+	defer kill()
+	m := newMortal(h, e.at, e.way, c.w.rng, kill)
+	err = s.run(&process{ctx: ctx, w: c.w, store: m, cache: c.cache, dead: c.died})
+	h.add(m.took())
+	return m.isDead(), err
 }
 
 // aftermath is what must hold after a death, or after a run that ended well: the next process goes on

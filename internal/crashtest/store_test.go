@@ -161,7 +161,7 @@ func (m *mortal) List(ctx context.Context, prefix, after string) iter.Seq2[backe
 	}
 }
 
-// haunted is the store as the processes see it that come after a dead one: what that had sent arrives among
+// haunted is the store as the processes see it that come after dead ones: what those had sent arrives among
 // their own mutations. It is safe for concurrent use.
 type haunted struct {
 	backends.Store
@@ -170,29 +170,44 @@ type haunted struct {
 	flights []flight
 }
 
+// add takes over what a dead process had sent.
+func (h *haunted) add(flights []flight) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.flights = append(h.flights, flights...)
+}
+
 // tick lands what is due before another mutation.
 func (h *haunted) tick(ctx context.Context) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.flights = slices.DeleteFunc(h.flights, func(f flight) bool { return f.after == 0 && land(ctx, f) })
+	var due []flight
+	h.flights = slices.DeleteFunc(h.flights, func(f flight) bool {
+		if f.after > 0 {
+			return false
+		}
+		due = append(due, f)
+		return true
+	})
 	for i := range h.flights {
 		h.flights[i].after--
 	}
+	h.mu.Unlock()
+	land(ctx, due)
 }
 
 // landAll lands the rest.
 func (h *haunted) landAll(ctx context.Context) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, f := range h.flights {
-		land(ctx, f)
-	}
+	rest := h.flights
 	h.flights = nil
+	h.mu.Unlock()
+	land(ctx, rest)
 }
 
-func land(ctx context.Context, f flight) bool {
-	f.do(context.WithoutCancel(ctx))
-	return true
+func land(ctx context.Context, flights []flight) {
+	for _, f := range flights {
+		f.do(context.WithoutCancel(ctx))
+	}
 }
 
 func (h *haunted) Put(ctx context.Context, name string, data []byte) error {

@@ -53,6 +53,7 @@ type process struct {
 	w     *world
 	store backends.Store
 	cache string
+	dead  int // processes that died before this one
 }
 
 func newWorld(t testing.TB, rng *rand.Rand) *world {

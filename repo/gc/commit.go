@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
@@ -114,7 +115,7 @@ func (c *collector) rescue(ctx context.Context, ix *repo.Index) (map[object.Ref]
 	return drop, add, nil
 }
 
-// record notes what the entry means for the result.
+// record notes what the entry means for the result, and what it makes garbage.
 func (c *collector) record(ix *repo.Index, drop map[object.Ref]struct{}, add []*ownPack, e *log.Entry) {
 	var written int64
 	for _, p := range add {
@@ -131,6 +132,15 @@ func (c *collector) record(ix *repo.Index, drop map[object.Ref]struct{}, add []*
 		}
 	}
 	c.slice.outcome = o
+
+	st := ix.State()
+	c.slice.garbage = c.slice.garbage[:0]
+	for _, ref := range e.Drop {
+		c.slice.garbage = append(c.slice.garbage, backends.Info{Name: ref.Name(), Size: st.Packs[ref].Size})
+	}
+	for _, ref := range e.Replace {
+		c.slice.garbage = append(c.slice.garbage, backends.Info{Name: ref.Name(), Size: st.Index[ref]})
+	}
 }
 
 // summarise says what dropping and writing that many bytes mean for the packs of a state.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
@@ -76,21 +77,16 @@ type deleter struct {
 	denied   *DeniedError
 }
 
-// deleteGarbage deletes what no entry can refer to any more. Whatever is left when it is interrupted, or
-// can not be deleted, is still garbage in the next run.
-func (c *collector) deleteGarbage(ctx context.Context) error {
+// deleteGarbage deletes what no entry can refer to any more, or of that only what the last entry has made garbage: then
+// nothing is listed. Whatever is left when it is interrupted, or can not be deleted, is still garbage in the next run.
+func (c *collector) deleteGarbage(ctx context.Context, onlyLast bool) error {
 	c.ev.phase("deleting garbage")
 	d := &deleter{c: c}
-	for _, prefix := range garbagePrefixes {
-		if err := d.prefix(ctx, prefix); err != nil {
-			return err
-		}
+	find := d.listed
+	if onlyLast {
+		find = d.known
 	}
-	old, err := c.oldCheckpoints(ctx)
-	if err != nil {
-		return err
-	}
-	if err := d.delete(ctx, old); err != nil {
+	if err := find(ctx); err != nil {
 		return err
 	}
 	if keeper, ok := backends.As[backends.Keeper](c.r.Store()); ok {
@@ -99,8 +95,37 @@ func (c *collector) deleteGarbage(ctx context.Context) error {
 	if d.failed > 0 {
 		return fmt.Errorf("gc: the entry is in the log, but %d objects could not be deleted, which the next run tries again: %w", d.failed, d.firstErr)
 	}
-	if sweeper, ok := backends.As[backends.Sweeper](c.r.Store()); ok {
+	if sweeper, ok := backends.As[backends.Sweeper](c.r.Store()); ok && !onlyLast {
 		if _, err := sweeper.Sweep(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listed deletes all garbage that there is.
+func (d *deleter) listed(ctx context.Context) error {
+	for _, prefix := range garbagePrefixes {
+		if err := d.prefix(ctx, prefix); err != nil {
+			return err
+		}
+	}
+	old, err := d.c.oldCheckpoints(ctx)
+	if err != nil {
+		return err
+	}
+	return d.delete(ctx, old)
+}
+
+// known deletes what the last entry has made garbage, by its names.
+func (d *deleter) known(ctx context.Context) error {
+	st := d.c.r.State()
+	garbage := slices.DeleteFunc(d.c.slice.garbage, func(info backends.Info) bool {
+		ref, err := object.ParseRef(info.Name)
+		return err != nil || !st.Garbage(ref)
+	})
+	for batch := range slices.Chunk(garbage, deleteBatch) {
+		if err := d.delete(ctx, batch); err != nil {
 			return err
 		}
 	}

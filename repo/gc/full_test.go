@@ -48,6 +48,31 @@ func TestRun_NoRoomToRepack_DropsWhatIsDeadAndTheNextRunRepacks(t *testing.T) {
 	noGarbage(t, r, inner)
 }
 
+// TestRun_RoomOnceSomethingIsDeleted_RepacksInSmallerSlices has a disk on which a large slice has no room.
+func TestRun_RoomOnceSomethingIsDeleted_RepacksInSmallerSlices(t *testing.T) {
+	r, inner, kept, files := sparse(t, seedOf(t), 2)
+	forget(t, r, testrepo.CommitFile(t, r, testrepo.Random(1, 6<<20)))
+	whole := run(t, testrepo.Open(t, inner.Clone()), gc.Options{})
+
+	store := &fullStore{Store: inner, prefix: object.DataPrefix}
+	res := run(t, testrepo.Open(t, store), gc.Options{CommitEvery: 16 << 30})
+	if !store.refused.Load() || res.Entries != 2 || res.BytesRepacked != whole.BytesRepacked || res.PacksDropped != whole.PacksDropped {
+		t.Errorf("%+v; with room from the beginning %+v", res, whole)
+	}
+	wantFiles(t, inner, kept, files)
+	noGarbage(t, testrepo.Open(t, inner), inner)
+
+	// Where there is never any, it ends.
+	_, inner, kept, files = sparse(t, seedOf(t), 1)
+	never := fault.New(inner)
+	never.Inject(fault.On(fault.Put).Prefix(object.DataPrefix).Always().Before(&backends.Error{Op: "put", Err: syscall.ENOSPC}))
+	if res := run(t, testrepo.Open(t, never), gc.Options{CommitEvery: 16 << 30}); res.PacksRepacked != 0 {
+		t.Errorf("without room: %+v", res)
+	}
+	wantFiles(t, inner, kept, files)
+	noGarbage(t, testrepo.Open(t, inner), inner)
+}
+
 func TestRun_NoRoomForTheEntry_FailsAndChangesNothing(t *testing.T) {
 	_, inner := testrepo.New(t)
 	store := fault.New(inner)
@@ -73,7 +98,7 @@ func TestRun_NoRoomForGroups_FreesSpaceAllTheSame(t *testing.T) {
 	prune(t, r) // makes one group of both
 	forget(t, r, old)
 
-	store := &fullStore{Store: inner}
+	store := &fullStore{Store: inner, prefix: object.ParityPrefix}
 	client := testrepo.Open(t, store)
 	if _, err := gc.Run(t.Context(), client, gc.Options{}, gc.Events{}); err != nil {
 		t.Fatal(err)
@@ -86,14 +111,15 @@ func TestRun_NoRoomForGroups_FreesSpaceAllTheSame(t *testing.T) {
 	eachPackLost(t, inner, kept, keep)
 }
 
-// fullStore has no room for groups until a pack was deleted.
+// fullStore has no room for objects below a prefix until a pack was deleted.
 type fullStore struct {
 	backends.Store
+	prefix        string
 	refused, room atomic.Bool
 }
 
 func (s *fullStore) Put(ctx context.Context, name string, data []byte) error {
-	if !s.room.Load() && strings.HasPrefix(name, object.ParityPrefix) {
+	if !s.room.Load() && strings.HasPrefix(name, s.prefix) {
 		s.refused.Store(true)
 		return &backends.Error{Op: "put", Name: name, Err: syscall.ENOSPC}
 	}

@@ -35,7 +35,8 @@ type Options struct {
 	// MaxDuration is the time after which no more packs are written again: what is done is committed.
 	// 0 means any.
 	MaxDuration time.Duration
-	// CommitEvery is how many bytes are written again before that is committed. 0 means 8 GiB.
+	// CommitEvery is how many bytes are written again before that is committed. 0 means 8 GiB, or a 64th of what is in
+	// packs if that is more.
 	CommitEvery int64
 	// Idle is how old the last sign of life of a session may be, by the store's clock, before it is
 	// revoked. 0 means 30 minutes. A session whose process is known to be dead is revoked at once.
@@ -157,9 +158,10 @@ type collector struct {
 	plan      *plan  // nil before there is one, and when it is outdated
 	slice     *slice // of the plan, that is at hand
 	revoke    []object.SessionID
-	uploaded  bool // whether anything was stored that only this session's entry can name
-	frugal    bool // whether nothing is repacked, for lack of room
-	repacked  int  // packs, to show how far it is
+	uploaded  bool  // whether anything was stored that only this session's entry can name
+	frugal    bool  // whether nothing is repacked, for lack of room
+	most      int64 // bytes that a slice carries; 0 before the first
+	repacked  int   // packs, to show how far it is
 	res       Result
 }
 
@@ -176,9 +178,6 @@ func Run(ctx context.Context, r *repo.Repository, o Options, ev Events) (*Result
 	if o.Idle == 0 {
 		o.Idle = 30 * time.Minute
 	}
-	if o.CommitEvery == 0 {
-		o.CommitEvery = sliceBytes
-	}
 	if len(o.Forget) > 0 && !o.DryRun {
 		return nil, errors.New("gc: only a dry run takes snapshots for forgotten")
 	}
@@ -194,6 +193,7 @@ func newCollector(r *repo.Repository, o Options, ev *Events) *collector {
 	c := &collector{
 		r: r, opts: o, ev: ev, marks: newMarks(ev), assumed: map[object.SessionID]struct{}{},
 		own: map[object.SessionID]struct{}{}, verdicts: newVerdicts(), maxRivals: maxRivals, started: clock.Now(),
+		most: o.CommitEvery,
 	}
 	for _, id := range o.Forget {
 		if s := r.State().Snapshots[id]; s != nil && s.Live() && !s.Pinned {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"reflect"
 	"slices"
 	"sync"
 
@@ -277,7 +276,7 @@ func segmentAt(dir *pack.Directory, offset uint32) *pack.Segment {
 func describes(dir *pack.Directory, seg *pack.Segment, id object.BlobID, at *repo.Place) bool {
 	if seg.Stored != at.Stored || seg.Plain != at.Plain || seg.Coding != at.Coding || seg.Ordinal != at.Ordinal ||
 		seg.Depth != at.Depth || local.JoinBases(seg.Bases) != at.Bases ||
-		!reflect.DeepEqual(dir.Origins[seg.Origin], at.Origin) {
+		!at.Origin.Equal(dir.Origins[seg.Origin]) {
 		return false
 	}
 	offset := uint32(0)

@@ -13,7 +13,8 @@ import (
 )
 
 // run makes entries as long as there is more of the plan. Each is a session of its own, and after each what
-// it made garbage is deleted: what packs that were written again took is free before the next ones are.
+// it made garbage is deleted: what packs that were written again took is free before the next ones are. Other garbage,
+// which has to be looked for, is deleted after the first and after the last.
 func (c *collector) run(ctx context.Context) error {
 	if err := c.r.Refresh(ctx); err != nil {
 		return err
@@ -30,17 +31,17 @@ func (c *collector) run(ctx context.Context) error {
 			c.countGroups(groups)
 			return err
 		}
+		if c.late() && len(c.plan.repack) > 0 {
+			c.res.Late = true
+			c.plan.dropRepack()
+		}
 		if err := c.tidy(ctx); err != nil {
 			if ctx.Err() == nil { // whoever may not delete can keep what is needed all the same
 				err = errors.Join(err, c.extendLocks(ctx))
 			}
 			return err
 		}
-		if c.late() && len(c.plan.repack) > 0 {
-			c.res.Late = true
-			c.plan.dropRepack()
-		}
-		if !c.plan.left() {
+		if !c.plan.left() && !c.inSmallerSlices() {
 			break
 		}
 	}
@@ -139,7 +140,10 @@ func (c *collector) attempt(ctx context.Context) error {
 	if c.opts.DryRun {
 		return c.preview(ctx)
 	}
-	c.slice = c.plan.next(c.opts.CommitEvery)
+	if c.most == 0 {
+		c.most = sliceSize(c.r.State().Packs)
+	}
+	c.slice = c.plan.next(c.most)
 	if err := c.carry(ctx); err != nil {
 		return err
 	}
@@ -148,6 +152,16 @@ func (c *collector) attempt(ctx context.Context) error {
 	}
 	c.res.add(c.slice)
 	return nil
+}
+
+// inSmallerSlices reports whether there is another try to write packs again for which there was no room: in slices that
+// need less, now that what could be dropped is gone, and what was written in vain.
+func (c *collector) inSmallerSlices() bool {
+	if !c.frugal || c.most <= sliceBytes {
+		return false
+	}
+	c.most, c.frugal, c.plan = sliceBytes, false, nil
+	return true
 }
 
 func (c *collector) makePlan(ctx context.Context) error {
@@ -182,7 +196,7 @@ func (c *collector) tidy(ctx context.Context) error {
 	if err != nil && !full(err) {
 		return err
 	}
-	if derr := c.deleteGarbage(ctx); derr != nil || err == nil {
+	if derr := c.deleteGarbage(ctx, c.res.Entries > 1 && c.plan.left()); derr != nil || err == nil {
 		return derr
 	}
 	// There was no room for new groups before, but may be now. They are made from what is left then.

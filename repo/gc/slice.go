@@ -1,7 +1,9 @@
 package gc
 
 import (
+	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo/log"
 )
 
 // slice is a part of the plan that is carried out by one entry.
@@ -14,8 +16,9 @@ type slice struct {
 	damaged []object.Ref            // packs that could not be read
 	list    lister                  // of added: it is stored as it grows
 
-	replaced *replacement // of the last try to commit
-	outcome  outcome      // likewise
+	replaced *replacement    // of the last try to commit
+	outcome  outcome         // likewise
+	garbage  []backends.Info // likewise: what its entry makes garbage
 }
 
 // outcome is what an entry means for the result.
@@ -30,11 +33,22 @@ type outcome struct {
 }
 
 const (
-	// sliceBytes is how much is written into new packs before that is committed.
+	// sliceBytes is how much is written into new packs before that is committed, or of a large repository slicePart of
+	// all that is in packs: whatever it carries, an entry costs some passes over the whole index.
 	sliceBytes = 8 << 30
+	slicePart  = 64
 	// sliceDrops is how many packs one entry drops at most.
 	sliceDrops = 1 << 16
 )
+
+// sliceSize is how much is written into new packs before that is committed, of a repository with these packs.
+func sliceSize(packs map[object.Ref]log.Pack) int64 {
+	total := int64(0)
+	for _, p := range packs {
+		total += p.Size
+	}
+	return max(sliceBytes, total/slicePart)
+}
 
 // next takes the next part off the plan, of about so many bytes. The first one is not empty because there is
 // nothing to drop: its entry has other things to do.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
+	"github.com/kura-backup/kura/repo/log"
 )
 
 // sparse makes a repository in which half of every data pack is needed, and returns what is.
@@ -54,6 +57,15 @@ func wantFiles(t testing.TB, store backends.Store, snaps []*repo.Snapshot, files
 	}
 }
 
+// notShort leaves a test of sums out of the race run: what it collects takes long there, and smaller tests collect
+// alike.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a test of sums: under the race detector smaller ones do")
+	}
+}
+
 func seedOf(t testing.TB) uint64 {
 	t.Helper()
 	seed := *previewSeed
@@ -66,6 +78,7 @@ func seedOf(t testing.TB) uint64 {
 
 // A run in many entries does what one with a single entry does, and a dry run says so.
 func TestRun_ManyEntries_AddUpToWhatADryRunSays(t *testing.T) {
+	notShort(t)
 	r, store, kept, files := sparse(t, seedOf(t), 4)
 	dry := run(t, r, gc.Options{DryRun: true})
 	real := run(t, testrepo.Open(t, store), gc.Options{CommitEvery: 4 << 20})
@@ -82,8 +95,54 @@ func TestRun_ManyEntries_AddUpToWhatADryRunSays(t *testing.T) {
 	noGarbage(t, testrepo.Open(t, store), store)
 }
 
+// listStore counts the listings of data packs.
+type listStore struct {
+	backends.Store
+	lists atomic.Int64
+}
+
+func (s *listStore) List(ctx context.Context, prefix, after string) iter.Seq2[backends.Info, error] {
+	if prefix == object.DataPrefix {
+		s.lists.Add(1)
+	}
+	return s.Store.List(ctx, prefix, after)
+}
+
+func TestRun_ManyEntries_DeleteWhatTheyDropWithoutListing(t *testing.T) {
+	_, inner, kept, files := sparse(t, seedOf(t), 6)
+	store := &listStore{Store: inner}
+	client := testrepo.Open(t, store)
+	ev := gc.Events{Phase: func(phase string) {
+		if phase == "committing" { // of this entry; what those before it have dropped is gone
+			noGarbageOf(t, client.State(), inner)
+		}
+	}}
+	res, err := gc.Run(t.Context(), client, gc.Options{CommitEvery: 4 << 20}, ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := store.lists.Load(); res.Entries < 4 || n != 3 {
+		t.Errorf("%d entries, data packs were listed %d times: want 3, for the plan, after the first and after the last", res.Entries, n)
+	}
+	wantFiles(t, inner, kept, files)
+	noGarbage(t, testrepo.Open(t, inner), inner)
+}
+
+// noGarbageOf wants no pack and no index segment that is garbage in a state.
+func noGarbageOf(t *testing.T, st *log.State, store backends.Store) {
+	t.Helper()
+	for _, prefix := range []string{object.DataPrefix, object.TreePrefix, object.IndexPrefix} {
+		for _, name := range testrepo.Names(t, store, prefix) {
+			if ref, err := object.ParseRef(name); err != nil || st.Garbage(ref) {
+				t.Errorf("left in the store: %s", name)
+			}
+		}
+	}
+}
+
 // A run that is cut off has committed what it wrote before, and the next one writes the rest.
 func TestRun_CutOff_NextRunWritesOnlyTheRest(t *testing.T) {
+	notShort(t)
 	_, inner, kept, files := sparse(t, seedOf(t), 6)
 	whole := run(t, testrepo.Open(t, inner.Clone()), gc.Options{})
 
@@ -107,6 +166,7 @@ func TestRun_CutOff_NextRunWritesOnlyTheRest(t *testing.T) {
 }
 
 func TestRun_TimeIsUp_CommitsWhatIsDone(t *testing.T) {
+	notShort(t)
 	r, store, kept, files := sparse(t, seedOf(t), 3)
 	res := run(t, r, gc.Options{MaxDuration: time.Nanosecond})
 	if !res.Late || res.PacksRepacked != 0 || len(res.Gone) != 3 {
@@ -123,6 +183,7 @@ func TestRun_TimeIsUp_CommitsWhatIsDone(t *testing.T) {
 }
 
 func TestRun_Limits_BoundWhatIsWrittenAgain(t *testing.T) {
+	notShort(t)
 	seed := seedOf(t)
 	_, store, _, _ := sparse(t, seed, 3)
 	all := run(t, testrepo.Open(t, store), gc.Options{DryRun: true, MaxUnused: -1})

@@ -11,8 +11,8 @@ import (
 )
 
 var (
-	flagStates = flag.Uint64("model.states", 300_000, "states visited in each large world")
-	flagSteps  = flag.Uint64("model.steps", 10_000_000, "random steps in all")
+	flagStates = flag.Uint64("model.states", 200_000, "states visited in each large world")
+	flagSteps  = flag.Uint64("model.steps", 5_000_000, "random steps in all")
 	flagSeed   = flag.Uint64("model.seed", 0, "seed of the random walks; 0 draws one")
 	flagLong   = flag.Bool("model.long", false, "ten times the states and steps, every state checked with a collection alone")
 )
