@@ -55,6 +55,23 @@ func (q *extentQueue) add(ctx context.Context, s *repo.Session, ch chunk.Chunk) 
 	return nil
 }
 
+// again adds an extent of which everything is stored.
+func (q *extentQueue) again(ctx context.Context, e tree.Extent) error {
+	q.length += e.Length
+	q.mu.Lock()
+	if last := len(q.extents) - 1; last >= 0 && e.Kind != tree.Data && q.extents[last].Kind == e.Kind {
+		q.extents[last].Length += e.Length
+	} else {
+		q.extents = append(q.extents, e)
+	}
+	ready := len(q.extents) >= passEvery
+	q.mu.Unlock()
+	if ready {
+		return q.pass(ctx)
+	}
+	return nil
+}
+
 // stored notes the id of the extent at a place. It may be called by a worker of the session, and so must
 // not use the session.
 func (q *extentQueue) stored(at int, saved repo.Saved, err error) {

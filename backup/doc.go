@@ -1,4 +1,4 @@
-// Package backup makes snapshots of file trees and of streams.
+// Package backup makes snapshots of file trees, and of what a source.Source writes.
 //
 // [Run] reads a source, stores what the repository does not have, and commits a snapshot. What could
 // not be read of the source is reported, counted, and said in the snapshot; what the repository
@@ -14,6 +14,17 @@
 // the order of names, to the writer of its pages, and keeps only what is ahead of an entry
 // that is still being worked on. Folders are closed from the bottom up. No more than a bounded
 // number of folders is open at once, however deep the tree is.
+//
+// # Sources
+//
+// What is no file tree of this machine is written by a source.Source, in any order, by several goroutines if it likes, into a
+// source.Writer (feed.go). A file of up to 60 KiB is stored when it is closed; a larger one has a goroutine of its own, to
+// which the source hands what it writes, or a reader, or a hole (inlet.go), so that bytes are copied once, to where they are
+// searched for chunks. Nothing of the snapshot is known to be the last until the source has ended: so each entry leaves a
+// record of some 250 bytes, and in the end the records are sorted, names of one file are found, and the pages of all folders written
+// in one go beside those of the parent (feedtree.go). A map of what has changed lets whole extents of the parent be used
+// again without being read (feedmap.go). There are no partial snapshots of sources, and none is begun anew: a source that has ended
+// can not be read again.
 //
 // # What is left out
 //

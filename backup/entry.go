@@ -207,6 +207,7 @@ func (w *worker) conclude(f *folder, e *entry, n *tree.Node, added int64) {
 // settle counts and reports an entry that is in the snapshot.
 func (w *walk) settle(f *folder, n *tree.Node, action Action, added int64) {
 	w.report.entry(n, action)
+	w.report.require.saw(n, func() string { return f.pathOf(n.Name) })
 	if w.report.wantsItems() {
 		w.report.item(Item{Path: f.pathOf(n.Name), Type: n.Type, Action: action, Size: n.Size, Added: added})
 	}

@@ -1,18 +1,10 @@
 package backup
 
-import (
-	"errors"
-	"fmt"
-	"strings"
-)
+import "errors"
 
 var (
 	// ErrNothing is returned when none of the given paths can be read.
 	ErrNothing = errors.New("backup: none of the given paths can be read")
-
-	// ErrEmptyStream is returned when a stream had no bytes: nothing is committed, since that is hardly
-	// ever what was meant.
-	ErrEmptyStream = errors.New("backup: the stream was empty, nothing was saved")
 
 	// ErrVanished is wrapped when an entry was removed after its folder had been listed. It is not
 	// in the snapshot. Entries that are gone by the time their folder is listed are not missed; these
@@ -23,16 +15,3 @@ var (
 	// was read, which may be neither the old state nor the new one.
 	ErrChanged = errors.New("changed while it was read")
 )
-
-// CommandError is a command that failed. Nothing is committed then.
-type CommandError struct {
-	Command []string
-	Err     error // what os/exec says
-}
-
-func (e *CommandError) Error() string {
-	return fmt.Sprintf("backup: command %q failed: %v. Nothing was saved", strings.Join(e.Command, " "), e.Err)
-}
-
-// Unwrap returns the reason.
-func (e *CommandError) Unwrap() error { return e.Err }

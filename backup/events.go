@@ -13,6 +13,7 @@ import (
 type reporter struct {
 	events   Events
 	progress *Progress // never nil
+	require  *requirements
 	mu       sync.Mutex
 
 	files, dirs, others, bytes   atomic.Uint64
@@ -21,8 +22,8 @@ type reporter struct {
 	addedBefore, storedBefore    atomic.Uint64 // by sessions that are over
 }
 
-func newReporter(ev Events) *reporter {
-	r := &reporter{events: ev, progress: ev.Progress}
+func newReporter(ev Events, require *requirements) *reporter {
+	r := &reporter{events: ev, progress: ev.Progress, require: require}
 	if r.progress == nil {
 		r.progress = new(Progress)
 	}
@@ -46,13 +47,24 @@ func (r *reporter) error(path string, err error) {
 	}
 }
 
-// entry counts an entry that is in the snapshot.
+// entry counts an entry that is in the snapshot, and the progress that it is.
 func (r *reporter) entry(n *tree.Node, action Action) {
+	r.count(n, action)
+	if n.Type == tree.Folder {
+		r.progress.DirsDone.Add(1)
+		return
+	}
+	if n.Type == tree.File && action == Unmodified {
+		r.progress.BytesDone.Add(uint64(n.Size))
+	}
+	r.progress.FilesDone.Add(1)
+}
+
+// count counts an entry that is in the snapshot.
+func (r *reporter) count(n *tree.Node, action Action) {
 	switch n.Type {
 	case tree.Folder:
 		r.dirs.Add(1)
-		r.progress.DirsDone.Add(1)
-		return
 	case tree.File:
 		r.files.Add(1)
 		if n.Error == "" {
@@ -65,12 +77,10 @@ func (r *reporter) entry(n *tree.Node, action Action) {
 			r.changed.Add(1)
 		case Unmodified:
 			r.unmodified.Add(1)
-			r.progress.BytesDone.Add(uint64(n.Size))
 		}
 	default:
 		r.others.Add(1)
 	}
-	r.progress.FilesDone.Add(1)
 }
 
 func (r *reporter) wantsItems() bool { return r.events.Item != nil }

@@ -8,6 +8,7 @@ import (
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/source/stream"
 	"github.com/kura-backup/kura/tree"
 )
 
@@ -54,7 +55,7 @@ func TestRunStdin_ChangedStream_OnlyTheDifferenceIsStored(t *testing.T) {
 	r, _ := newRepo(t)
 	data := testrepo.Random(7, 24<<20)
 	for generation := range 4 {
-		res := mustRun(t, r, Options{Host: "h", Stdin: &Stdin{Reader: bytes.NewReader(data), Filename: "dump"}})
+		res := mustRun(t, r, Options{Host: "h", Source: streams(t, stream.Stream{Reader: bytes.NewReader(data), Name: "dump"})})
 		if s := res.Summary; generation > 0 && (s.BytesAdded < 24<<20 || s.BytesStored > 3<<20) {
 			t.Errorf("generation %d: %d bytes added, %d stored", generation, s.BytesAdded, s.BytesStored)
 		}
@@ -77,10 +78,10 @@ func TestRunStdin_PagesOfTheParentAreLost_IsReportedAndNoMore(t *testing.T) {
 	root, err := s.SaveNow(object.TreeBlob, page)
 	must(t, err)
 	_, err = s.Commit(repo.CommitOptions{Manifest: &repo.Manifest{
-		Time: 1, Host: "h", Paths: [][]byte{[]byte("/dump")}, Root: root.ID[:], Source: sourceStdin,
+		Time: 1, Host: "h", Paths: [][]byte{[]byte("/dump")}, Root: root.ID[:], Source: stream.Kind,
 	}})
 	must(t, err)
-	o := Options{Host: "h", Stdin: &Stdin{Reader: bytes.NewReader(testrepo.Random(1, 9<<20)), Filename: "dump"}}
+	o := Options{Host: "h", Source: streams(t, stream.Stream{Reader: bytes.NewReader(testrepo.Random(1, 9<<20)), Name: "dump"})}
 	res, rec, err := runWith(t.Context(), r, o, hooks{})
 	must(t, err)
 	if _, damaged := parentDamage(rec.errors["/dump"]); !damaged || res.Summary.Errors != 0 || res.Parent == nil {

@@ -1,19 +1,19 @@
 package backup
 
 import (
-	"io"
 	"sync/atomic"
 	"time"
 
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/retain"
+	"github.com/kura-backup/kura/source"
 	"github.com/kura-backup/kura/tree"
 )
 
 // Options say what to back up and how.
 type Options struct {
 	// Paths are files and folders, absolute or relative to the working directory. Symlinks among
-	// them are backed up as links. Not used with Stdin.
+	// them are backed up as links. Not used with a Source.
 	Paths []string
 	// Excludes and IExcludes are patterns as package pattern describes them, the latter of those that make no
 	// difference between upper and lower case.
@@ -62,18 +62,11 @@ type Options struct {
 	// Scan counts files and bytes beside the backup, for Progress.
 	Scan bool
 
-	Stdin *Stdin // instead of Paths
-}
+	// Require are patterns each of which something that is backed up and could be read must match: otherwise there
+	// is no snapshot, and the error is ErrMissing.
+	Require []string
 
-// Stdin is a stream that becomes the only file of a snapshot. Exactly one of Reader and Command
-// is set.
-type Stdin struct {
-	Reader io.Reader
-	// Command is a program and its arguments, whose standard output is read. If it fails, is ended by a
-	// signal, or writes nothing, nothing is committed.
-	Command []string
-	// Filename is the path of the file in the snapshot; empty: "stdin".
-	Filename string
+	Source source.Source // instead of Paths
 }
 
 // Events are told what happens. Nil fields are allowed. The functions are called by one goroutine
@@ -108,7 +101,7 @@ type Action uint8
 const (
 	New        Action = 1 // not in the parent
 	Changed    Action = 2 // in the parent, with another state
-	Unmodified Action = 3 // as in the parent; a file was not read
+	Unmodified Action = 3 // as in the parent; a file of this machine was not read
 )
 
 func (a Action) String() string {

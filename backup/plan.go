@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/kura-backup/kura/source"
 )
 
 // plan is the part of the file tree that leads to the given paths.
@@ -30,6 +32,20 @@ func cleanPaths(paths []string) ([]string, error) {
 	}
 	slices.Sort(out)
 	return slices.Compact(out), nil
+}
+
+// sourcePaths returns what a source says that it is of, sorted.
+func sourcePaths(src source.Source) ([]string, error) {
+	paths := slices.Sorted(slices.Values(src.Paths()))
+	for _, p := range paths {
+		if p == "/" {
+			continue
+		}
+		if err := source.CheckPath(p); err != nil {
+			return nil, err
+		}
+	}
+	return slices.Compact(paths), nil
 }
 
 // newPlan makes a plan of absolute, clean paths.

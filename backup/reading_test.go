@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/source/stream"
 	"github.com/kura-backup/kura/tree"
 )
 
@@ -196,14 +197,14 @@ func TestRun_LargeFileAndStream_AreTheSameReadAheadOrNot(t *testing.T) {
 			t.Errorf("with %d CPUs: %v", cpus, a != nil)
 		}
 		res := mustRun(t, r, Options{Paths: []string{root}})
-		stream := mustRun(t, r, Options{Stdin: &Stdin{Reader: bytes.NewReader(data)}})
+		streamed := mustRun(t, r, Options{Source: streams(t, stream.Stream{Reader: bytes.NewReader(data)})})
 		runtime.GOMAXPROCS(before)
 		wantTree(t, r, res.Snapshot, root)
-		if n := mustHave(t, readBack(t, r, stream.Snapshot), "/stdin"); !bytes.Equal(n.data, data) {
+		if n := mustHave(t, readBack(t, r, streamed.Snapshot), "/stdin"); !bytes.Equal(n.data, data) {
 			t.Errorf("with %d CPUs the stream has %d bytes", cpus, len(n.data))
 		}
-		if stream.Summary.BytesAdded > 1<<20 {
-			t.Errorf("with %d CPUs the stream has other chunks: %+v", cpus, stream.Summary)
+		if streamed.Summary.BytesAdded > 1<<20 {
+			t.Errorf("with %d CPUs the stream has other chunks: %+v", cpus, streamed.Summary)
 		}
 	}
 }

@@ -19,15 +19,12 @@ import (
 // maxTries is how often a run starts again because others collected what it relied on.
 const maxTries = 5
 
-// Sources, as manifests name them.
-const (
-	sourceFiles = "files"
-	sourceStdin = "stdin"
-)
+// sourceFiles is what manifests call files of this machine.
+const sourceFiles = "files"
 
 // Run makes a snapshot. Entries of the source that could not be read are reported by ev.Error and counted
-// in the summary; an error says that there is no snapshot: ErrNothing, ErrEmptyStream, a
-// CommandError, or what the repository said. When ctx is cancelled Run ends soon; what was
+// in the summary; an error says that there is no snapshot: ErrNothing, that of
+// the source, or what the repository said. When ctx is cancelled Run ends soon; what was
 // uploaded by then is used by the next run.
 func Run(ctx context.Context, r *repo.Repository, o Options, ev Events) (*Result, error) {
 	return run(ctx, r, o, ev, hooks{})
@@ -48,9 +45,13 @@ func run(ctx context.Context, r *repo.Repository, o Options, ev Events, h hooks)
 		a.opts.Time = a.start
 	}
 	try := a.files
-	if o.Stdin != nil {
-		try = a.stream
-	} else if a.paths, err = cleanPaths(o.Paths); err != nil {
+	if o.Source != nil {
+		try = a.fromSource
+		a.paths, err = sourcePaths(o.Source)
+	} else {
+		a.paths, err = cleanPaths(o.Paths)
+	}
+	if err != nil {
 		return nil, err
 	}
 	before := r.Log().Conflicts()
@@ -62,8 +63,8 @@ func run(ctx context.Context, r *repo.Repository, o Options, ev Events, h hooks)
 			return res, nil
 		case !errors.Is(err, repo.ErrStale):
 			return nil, err
-		case o.Stdin != nil:
-			return nil, fmt.Errorf("backup: %w. A stream can not be read again here: run the backup again", err)
+		case o.Source != nil:
+			return nil, fmt.Errorf("backup: %w. What was backed up can not be read again here: run the backup again", err)
 		case n == maxTries:
 			return nil, fmt.Errorf("backup: gave up after %d tries: %w", n, err)
 		}
@@ -89,13 +90,18 @@ type attempt struct {
 	committed []object.SessionID // partial snapshots that the run has committed
 
 	parent  *repo.Snapshot
+	details []byte // what a source says beside its files
 	report  *reporter
 	session *repo.Session
 }
 
 // once makes one attempt with a new session, which is over afterwards.
 func (a *attempt) once(ctx context.Context, try func(context.Context) (object.BlobID, error)) (_ *Result, err error) {
-	a.report = newReporter(a.events)
+	require, err := newRequirements(a.opts.Require)
+	if err != nil {
+		return nil, fmt.Errorf("backup: require: %w", err)
+	}
+	a.report = newReporter(a.events, require)
 	a.session, err = a.repo.NewSession(ctx, repo.SessionOptions{
 		Compression: a.opts.Compression, Host: a.opts.Host, DryRun: a.opts.DryRun,
 		Packing: a.opts.Packing, Similar: a.opts.Similar,
@@ -107,6 +113,9 @@ func (a *attempt) once(ctx context.Context, try func(context.Context) (object.Bl
 		a.id = a.session.ID()
 	}
 	root, err := try(ctx)
+	if err == nil {
+		err = require.err()
+	}
 	if err != nil {
 		a.session.Abort()
 		return nil, err
@@ -136,7 +145,7 @@ func (a *attempt) isAsParent(root object.BlobID) bool {
 		return false
 	}
 	id, err := a.parent.RootID()
-	return err == nil && id == root
+	return err == nil && id == root && a.parent.Details == string(a.details)
 }
 
 // files backs up the given paths and returns the root's page.
@@ -225,8 +234,8 @@ func (a *attempt) sameGroup(s *repo.Snapshot) bool {
 
 // source is what manifests call that which is backed up.
 func (a *attempt) source() string {
-	if a.opts.Stdin != nil {
-		return sourceStdin
+	if a.opts.Source != nil {
+		return a.opts.Source.Kind()
 	}
 	return sourceFiles
 }
@@ -255,6 +264,7 @@ func (a *attempt) manifest() *repo.Manifest {
 	m := &repo.Manifest{
 		Time: a.opts.Time.UnixNano(), Host: a.opts.Host, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
 		Program: a.opts.Program, Start: a.start.UnixNano(), End: clock.Now().UnixNano(), Source: a.source(),
+		Details: string(a.details),
 	}
 	if a.timeGiven {
 		m.TimeGiven = 1

@@ -15,11 +15,12 @@ import (
 type usage struct {
 	wall, cpu time.Duration // cpu is user and system, with the program's own children
 	rss, anon int64         // peaks in bytes
+	read      int64         // bytes that came from a disk, with those of its children
 }
 
 // then is the usage of u and after it v.
 func (u usage) then(v usage) usage {
-	return usage{wall: u.wall + v.wall, cpu: u.cpu + v.cpu, rss: max(u.rss, v.rss), anon: max(u.anon, v.anon)}
+	return usage{wall: u.wall + v.wall, cpu: u.cpu + v.cpu, rss: max(u.rss, v.rss), anon: max(u.anon, v.anon), read: u.read + v.read}
 }
 
 // call is one run of a program.
@@ -81,7 +82,7 @@ func measure(ctx context.Context, c call) (usage, error) {
 	}
 	u := usage{wall: wall, cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), anon: s.anon}
 	if r, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		u.rss = int64(r.Maxrss) << 10
+		u.rss, u.read = int64(r.Maxrss)<<10, int64(r.Inblock)*512
 	}
 	// Until exec a child has the memory of the process that starts it, and ru_maxrss keeps that. When it is
 	// not more than ours the samples know better.

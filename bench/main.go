@@ -31,12 +31,18 @@ func main() {
 
 // run measures what the command line asks for and writes what came out.
 func run(ctx context.Context, args []string) (err error) {
+	if asked, err := standIn(args); asked {
+		return err
+	}
 	o, err := parseOptions(args)
 	if err != nil {
 		return err
 	}
 	if len(o.scale) > 0 {
 		return benchScale(ctx, o)
+	}
+	if o.blockdiff {
+		return benchBlockdiff(ctx, o)
 	}
 	if o.report != nil {
 		records, err := loadRecords(o.report)

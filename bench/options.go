@@ -25,6 +25,8 @@ type options struct {
 	settle    time.Duration
 	scale     []scaleSize // not empty: the benchmark of growth, and nothing else
 	keep      string      // where its repositories stay
+	blockdiff bool        // the comparison with blockdiff, and nothing else
+	diffSize  byteSize    // of its image
 	level3    bool
 	save      string
 	report    []string // with -report: the files; otherwise nil
@@ -39,11 +41,12 @@ type options struct {
 	dumpGenerations  int
 	mariadb          bool
 	imageGenerations int
+	diffGenerations  int
 }
 
 func parseOptions(args []string) (*options, error) {
 	o := &options{
-		size: 3 << 30, dump: 650 << 20, image: 4 << 30,
+		size: 3 << 30, dump: 650 << 20, image: 4 << 30, diffSize: 2 << 30,
 		programs: map[string]string{}, others: map[string][]string{},
 	}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -67,6 +70,9 @@ func parseOptions(args []string) (*options, error) {
 	f.BoolVar(&o.coldCache, "cold-cache", false, "remove the programs' own caches before each step")
 	f.Func("scale", "instead of all else, measure kura alone in generated repositories: a `list` of blobs and snapshots, such as 1Mx100,1Mx10k,5Mx1k", scaleSizes(&o.scale))
 	f.StringVar(&o.keep, "scale-keep", "", "`folder` in which the repositories of -scale are made, and stay for the next run; empty: below -work, removed at the end")
+	f.BoolVar(&o.blockdiff, "blockdiff", false, "instead of all else, compare kura, blockdiff and restic: generations of an image of database pages")
+	f.Var(&o.diffSize, "blockdiff-size", "`size` of that image")
+	f.IntVar(&o.diffGenerations, "blockdiff-generations", 18, "how many generations of it are backed up")
 	f.DurationVar(&o.settle, "settle", 65*time.Second, "rest before the first step, for file systems that are slow after many files were removed")
 	for _, t := range tools {
 		f.Func(t.name, "`path` of "+t.name+" (default: "+defaultProgram(t)+"); given again, of another version", func(s string) error {
@@ -98,6 +104,9 @@ func parseOptions(args []string) (*options, error) {
 	}
 	if o.size < 1 || o.tiny < 1 || o.dump < 1 || o.image < 1 {
 		return nil, errors.New("-size, -tiny, -dump, -image: less than one is too little")
+	}
+	if o.diffSize < 1<<20 || o.diffGenerations < 2 {
+		return nil, errors.New("-blockdiff-size, -blockdiff-generations: at least 1MiB and two are needed")
 	}
 	if o.dumpGenerations > maxDumpGenerations {
 		return nil, fmt.Errorf("-dump-generations: at most %d", maxDumpGenerations)

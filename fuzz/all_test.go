@@ -17,18 +17,21 @@ var decoder = regexp.MustCompile(`^(Decode|Parse|Open|Split|Unmarshal|Verify|Men
 
 // notFuzzed are such functions that no target calls, with the reasons.
 var notFuzzed = map[string]string{
-	"pack.ParseSketch":   "is a part of DecodeDirectory and of the index",
-	"pack.SplitIDs":      "is a part of DecodeDirectory and of the index",
-	"repo.DecodeSegment": "decrypts, and then is pack.DecodeSegment",
-	"log.Open":           "opens a log in a store; its entries and checkpoints are fuzzed",
-	"repo.Open":          "opens a store; its objects are fuzzed",
-	"local.Open":         "opens a folder; what index/local reads in its files is fuzzed there",
-	"s3.Open":            "opens a store",
-	"sftp.Open":          "opens a store",
-	"durable.OpenDir":    "opens a folder",
-	"jail.Open":          "opens a folder",
-	"testrepo.Open":      "is for tests",
-	"reader.Open":        "is for tests",
+	"pack.ParseSketch":    "is a part of DecodeDirectory and of the index",
+	"pack.SplitIDs":       "is a part of DecodeDirectory and of the index",
+	"repo.DecodeSegment":  "decrypts, and then is pack.DecodeSegment",
+	"log.Open":            "opens a log in a store; its entries and checkpoints are fuzzed",
+	"repo.Open":           "opens a store; its objects are fuzzed",
+	"local.Open":          "opens a folder; what index/local reads in its files is fuzzed there",
+	"s3.Open":             "opens a store",
+	"sftp.Open":           "opens a store",
+	"durable.OpenDir":     "opens a folder",
+	"jail.Open":           "opens a folder",
+	"snapshot.OpenLeases": "opens a folder",
+	"device.OpenTarget":   "opens a device",
+	"mysql.Open":          "opens a connection",
+	"testrepo.Open":       "is for tests",
+	"reader.Open":         "is for tests",
 }
 
 // TestTargets_EveryExportedDecoder_IsFuzzed looks for exported functions that decode, and that no fuzz target here, nor one in the

@@ -15,16 +15,20 @@ import (
 
 // SnapshotFilter selects snapshots. Empty fields select all.
 type SnapshotFilter struct {
-	Hosts []string  // any of them
-	Tags  []string  // all of them
-	Paths []string  // all of them
-	At    time.Time // only those at or before it
+	Hosts []string             // any of them
+	Tags  []string             // all of them
+	Paths []string             // all of them
+	At    time.Time            // only those at or before it
+	Where func(*Snapshot) bool // only those for which it returns true; nil is any
 }
 
 // Match reports whether the filter selects s.
 func (f *SnapshotFilter) Match(s *Snapshot) bool {
 	if s.Err != nil { // it has neither host nor paths: a filter for any of these does not select it
-		return len(f.Hosts)+len(f.Tags)+len(f.Paths) == 0 && f.At.IsZero()
+		return len(f.Hosts)+len(f.Tags)+len(f.Paths) == 0 && f.At.IsZero() && f.Where == nil
+	}
+	if f.Where != nil && !f.Where(s) {
+		return false
 	}
 	if len(f.Hosts) > 0 && !slices.Contains(f.Hosts, s.Host) {
 		return false

@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -11,8 +12,10 @@ import (
 	"github.com/kura-backup/kura/seal"
 )
 
-// maxManifest bounds the plaintext of a manifest.
-const maxManifest = 16 << 20
+const (
+	maxManifest = 16 << 20 // bytes of a manifest's plaintext
+	maxDetails  = 64 << 10 // bytes of its details
+)
 
 // Manifest is what a snapshot says of itself: when, where, what, how complete.
 type Manifest struct {
@@ -32,7 +35,7 @@ type Manifest struct {
 	Summary  Summary  `cbor:"14,keyasint"`
 	Partial  uint8    `cbor:"15,keyasint,omitempty"`
 	Suspect  uint8    `cbor:"16,keyasint,omitempty"`
-	Source   string   `cbor:"17,keyasint,omitempty"` // "files" or "stdin"
+	Source   string   `cbor:"17,keyasint,omitempty"` // "files", or another kind of source
 	// TimeGiven is 1 if Time is not that of the run, but was given by somebody who knows better.
 	TimeGiven uint8 `cbor:"18,keyasint,omitempty"`
 	// Original is the id of the snapshot of which this one is what repair could save.
@@ -40,6 +43,8 @@ type Manifest struct {
 	// CopyOf is the id of the snapshot, of another repository, of which this one is a copy; of a copy's copy,
 	// that of the first.
 	CopyOf []byte `cbor:"20,keyasint,omitempty"`
+	// Details is what the source says of the snapshot beside its files, such as coordinates: a JSON object, or nothing.
+	Details string `cbor:"21,keyasint,omitempty"`
 }
 
 // SourceID is what copies of the snapshot refer to: its id, or that of the snapshot of which it is a copy itself.
@@ -101,6 +106,9 @@ func (s *Snapshot) Complete() bool { return !s.Entry.Partial && s.Err == nil }
 
 // sealManifest encrypts m to whoever may read metadata.
 func sealManifest(secret *seal.Secret, m *Manifest) (log.SealedManifest, error) {
+	if err := checkDetails(m.Details); err != nil {
+		return log.SealedManifest{}, fmt.Errorf("repo: %w", err)
+	}
 	plain, err := wire.Marshal(m)
 	if err != nil {
 		return log.SealedManifest{}, fmt.Errorf("repo: encode manifest: %w", err)
@@ -155,5 +163,18 @@ func DecodeManifest(stored []byte) (*Manifest, error) {
 	if _, err := m.RootID(); err != nil {
 		return nil, err
 	}
+	if err := checkDetails(m.Details); err != nil {
+		return nil, err
+	}
 	return m, nil
+}
+
+func checkDetails(s string) error {
+	if s == "" {
+		return nil
+	}
+	if len(s) > maxDetails || s[0] != '{' || !json.Valid([]byte(s)) {
+		return fmt.Errorf("manifest with details of %d bytes that are no JSON object of at most 64 KiB", len(s))
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,6 +28,7 @@ type Snapshot struct {
 	ProgramVersion string           `json:"program_version,omitempty"`
 	Summary        *SnapshotSummary `json:"summary,omitempty"`
 	Source         string           `json:"source,omitempty"`
+	Details        json.RawMessage  `json:"details,omitempty"` // what the source says beside its files
 	Partial        bool             `json:"partial,omitempty"`
 	Suspect        bool             `json:"suspect,omitempty"`
 	Pinned         bool             `json:"pinned,omitempty"`
@@ -67,6 +69,9 @@ func MakeSnapshot(s *repo.Snapshot) Snapshot {
 			DataAdded: sum.BytesAdded, DataAddedPacked: sum.BytesStored,
 			TotalFiles: sum.Files, TotalDirs: sum.Dirs, TotalBytes: sum.Bytes, Errors: sum.Errors,
 		},
+	}
+	if s.Details != "" {
+		out.Details = json.RawMessage(s.Details)
 	}
 	if s.Err != nil {
 		out.Unreadable = s.Err.Error()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -12,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kura-backup/kura/backup"
-	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
+	"github.com/kura-backup/kura/source/stream"
 	"github.com/kura-backup/kura/ui"
 )
 
@@ -36,7 +35,14 @@ given paths themselves; mount points, markers and ignore files do not.
 
 With --stdin what comes on standard input becomes the only file of the snapshot. With
 --stdin-from-command the arguments are a command whose output does; when it fails or prints nothing,
-nothing is saved. Put -- in front of a command that has flags.
+nothing is saved. Put -- in front of a command that has flags. --stream NAME=COMMAND makes a file of the
+output of a shell's command line, in which all parts of a pipeline must succeed, and can be given
+several times: when one of them fails, nothing is saved. Do not compress a stream: that hides from kura
+what has not changed.
+
+--require fails the run if nothing that was backed up matches a pattern: a disk that is not mounted is no
+backup. Commands of --before, --after and --on-failure are run by a shell; docs/streams.md has what they
+are told.
 
 What can not be read is reported and left out: exit code 3. When a run is cut off, what it had stored is
 kept and the next run goes on from there.
@@ -47,7 +53,9 @@ At a terminal and without any repository, kura offers to make one in the user's 
   kura backup / --one-file-system --exclude-caches --exclude-larger-than 4g
   find /data -newer /last-week -print0 | kura backup --files-from-raw -
   mysqldump --all-databases | kura backup --stdin --stdin-filename all.sql
-  kura backup --stdin-filename all.sql --stdin-from-command -- mysqldump --all-databases`,
+  kura backup --stdin-filename all.sql --stdin-from-command -- mysqldump --all-databases
+  kura backup --stream shop.sql='pg_dump shop' --stream roles.sql='pg_dumpall --globals-only'
+  kura backup /srv --require '/srv/db/*.ibd' --before 'systemctl stop db' --after 'systemctl start db'`,
 		Args: func(cmd *cobra.Command, args []string) error { return o.checkArgs(cmd, args, ofFiles) },
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runBackup(cmd.Context(), o, args) },
 	}
@@ -89,39 +97,10 @@ func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	p, err := a.placeOrOffer(ctx)
-	if err != nil {
-		return err
+	if o.force {
+		o.parent = ""
 	}
-	return a.withPlace(ctx, p, func(r *session) error {
-		if opts.Parent, err = o.findParent(ctx, r, &opts); err != nil {
-			return err
-		}
-		if opts.Stdin == nil {
-			own, err := a.ownFolders(p, hex.EncodeToString(idOf(r)))
-			if err != nil {
-				return err
-			}
-			opts.Excludes = append(opts.Excludes, own...)
-		}
-		progress := new(backup.Progress)
-		stop := a.showProgress(ctx, ui.BackupStatus(progress), ui.BackupMessage)
-		defer stop()
-		result, err := backup.Run(ctx, r.Repository, opts, backup.Events{
-			Progress: progress,
-			Error:    func(path string, err error) { a.term.ItemError("archival", path, plain{err}) },
-			Item:     a.term.BackupItem,
-		})
-		stop()
-		if err != nil {
-			return explainBackup(err)
-		}
-		a.term.BackedUp(result, o.dryRun)
-		if !o.dryRun {
-			a.mergeIndex(ctx, r)
-		}
-		return backupError(result)
-	})
+	return a.makeSnapshot(ctx, &o.snapshotOptions, opts)
 }
 
 // mergeIndex merges small index segments, of which each backup leaves one, if there are many. The backup is done
@@ -136,47 +115,16 @@ func (a *app) mergeIndex(ctx context.Context, r *session) {
 	}
 }
 
-// findParent returns the snapshot that --parent names. For latest the group counts, as it does without the flag.
-func (o *backupOptions) findParent(ctx context.Context, r *session, opts *backup.Options) (*repo.Snapshot, error) {
-	if o.parent == "" || o.force {
-		return nil, nil
-	}
-	f := repo.SnapshotFilter{At: opts.Time}
-	host, err := os.Hostname()
-	if opts.Host != "" {
-		host, err = opts.Host, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if opts.ParentBy.Host {
-		f.Hosts = []string{host}
-	}
-	if opts.ParentBy.Paths {
-		for _, p := range opts.Paths {
-			abs, err := filepath.Abs(p)
-			if err != nil {
-				return nil, err
-			}
-			f.Paths = append(f.Paths, abs)
-		}
-	}
-	if opts.ParentBy.Tags {
-		f.Tags = opts.Tags
-	}
-	s, path, err := findSnapshot(ctx, r, o.parent, f)
-	if err == nil && path != "" {
-		err = usage(fmt.Sprintf("--parent %s: the parent is a snapshot, without a path in it", o.parent))
-	}
-	return s, err
-}
-
 func explainBackup(err error) error {
 	switch {
 	case errors.Is(err, backup.ErrNothing):
 		return withHint(err, "nothing was saved; are the names right")
-	case errors.Is(err, backup.ErrEmptyStream):
+	case errors.Is(err, backup.ErrMissing):
+		return withHint(err, "is a disk not mounted, or the pattern of --require not the path as it is")
+	case errors.Is(err, stream.ErrEmpty):
 		return withHint(err, "an empty stream is hardly ever what was meant; did the program that makes it fail")
+	case errors.Is(err, stream.ErrStreams):
+		return &usageError{err}
 	}
 	return err
 }

@@ -28,21 +28,17 @@ type backupOptions struct {
 	ignoreFiles                                      []string
 	oneFileSystem                                    bool
 
-	parent                    string
-	groupBy                   string
-	force, skipIfUnchanged    bool
-	ignoreCtime, ignoreInode  bool
-	host                      string
-	tags                      []string
-	time                      string
-	withAtime, dryRun, noScan bool
-	readConcurrency           string
-	compression               string
-	similar                   string
+	snapshotOptions
+	groupBy                  string
+	force, skipIfUnchanged   bool
+	ignoreCtime, ignoreInode bool
+	withAtime, noScan        bool
+	readConcurrency          string
 
 	stdin            bool
 	stdinFilename    string
 	stdinFromCommand bool
+	streams          []string
 }
 
 // addFlags adds the flags in groups, and returns the names of those that are about files.
@@ -66,7 +62,7 @@ func (o *backupOptions) addFlags(cmd *cobra.Command) (ofFiles []string) {
 	ofFiles = append(names(groups), "parent", "group-by", "force", "skip-if-unchanged", "ignore-ctime", "ignore-inode", "with-atime", "read-concurrency", "no-scan")
 
 	f = newGroup(&groups, "What counts as changed")
-	f.StringVar(&o.parent, "parent", "", "compare with this `snapshot` (default: the newest of the group that is not newer than --time)")
+	o.addParent(f)
 	f.StringVarP(&o.groupBy, "group-by", "g", retain.DefaultGroupBy.String(), "what the `group` has in common: host, paths, tags, or nothing")
 	f.BoolVarP(&o.force, "force", "f", false, "read all files, whatever the parent is")
 	f.BoolVar(&o.ignoreCtime, "ignore-ctime", false, "do not read files of which only the ctime has changed")
@@ -74,22 +70,20 @@ func (o *backupOptions) addFlags(cmd *cobra.Command) (ofFiles []string) {
 	f.BoolVar(&o.skipIfUnchanged, "skip-if-unchanged", false, "make no snapshot if it would be as the parent")
 
 	f = newGroup(&groups, "The snapshot")
-	f.StringArrayVar(&o.tags, "tag", nil, "`tag` of the snapshot, or a list a,b")
-	f.StringVarP(&o.host, "host", "H", "", "`name` of the host (default: that of this machine)")
-	f.StringVar(&o.time, "time", "", "`time` of the snapshot (default: now)")
+	o.addSnapshot(f)
 	f.BoolVar(&o.withAtime, "with-atime", false, "record the times of access")
-	addCompression(f, &o.compression)
-	addSimilar(f, &o.similar)
 
 	f = newGroup(&groups, "Streams")
 	f.BoolVar(&o.stdin, "stdin", false, "back up standard input")
 	f.StringVar(&o.stdinFilename, "stdin-filename", "", "`name` of the file that standard input, or the command's output, becomes (default: stdin)")
 	f.BoolVar(&o.stdinFromCommand, "stdin-from-command", false, "back up the output of the command that the arguments are")
+	f.StringArrayVar(&o.streams, "stream", nil, "back up the output of a shell's command line as the file name: `name=command`; can be given several times")
 
 	f = newGroup(&groups, "The run")
-	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "store nothing, but say what would be stored")
+	o.addRun(f)
 	f.BoolVar(&o.noScan, "no-scan", false, "do not count beforehand what there is to do, for the progress")
 	f.StringVar(&o.readConcurrency, "read-concurrency", "", "read `n` files at once (default: $"+envReadConcurrency+", or one for each CPU)")
+	o.addHooks(newGroup(&groups, hookTitle))
 	addGroups(cmd, groups)
 	return ofFiles
 }
@@ -104,18 +98,22 @@ func names(groups []flagGroup) (out []string) {
 
 // checkArgs refuses what does not go together.
 func (o *backupOptions) checkArgs(cmd *cobra.Command, args []string, ofFiles []string) error {
-	stream := o.stdin || o.stdinFromCommand
+	stream := o.stdin || o.stdinFromCommand || len(o.streams) > 0
 	lists := len(o.filesFrom) + len(o.filesFromVerbatim) + len(o.filesFromRaw)
 	switch {
 	case o.stdin && o.stdinFromCommand:
 		return wrongArgs(cmd, "both --stdin and --stdin-from-command were given")
+	case len(o.streams) > 0 && (o.stdin || o.stdinFromCommand):
+		return wrongArgs(cmd, "--stream is for several streams: give standard input, or the one command, a name with it")
+	case len(o.streams) > 0 && len(args) > 0:
+		return wrongArgs(cmd, fmt.Sprintf("with --stream there can be no paths: %q", args[0]))
 	case o.stdin && len(args) > 0:
 		return wrongArgs(cmd, fmt.Sprintf("with --stdin there can be no paths: %q", args[0]))
 	case o.stdinFromCommand && len(args) == 0:
 		return usage("the output of which command?", "kura backup --stdin-from-command -- COMMAND ARGUMENT…")
 	case !stream && len(args)+lists == 0:
 		return wrongArgs(cmd, "back up what? name files or folders")
-	case !stream && o.stdinFilename != "":
+	case !o.stdin && !o.stdinFromCommand && o.stdinFilename != "":
 		return wrongArgs(cmd, "--stdin-filename is for --stdin and --stdin-from-command")
 	}
 	if i := slices.IndexFunc(ofFiles, cmd.Flags().Changed); stream && i >= 0 {
@@ -129,27 +127,11 @@ func (o *backupOptions) checkArgs(cmd *cobra.Command, args []string, ofFiles []s
 
 // options makes the library's options of the flags, but for the parent.
 func (o *backupOptions) options(a *app, args []string) (out backup.Options, err error) {
-	out = backup.Options{
-		Host: o.host, Program: program(), DryRun: o.dryRun, WithAtime: o.withAtime, Force: o.force,
-		SkipIfUnchanged: o.skipIfUnchanged, IgnoreCtime: o.ignoreCtime, IgnoreInode: o.ignoreInode,
-	}
-	if out.Tags, err = splitTags(o.tags); err != nil {
+	if out, err = o.snapshotOptions.options(a); err != nil {
 		return out, err
 	}
-	if o.time != "" {
-		if out.Time, err = parseTime("--time", o.time, false); err != nil {
-			return out, err
-		}
-	}
-	if out.Compression, err = parseCompression(o.compression); err != nil {
-		return out, err
-	}
-	if out.Similar, err = parseSimilar(o.similar); err != nil {
-		return out, err
-	}
-	if out.Packing, err = a.globals.packing(); err != nil {
-		return out, err
-	}
+	out.WithAtime, out.Force, out.SkipIfUnchanged = o.withAtime, o.force, o.skipIfUnchanged
+	out.IgnoreCtime, out.IgnoreInode = o.ignoreCtime, o.ignoreInode
 	by, err := retain.ParseGroupBy(o.groupBy)
 	if err != nil {
 		return out, usage(fmt.Sprintf("--group-by %q is not a list of host, paths, tags", o.groupBy))
@@ -163,16 +145,13 @@ func (o *backupOptions) options(a *app, args []string) (out backup.Options, err 
 	if err := o.leaveOut(a, &out); err != nil {
 		return out, err
 	}
-	switch {
-	case o.stdin:
-		out.Stdin = &backup.Stdin{Reader: a.stdin, Filename: o.stdinFilename}
-	case o.stdinFromCommand:
-		out.Stdin = &backup.Stdin{Command: args, Filename: o.stdinFilename}
-	default:
-		out.Paths, err = o.paths(a, args)
+	if o.stdin || o.stdinFromCommand || len(o.streams) > 0 {
+		out.Source, err = o.streamSource(a, args, out.Time)
+		return out, err
 	}
+	out.Paths, err = o.paths(a, args)
 	// Walking the tree twice is worth it only for somebody who looks at the progress.
-	out.Scan = !o.noScan && !a.term.Quiet && (a.term.Interactive() || a.term.JSON) && out.Stdin == nil
+	out.Scan = !o.noScan && !a.term.Quiet && (a.term.Interactive() || a.term.JSON)
 	return out, err
 }
 

@@ -104,6 +104,8 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.Is(err, repo.ErrStale), errors.Is(err, gc.ErrRevoked), errors.Is(err, repair.ErrRevoked),
 		errors.Is(err, lease.ErrHeld), errors.Is(err, lease.ErrLost), errors.Is(err, log.ErrRotated), errors.Is(err, repo.ErrRotating):
 		return exitBusy
+	case errors.Is(err, errHook):
+		return exitError
 	case errors.Is(err, errIncomplete):
 		return exitIncomplete
 	}
@@ -156,7 +158,7 @@ func explain(code int, err error) (message string, hints []string) {
 }
 
 // packageNames are what sentinels begin with, at the beginning of a message and behind a colon in it.
-var packageNames = regexp.MustCompile(`(^|: )(?:(?:repo|log|backends|lease|probe|location|seal|gc|check|repair|records|retain|backup|restore|transfer): )+`)
+var packageNames = regexp.MustCompile(`(^|: )(?:(?:repo|log|backends|lease|probe|location|seal|gc|check|repair|records|retain|backup|restore|transfer|source|stream|hook|archive|device|snapshot|mounts|mysql|dump|mbstream|redis|rdb): )+`)
 
 // withoutPackages removes the names of packages, which tell the user nothing.
 func withoutPackages(message string) string { return packageNames.ReplaceAllString(message, "$1") }

@@ -11,7 +11,7 @@ import (
 )
 
 // Every flag of these commands occurs in a script that runs the command.
-func TestScripts_UseEveryFlagOfRetention(t *testing.T) {
+func TestScripts_UseEveryFlag(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/*.txtar")
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +31,7 @@ func TestScripts_UseEveryFlagOfRetention(t *testing.T) {
 	}
 	a := new(app)
 	flags := 0
-	for _, cmd := range []*cobra.Command{a.forgetCommand(), a.unforgetCommand(), a.pruneCommand(), a.pinCommand(), a.unpinCommand(), a.tagCommand(), a.snapshotsCommand()} {
+	for _, cmd := range []*cobra.Command{a.forgetCommand(), a.unforgetCommand(), a.pruneCommand(), a.pinCommand(), a.unpinCommand(), a.tagCommand(), a.snapshotsCommand(), a.dumpCommand(), a.importTarCommand()} {
 		if len(runs[cmd.Name()]) == 0 {
 			t.Errorf("no script runs kura %s", cmd.Name())
 		}

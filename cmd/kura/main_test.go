@@ -39,6 +39,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TZ", "UTC")
 			return os.MkdirAll(home, 0o755)
 		},
+		Condition: scriptCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":     cmdExits,
 			"scrub":     cmdScrub,
@@ -52,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"readable":  cmdReadable,
 			"catall":    cmdCatAll,
 			"aged":      cmdAged,
+			"mariadb":   cmdMariaDB,
 		},
 	})
 }

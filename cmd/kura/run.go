@@ -94,9 +94,13 @@ Exit codes:
 	root.AddCommand(
 		a.initCommand(),
 		a.backupCommand(),
+		a.deviceCommand(),
 		a.snapshotsCommand(),
 		a.lsCommand(),
 		a.restoreCommand(),
+		a.dumpCommand(),
+		a.importTarCommand(),
+		a.redisCommand(),
 		a.copyCommand(),
 		a.checkCommand(),
 		a.repairCommand(),
@@ -111,6 +115,7 @@ Exit codes:
 		a.catCommand(),
 		a.cacheCommand(),
 		a.keyCommand(),
+		a.mysqlCommand(),
 		a.unlockCommand(),
 		a.versionCommand(),
 	)

@@ -21,7 +21,7 @@ var formats = []string{"chunk", "seal", "pack", "pack/parity", "index", "tree", 
 // helpers are there for tests alone.
 var helpers = []string{
 	"backends/fault", "backends/mem", "backends/storetest", "internal/testserver", "internal/durable/durabletest", "internal/durable/lossy", "internal/reader",
-	"internal/testrand", "internal/testrepo", "internal/testsys", "internal/treecmp", "repo/model",
+	"internal/testrand", "internal/testrepo", "internal/testsys", "internal/treecmp", "repo/model", "source/sourcetest",
 }
 
 // rule forbids packages (and what is below them, for those that end in /...) to import others.
@@ -163,7 +163,7 @@ var calls = []call{
 	{"os", "Exit", []string{"cmd/kura", "bench/..."}, "only main ends the process: others would skip what is deferred"},
 	{"fmt", "Print*", []string{"ui/...", "cmd/...", "bench/..."}, "verbs report events; printing them is for ui"},
 	{"os", "Stdout", []string{"ui/...", "cmd/...", "bench/..."}, "verbs report events; printing them is for ui"},
-	{"os", "Stderr", []string{"ui/...", "cmd/...", "bench/...", "source/stream"}, "verbs report events; printing them is for ui (a child process inherits it)"},
+	{"os", "Stderr", []string{"ui/...", "cmd/...", "bench/...", "internal/process"}, "verbs report events; printing them is for ui (a child process inherits it)"},
 	{"log", "*", nil, "there is no log besides what ui prints"},
 	{"rand", "IntN", nil, "randomness has a seed that is logged, or comes from crypto/rand"},
 	{"rand", "N", nil, "randomness has a seed that is logged, or comes from crypto/rand"},

@@ -179,8 +179,10 @@ func (s *shared[S]) stopUnused() {
 func Keep() (stop func()) {
 	versitygwServer.setKeep(true)
 	minioServer.setKeep(true)
+	mariadbServer.setKeep(true)
 	return func() {
 		versitygwServer.setKeep(false)
 		minioServer.setKeep(false)
+		mariadbServer.setKeep(false)
 	}
 }

@@ -15,29 +15,53 @@ import (
 // [AsMounter], and skips the test, saying why, where the kernel or its tools lack something.
 func Mount(t testing.TB, kind string, size int64) string {
 	t.Helper()
-	at := t.TempDir()
-	source, options := "none", fmt.Sprintf("size=%d", size)
-	if kind != "tmpfs" {
-		image := filepath.Join(t.TempDir(), "image")
-		must(t, os.WriteFile(image, nil, 0o600))
-		must(t, os.Truncate(image, size))
-		mkfs, err := exec.LookPath("mkfs." + kind)
-		if err != nil {
-			t.Skip(err)
-		}
-		if out, err := exec.Command(mkfs, "-q", image).CombinedOutput(); err != nil {
-			t.Skipf("%s: %v: %s", mkfs, err, out)
-		}
-		if source, err = loop(t, image); err != nil {
-			t.Skipf("no loop devices here: %v", err)
-		}
-		options = ""
+	if kind == "tmpfs" {
+		return mountAt(t, "none", kind, fmt.Sprintf("size=%d", size))
 	}
+	image := filepath.Join(t.TempDir(), "image")
+	must(t, os.WriteFile(image, nil, 0o600))
+	must(t, os.Truncate(image, size))
+	Format(t, kind, image)
+	return MountDevice(t, kind, Loop(t, image))
+}
+
+// Format makes an empty file system (ext4, xfs, btrfs) in an image.
+func Format(t testing.TB, kind, image string) {
+	t.Helper()
+	mkfs, err := exec.LookPath("mkfs." + kind)
+	if err != nil {
+		t.Skip(err)
+	}
+	if out, err := exec.Command(mkfs, "-q", image).CombinedOutput(); err != nil {
+		t.Skipf("%s: %v: %s", mkfs, err, out)
+	}
+}
+
+// MountDevice mounts the file system on a block device until the end of the test and returns where. It needs [AsMounter].
+func MountDevice(t testing.TB, kind, device string) string {
+	t.Helper()
+	return mountAt(t, device, kind, "")
+}
+
+func mountAt(t testing.TB, source, kind, options string) string {
+	t.Helper()
+	at := t.TempDir()
 	if err := unix.Mount(source, at, kind, 0, options); err != nil {
 		t.Skipf("mount %s: %v", kind, err)
 	}
 	t.Cleanup(func() { must(t, unix.Unmount(at, unix.MNT_DETACH)) })
 	return at
+}
+
+// Loop returns a loop device of an image, which goes when the test and whatever is mounted of it have ended. It skips the test where
+// there are none.
+func Loop(t testing.TB, image string) string {
+	t.Helper()
+	name, err := loop(t, image)
+	if err != nil {
+		t.Skipf("no loop devices here: %v", err)
+	}
+	return name
 }
 
 // loop returns a loop device that goes when nothing uses it any more.

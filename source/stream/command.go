@@ -3,20 +3,16 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"time"
+	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/kura-backup/kura/internal/process"
 )
-
-// patience is how long a command that was asked to end may take.
-const patience = 5 * time.Second
 
 // Command is a running command. It is not safe for concurrent use.
 type Command struct {
-	cmd    *exec.Cmd
+	cmd    *process.Command
 	cancel context.CancelFunc
 	out    io.ReadCloser
 }
@@ -28,10 +24,7 @@ func Start(ctx context.Context, command []string) (*Command, error) {
 		return nil, errors.New("stream: no command")
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Stderr = os.Stderr
-	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
-	cmd.WaitDelay = patience
+	cmd := process.New(ctx, command)
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -58,3 +51,16 @@ func (c *Command) Stop() {
 	c.cancel()
 	_ = c.cmd.Wait() // ended by us
 }
+
+// CommandError is a command that failed, so that nothing it has written is kept.
+type CommandError struct {
+	Command []string
+	Err     error // what os/exec says
+}
+
+func (e *CommandError) Error() string {
+	return fmt.Sprintf("stream: command %q failed: %v. Nothing was saved", strings.Join(e.Command, " "), e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *CommandError) Unwrap() error { return e.Err }

@@ -15,24 +15,34 @@ import (
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/source"
+	"github.com/kura-backup/kura/source/stream"
 	"github.com/kura-backup/kura/tree"
 )
 
-func TestRunStdin_Stream_IsTheOnlyFile(t *testing.T) {
+// streams returns the source of a stream.
+func streams(t testing.TB, list ...stream.Stream) source.Source {
+	t.Helper()
+	src, err := stream.New(list...)
+	must(t, err)
+	return src
+}
+
+func TestRunStream_Stream_IsTheOnlyFile(t *testing.T) {
 	large := testrepo.Random(1, 9<<20)
 	for name, c := range map[string]struct {
-		stdin Stdin
-		path  string
-		data  []byte
+		stream stream.Stream
+		path   string
+		data   []byte
 	}{
-		"reader":        {Stdin{Reader: strings.NewReader("hello")}, "/stdin", []byte("hello")},
-		"large reader":  {Stdin{Reader: bytes.NewReader(large), Filename: "db.sql"}, "/db.sql", large},
-		"zeros":         {Stdin{Reader: bytes.NewReader(make([]byte, 5<<20)), Filename: "z"}, "/z", make([]byte, 5<<20)},
-		"below folders": {Stdin{Reader: strings.NewReader("x"), Filename: "/a/../b/c d/\xff"}, "/b/c d/\xff", []byte("x")},
-		"command":       {Stdin{Command: []string{"sh", "-c", "printf 1; sleep 0.01; printf 2"}}, "/stdin", []byte("12")},
+		"reader":        {stream.Stream{Reader: strings.NewReader("hello")}, "/stdin", []byte("hello")},
+		"large reader":  {stream.Stream{Reader: bytes.NewReader(large), Name: "db.sql"}, "/db.sql", large},
+		"zeros":         {stream.Stream{Reader: bytes.NewReader(make([]byte, 5<<20)), Name: "z"}, "/z", make([]byte, 5<<20)},
+		"below folders": {stream.Stream{Reader: strings.NewReader("x"), Name: "/a/../b/c d/\xff"}, "/b/c d/\xff", []byte("x")},
+		"command":       {stream.Stream{Command: []string{"sh", "-c", "printf 1; sleep 0.01; printf 2"}}, "/stdin", []byte("12")},
 	} {
 		r, _ := newRepo(t)
-		res := mustRun(t, r, Options{Stdin: &c.stdin, Host: "h"})
+		res := mustRun(t, r, Options{Source: streams(t, c.stream), Host: "h"})
 		got := readBack(t, r, res.Snapshot)
 		n := mustHave(t, got, c.path)
 		if !bytes.Equal(n.data, c.data) || n.Size != int64(len(c.data)) || n.Type != tree.File || n.MTime.IsZero() {
@@ -50,23 +60,23 @@ func TestRunStdin_Stream_IsTheOnlyFile(t *testing.T) {
 	}
 }
 
-func TestRunStdin_Failure_CommitsNothing(t *testing.T) {
+func TestRunStream_Failure_CommitsNothing(t *testing.T) {
 	broken := errors.New("broken")
 	for name, c := range map[string]struct {
-		stdin Stdin
-		want  error // nil: a CommandError
+		stream stream.Stream
+		want   error // nil: a CommandError
 	}{
-		"empty reader":            {Stdin{Reader: strings.NewReader("")}, ErrEmptyStream},
-		"empty command":           {Stdin{Command: []string{"true"}}, ErrEmptyStream},
-		"broken reader":           {Stdin{Reader: io.MultiReader(strings.NewReader("x"), iotest.ErrReader(broken))}, broken},
-		"failing command":         {Stdin{Command: []string{"sh", "-c", "echo data; exit 3"}}, nil},
-		"failing without output":  {Stdin{Command: []string{"false"}}, nil},
-		"command that is killed":  {Stdin{Command: []string{"sh", "-c", "echo data; kill -9 $$"}}, nil},
-		"command that is no more": {Stdin{Command: []string{"/no such program"}}, nil},
+		"empty reader":            {stream.Stream{Reader: strings.NewReader("")}, stream.ErrEmpty},
+		"empty command":           {stream.Stream{Command: []string{"true"}}, stream.ErrEmpty},
+		"broken reader":           {stream.Stream{Reader: io.MultiReader(strings.NewReader("x"), iotest.ErrReader(broken))}, broken},
+		"failing command":         {stream.Stream{Command: []string{"sh", "-c", "echo data; exit 3"}}, nil},
+		"failing without output":  {stream.Stream{Command: []string{"false"}}, nil},
+		"command that is killed":  {stream.Stream{Command: []string{"sh", "-c", "echo data; kill -9 $$"}}, nil},
+		"command that is no more": {stream.Stream{Command: []string{"/no such program"}}, nil},
 	} {
 		r, _ := newRepo(t)
-		res, _, err := runWith(t.Context(), r, Options{Stdin: &c.stdin, Host: "h"}, hooks{})
-		failed := (*CommandError)(nil)
+		res, _, err := runWith(t.Context(), r, Options{Source: streams(t, c.stream), Host: "h"}, hooks{})
+		failed := (*stream.CommandError)(nil)
 		if res != nil || c.want != nil && !errors.Is(err, c.want) || c.want == nil && !errors.As(err, &failed) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -82,30 +92,17 @@ func TestRunStdin_Failure_CommitsNothing(t *testing.T) {
 	}
 }
 
-func TestRunStdin_BadOptions_AreRefused(t *testing.T) {
-	r, _ := newRepo(t)
-	for name, s := range map[string]Stdin{
-		"neither": {}, "both": {Reader: strings.NewReader("x"), Command: []string{"true"}},
-		"no name": {Reader: strings.NewReader("x"), Filename: "/"}, "zero byte": {Reader: strings.NewReader("x"), Filename: "a\x00b"},
-		"long name": {Reader: strings.NewReader("x"), Filename: strings.Repeat("x", tree.MaxName+1)},
-	} {
-		if res, err := Run(t.Context(), r, Options{Stdin: &s}, Events{}); err == nil || res != nil {
-			t.Errorf("%s: taken", name)
-		}
-	}
-}
-
-func TestRunStdin_Cancelled_EndsCommandAndReading(t *testing.T) {
+func TestRunStream_Cancelled_EndsCommandAndReading(t *testing.T) {
 	r, _ := newRepo(t)
 	pr, pw := io.Pipe()
 	defer pw.Close() // lets the reading go
-	for name, s := range map[string]Stdin{
+	for name, s := range map[string]stream.Stream{
 		"reader":  {Reader: io.MultiReader(bytes.NewReader(make([]byte, 3<<20)), pr)},
 		"command": {Command: []string{"sh", "-c", "echo x; exec sleep 600"}},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(50*time.Millisecond, cancel)
-		if _, err := Run(ctx, r, Options{Stdin: &s}, Events{}); !errors.Is(err, context.Canceled) {
+		if _, err := Run(ctx, r, Options{Source: streams(t, s)}, Events{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", name, err)
 		}
 		cancel()
@@ -115,12 +112,12 @@ func TestRunStdin_Cancelled_EndsCommandAndReading(t *testing.T) {
 	}
 }
 
-func TestRunStdin_Again_HasParentAndStoresNothing(t *testing.T) {
+func TestRunStream_Again_HasParentAndStoresNothing(t *testing.T) {
 	r, _ := newRepo(t)
 	var last *repo.Snapshot
 	for run := range 3 {
-		s := Stdin{Reader: bytes.NewReader(testrepo.Random(1, 9<<20))}
-		res, rec, err := runWith(t.Context(), r, Options{Stdin: &s, Host: "h"}, hooks{})
+		s := stream.Stream{Reader: bytes.NewReader(testrepo.Random(1, 9<<20))}
+		res, rec, err := runWith(t.Context(), r, Options{Source: streams(t, s), Host: "h"}, hooks{})
 		must(t, err)
 		if (res.Summary.BytesAdded > 9<<20) != (run == 0) || run > 0 && res.Summary.BytesAdded > 1000 {
 			t.Errorf("%+v", res.Summary)
@@ -139,11 +136,11 @@ func TestRunStdin_Again_HasParentAndStoresNothing(t *testing.T) {
 	}
 }
 
-// TestRunStdin_OtherSnapshots_AreNoParents: of another host, of another name, of files, forgotten, or not wanted.
-func TestRunStdin_OtherSnapshots_AreNoParents(t *testing.T) {
+// TestRunStream_OtherSnapshots_AreNoParents: of another host, of another name, of files, forgotten, or not wanted.
+func TestRunStream_OtherSnapshots_AreNoParents(t *testing.T) {
 	r, _ := newRepo(t)
 	run := func(o Options, name string) *Result {
-		o.Stdin = &Stdin{Reader: strings.NewReader("hello"), Filename: name}
+		o.Source = streams(t, stream.Stream{Reader: strings.NewReader("hello"), Name: name})
 		return mustRun(t, r, o)
 	}
 	run(Options{Host: "other"}, "name")
@@ -165,9 +162,11 @@ func TestRunStdin_OtherSnapshots_AreNoParents(t *testing.T) {
 	}
 }
 
-func TestRunStdin_DamagedParent_IsReportedAndNoMore(t *testing.T) {
+func TestRunStream_DamagedParent_IsReportedAndNoMore(t *testing.T) {
 	r, store := newRepo(t)
-	o := func() Options { return Options{Host: "h", Stdin: &Stdin{Reader: strings.NewReader("hello")}} }
+	o := func() Options {
+		return Options{Host: "h", Source: streams(t, stream.Stream{Reader: strings.NewReader("hello")})}
+	}
 	mustRun(t, r, o())
 	for _, name := range testrepo.Names(t, store, object.TreePrefix) {
 		must(t, store.Delete(t.Context(), name))
@@ -176,14 +175,16 @@ func TestRunStdin_DamagedParent_IsReportedAndNoMore(t *testing.T) {
 	res, rec, err := runWith(t.Context(), fresh, o(), hooks{})
 	must(t, err)
 	damage := (*repo.DamageError)(nil)
-	if !errors.As(rec.errors["/stdin"], &damage) || res.Summary.Errors != 0 || res.Snapshot == nil {
+	if !errors.As(rec.errors["/"], &damage) || res.Summary.Errors != 0 || res.Snapshot == nil {
 		t.Errorf("errors %v, %+v", rec.errors, res.Summary)
 	}
 }
 
-func TestRunStdin_StoreFailsAtTheParent_NothingIsCommitted(t *testing.T) {
+func TestRunStream_StoreFailsAtTheParent_NothingIsCommitted(t *testing.T) {
 	r, store := newRepo(t)
-	o := func() Options { return Options{Host: "h", Stdin: &Stdin{Reader: strings.NewReader("hello")}} }
+	o := func() Options {
+		return Options{Host: "h", Source: streams(t, stream.Stream{Reader: strings.NewReader("hello")})}
+	}
 	mustRun(t, r, o())
 	fresh := testrepo.Open(t, store)
 	_, err := fresh.Index(t.Context())

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestHooks_Interrupted_AfterIsRun: also for a run that a signal has ended, and the command that was backed up is gone.
+func TestHooks_Interrupted_AfterIsRun(t *testing.T) {
+	u := newUser(t, "KURA_PASSWORD=x", "KURA_REPOSITORY=repo")
+	u.run(exitOK, "init", "-q")
+	for _, end := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		cmd := u.command("backup", "--stream", "x=echo data; echo started >&2; exec sleep 1000",
+			"--on-failure", "echo $KURA_HOOK $KURA_RESULT $KURA_EXIT_CODE >> log", "--after", "echo $KURA_HOOK $KURA_RESULT >> log")
+		stderr := new(lockedBuffer)
+		cmd.Stderr = stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		waitUntil(t, "the command", func() bool { return strings.Contains(stderr.String(), "started") })
+		if err := cmd.Process.Signal(end); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if got := cmd.ProcessState.ExitCode(); got != exitInterrupted {
+			t.Errorf("%v: exit code %d: %s", end, got, stderr)
+		}
+		log := filepath.Join(cmd.Dir, "log")
+		got, err := os.ReadFile(log)
+		if want := "on-failure interrupted 130\nafter interrupted\n"; err != nil || string(got) != want {
+			t.Errorf("%v: %q, %v", end, got, err)
+		}
+		if err := os.Remove(log); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, _ := u.run(exitOK, "snapshots"); out != "" {
+		t.Errorf("there is a snapshot: %s", out)
+	}
+}

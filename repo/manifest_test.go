@@ -1,0 +1,41 @@
+package repo_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/wire"
+	"github.com/kura-backup/kura/internal/zst"
+	"github.com/kura-backup/kura/repo"
+)
+
+// TestManifest_Details_AreAnObjectOrRefused: those who show it as JSON rely on that.
+func TestManifest_Details_AreAnObjectOrRefused(t *testing.T) {
+	root := object.BlobID{1}
+	for details, ok := range map[string]bool{
+		"": true, "{}": true, `{"a":[1,{"b":null}]}`: true, `{"a":"` + strings.Repeat("x", 65528) + `"}`: true,
+		"null": false, "[]": false, `"a"`: false, "1": false, `{"a":1`: false, `{"a":1}}`: false, " {}": false, "x": false,
+		`{"a":"` + strings.Repeat("x", 65529) + `"}`: false,
+	} {
+		plain, err := wire.Marshal(&repo.Manifest{Time: 1, Root: root[:], Details: details})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := repo.DecodeManifest(zst.Encode(nil, plain, zst.Default))
+		if (err == nil) != ok || ok && m.Details != details {
+			t.Errorf("%.20q: %v", details, err)
+		}
+		r, _ := testrepo.New(t)
+		s, err := r.NewSession(t.Context(), repo.SessionOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		written := testrepo.Manifest(t, s, []byte("x"))
+		written.Details = details
+		if _, err := s.Commit(repo.CommitOptions{Manifest: written}); (err == nil) != ok {
+			t.Errorf("%.20q was committed: %v", details, err)
+		}
+	}
+}

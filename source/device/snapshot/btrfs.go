@@ -1,0 +1,139 @@
+package snapshot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// What linux/btrfs.h says, and x/sys does not.
+const (
+	btrfsSnapCreate  = 0x50009417 // BTRFS_IOC_SNAP_CREATE_V2
+	btrfsSnapDestroy = 0x5000940f // BTRFS_IOC_SNAP_DESTROY
+	btrfsReadOnly    = 1 << 1
+	btrfsRootInode   = 256 // of every subvolume
+)
+
+type btrfsCreateArgs struct {
+	fd      int64
+	transid uint64
+	flags   uint64
+	_       [4]uint64
+	name    [4040]byte
+}
+
+type btrfsDestroyArgs struct {
+	fd   int64
+	name [4088]byte
+}
+
+// btrfs makes a read-only snapshot of the subvolume that an image lies in.
+type btrfs struct{}
+
+func (btrfs) Writes() bool { return true }
+
+func (btrfs) Create(_ context.Context, c *Copy) error {
+	of, err := filepath.EvalSymlinks(c.Of)
+	if err != nil {
+		return err
+	}
+	root, err := subvolume(of)
+	if err != nil {
+		return err
+	}
+	inside, err := filepath.Rel(root, of)
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(root)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	c.Volume = filepath.Join(root, "."+c.Name)
+	c.begun = true
+	args := btrfsCreateArgs{fd: int64(dir.Fd()), flags: btrfsReadOnly}
+	copy(args.name[:], "."+c.Name)
+	if err := ioctl(dir, btrfsSnapCreate, unsafe.Pointer(&args)); err != nil {
+		return fmt.Errorf("snapshot: a snapshot of the subvolume %s: %w", root, err)
+	}
+	c.At = filepath.Join(c.Volume, inside)
+	return nil
+}
+
+func (btrfs) Check(_ context.Context, c *Copy) error {
+	_, err := os.Lstat(c.At)
+	return err
+}
+
+func (btrfs) Remove(_ context.Context, c *Copy) error {
+	of, err := filepath.EvalSymlinks(filepath.Dir(c.Of)) // the image itself may be gone
+	if err != nil {
+		return err
+	}
+	root, err := subvolume(of)
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(root)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	var args btrfsDestroyArgs
+	copy(args.name[:], "."+c.Name)
+	if err := ioctl(dir, btrfsSnapDestroy, unsafe.Pointer(&args)); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("snapshot: removing the subvolume %s: %w", filepath.Join(root, "."+c.Name), err)
+	}
+	return nil
+}
+
+// subvolume returns the root of the subvolume in which a path lies.
+func subvolume(path string) (string, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return "", &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	if fs.Type != unix.BTRFS_SUPER_MAGIC {
+		return "", fmt.Errorf("%w: %s is not on btrfs", ErrProvider, path)
+	}
+	for {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			return "", &os.PathError{Op: "stat", Path: path, Err: err}
+		}
+		if st.Ino == btrfsRootInode {
+			return path, nil
+		}
+		up := filepath.Dir(path)
+		if up == path {
+			return "", fmt.Errorf("%w: the subvolume of %s is not mounted as a whole", ErrProvider, path)
+		}
+		path = up
+	}
+}
+
+func ioctl(f *os.File, request uintptr, args unsafe.Pointer) error {
+	for {
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(args))
+		switch errno {
+		case 0:
+			return nil
+		case unix.EINTR:
+		default:
+			return errno
+		}
+	}
+}
+
+// firstLine returns the first line of what a program said, without white space around it.
+func firstLine(out []byte) string {
+	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
+	return string(bytes.TrimSpace(line))
+}

@@ -1,0 +1,214 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kura-backup/kura/internal/testrand"
+	"github.com/kura-backup/kura/internal/testserver"
+	"github.com/kura-backup/kura/source/sourcetest"
+)
+
+// bank is a server with accounts between which two clients move money, each move noted in a second table, so that neither the
+// sum nor the notes may ever be out of step.
+type bank struct {
+	*testserver.MariaDB
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+func newBank(t *testing.T, options ...string) *bank {
+	t.Helper()
+	b := &bank{MariaDB: testserver.NewMariaDB(t, options...)}
+	b.SQL(t, `CREATE DATABASE bank; USE bank;
+		CREATE TABLE accounts (id INT PRIMARY KEY, money INT NOT NULL, note VARCHAR(300));
+		CREATE TABLE moves (id BIGINT PRIMARY KEY AUTO_INCREMENT, a INT, b INT, amount INT, what BLOB);
+		INSERT INTO accounts SELECT seq, 1000, REPEAT(CHAR(65 + seq % 26), seq % 300) FROM seq_1_to_5000;`)
+	ctx, stop := context.WithCancel(t.Context())
+	b.stop = stop
+	t.Cleanup(b.rest)
+	for i := range 2 {
+		r := testrand.New(t)
+		s := open(t, configOf(b.MariaDB))
+		b.done.Go(func() {
+			for ctx.Err() == nil {
+				if err := move(t.Context(), s, r); err != nil && number(err) != 1213 && number(err) != 1205 {
+					t.Errorf("client %d: %v", i, err)
+					return
+				}
+			}
+		})
+	}
+	for b.Number(t, "SELECT COUNT(*) FROM bank.moves") < 20 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return b
+}
+
+// rest lets the clients end what they do.
+func (b *bank) rest() {
+	b.stop()
+	b.done.Wait()
+}
+
+func move(ctx context.Context, s *Server, r *rand.Rand) error {
+	from, to, amount := 1+r.IntN(5000), 1+r.IntN(5000), r.IntN(100)
+	statements := []string{
+		"START TRANSACTION",
+		fmt.Sprintf("UPDATE bank.accounts SET money = money - %d WHERE id = %d", amount, from),
+		fmt.Sprintf("UPDATE bank.accounts SET money = money + %d WHERE id = %d", amount, to),
+		fmt.Sprintf("INSERT INTO bank.moves (a, b, amount, what) VALUES (%d, %d, %d, REPEAT('\\0\\'x', %d))", from, to, amount, r.IntN(200)),
+		"COMMIT",
+	}
+	for _, q := range statements {
+		if err := s.exec(ctx, q); err != nil {
+			return errors.Join(err, s.exec(ctx, "ROLLBACK"))
+		}
+	}
+	return nil
+}
+
+// replay makes a server as another one was at a place in its log, from the beginning.
+func (b *bank) replay(t *testing.T, at Coordinates) *testserver.MariaDB {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(b.Data, "binlog.[0-9]*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(logs)
+	last := slices.IndexFunc(logs, func(l string) bool { return filepath.Base(l) == at.File })
+	if last < 0 {
+		t.Fatalf("there is no %s: %q", at.File, logs)
+	}
+	b.SQL(t, "FLUSH BINARY LOGS") // so that what is read is complete
+	args := append([]string{"--no-defaults", fmt.Sprintf("--stop-position=%d", at.Position)}, logs[:last+1]...)
+	sql, err := exec.Command("mariadb-binlog", args...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := testserver.NewMariaDB(t)
+	to.SQL(t, string(sql))
+	return to
+}
+
+func (b *bank) check(t *testing.T, s *testserver.MariaDB) {
+	t.Helper()
+	if got := s.SQL(t, "SELECT SUM(money), COUNT(*) FROM bank.accounts"); got != "5000000\t5000" {
+		t.Errorf("sum and number of accounts: %s", got)
+	}
+}
+
+func TestLogical_ServerUnderWriteLoad_IsAsAtTheCoordinates(t *testing.T) {
+	b := newBank(t)
+	out := sourcetest.NewWriter()
+	start := time.Now()
+	backUp(t, &Logical{Config: configOf(b.MariaDB)}, out)
+	took := time.Since(start)
+	m, d := manifest(t, out)
+	during := b.Number(t, "SELECT COUNT(*) FROM bank.moves")
+	b.rest()
+	moves := m.table("bank", "moves").Rows
+	t.Logf("%d moves at the begin of the dump, %d in it, %d at the end of it; %v; lock %d ms; %+v", 20, moves, during, took, d.LockMS, d.At)
+	if int64(during) == moves {
+		t.Log("nothing was written while the dump ran")
+	}
+
+	replayed := b.replay(t, d.At)
+	p, err := m.Plan(Selection{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Compare(t.Context(), configOf(replayed), true); err != nil {
+		t.Errorf("the backup is not what the log says: %v", err)
+	}
+	checksums := replayed.SQL(t, "CHECKSUM TABLE bank.accounts, bank.moves")
+
+	replayed.SQL(t, "DROP DATABASE bank")
+	load(t, out, configOf(replayed), Selection{})
+	b.check(t, replayed)
+	if diff := cmp.Diff(checksums, replayed.SQL(t, "CHECKSUM TABLE bank.accounts, bank.moves")); diff != "" {
+		t.Errorf("what was restored is not what the log says: %s", diff)
+	}
+}
+
+func TestPhysical_ServerUnderWriteLoad_IsAsAtTheCoordinates(t *testing.T) {
+	if _, err := exec.LookPath("mariadb-backup"); err != nil {
+		t.Skipf("%v; `make apt` installs it", err)
+	}
+	b := newBank(t)
+	out := sourcetest.NewWriter()
+	p := &Physical{Config: configOf(b.MariaDB)}
+	if err := p.Write(t.Context(), out); err != nil {
+		t.Fatal(err)
+	}
+	b.rest()
+	if err := out.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	d := ReadDetails(out.Details())
+	if d == nil || d.Kind != "physical" || d.At.File == "" || d.At.GTID == "" || d.Root != "/mysql/local/physical" || d.Bytes < 10<<20 {
+		t.Fatalf("%s", out.Details())
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	for _, path := range out.Paths() {
+		to := filepath.Join(dir, strings.TrimPrefix(path, d.Root))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o700), os.WriteFile(to, out.Bytes(path), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := *d
+	other.Version = "10.5.0-MariaDB"
+	if err := Prepare(t.Context(), &other, dir); !errors.Is(err, ErrProgram) {
+		t.Errorf("a mariadb-backup of another series: %v", err)
+	}
+	if err := Prepare(t.Context(), d, dir); err != nil {
+		t.Fatal(err)
+	}
+	restored := testserver.MariaDBOn(t, dir)
+	b.check(t, restored)
+	replayed := b.replay(t, d.At)
+	sum := func(s *testserver.MariaDB) string { return s.SQL(t, "CHECKSUM TABLE bank.accounts, bank.moves") }
+	if diff := cmp.Diff(sum(replayed), sum(restored)); diff != "" {
+		t.Errorf("at %+v: %s", d.At, diff)
+	}
+	t.Logf("%d files, %d bytes, %d moves at %+v", len(out.Paths()), d.Bytes, restored.Number(t, "SELECT COUNT(*) FROM bank.moves"), d.At)
+}
+
+// A mariadb-backup that fails, or is cut off, makes no backup.
+func TestPhysical_ProgramFails_NoBackup(t *testing.T) {
+	if _, err := exec.LookPath("mariadb-backup"); err != nil {
+		t.Skipf("%v; `make apt` installs it", err)
+	}
+	s := testserver.SharedMariaDB(t)
+	for name, script := range map[string]string{
+		"dies":        "exec /usr/bin/mariadb-backup \"$@\" 2>/dev/null | { head -c 2000000; kill -9 $$; }",
+		"cut":         "/usr/bin/mariadb-backup \"$@\" 2>/dev/null | head -c 2000000; echo 'completed OK!' >&2",
+		"says no end": "/usr/bin/mariadb-backup \"$@\" 2>/dev/null",
+		"fails":       "echo 'mariabackup: Error: no' >&2; exit 1",
+	} {
+		dir := t.TempDir()
+		script = "#!/bin/sh\ncase \"$*\" in *--version) exec /usr/bin/mariadb-backup --version;; esac\n" + script + "\n"
+		if err := os.WriteFile(filepath.Join(dir, "mariadb-backup"), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", dir+":/usr/bin:/bin")
+		out := sourcetest.NewWriter()
+		if err := (&Physical{Config: configOf(s)}).Write(t.Context(), out); err == nil || out.Details() != nil {
+			t.Errorf("%s: %v, %s", name, err, out.Details())
+		} else {
+			t.Logf("%s: %v", name, err)
+		}
+	}
+}

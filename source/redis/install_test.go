@@ -1,0 +1,263 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kura-backup/kura/internal/testserver"
+	"github.com/kura-backup/kura/source/sourcetest"
+)
+
+// saved is a backup of a server with some keys.
+func saved(t testing.TB, o Options, keys int) (*sourcetest.Writer, *Details, map[string]string) {
+	t.Helper()
+	r := testserver.NewRedis(t)
+	c := connect(t, r)
+	c.fill(0, keys)
+	c.do("SELECT 9")
+	c.do("SET far 1")
+	o.Server = &Server{Socket: r.Socket}
+	w := mustBackup(t, o)
+	c.do("SELECT 0")
+	return w, detailsOf(t, w), c.state()
+}
+
+// stopped is the folder of a server that does not run, with the function that starts it.
+func stopped(t testing.TB, args ...string) (*testserver.Redis, *Target) {
+	t.Helper()
+	r := testserver.NewRedis(t, args...)
+	r.Stop()
+	empty(t, r.Dir)
+	return r, &Target{Dir: r.Dir}
+}
+
+func yes(b bool) *bool { return &b }
+
+func TestInstall_AnyForm_ServerHasTheSame(t *testing.T) {
+	for _, exact := range []bool{false, true} {
+		w, d, want := saved(t, Options{Exact: exact}, 500)
+		for _, appendOnly := range []bool{false, true} {
+			r, target := stopped(t, "--appendonly", map[bool]string{true: "yes", false: "no"}[appendOnly])
+			target.AppendOnly = yes(appendOnly)
+			in, err := target.Install(t.Context(), stage(t, w, d, target.Dir), d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tried, err := target.Try(t.Context(), t.TempDir(), in)
+			if err != nil || tried.Keys() != d.RDB.Keys {
+				t.Errorf("%+v, %v", tried, err)
+			}
+			r.Start(t)
+			same(t, connect(t, r).state(), want)
+		}
+	}
+}
+
+// The trap: a server with appendonly yes ignores dump.rdb and starts empty.
+func TestInstall_AppendOnlyInTheConfiguration_BuildsTheFolder(t *testing.T) {
+	w, d, _ := saved(t, Options{}, 100)
+	trap, target := stopped(t, "--appendonly", "yes")
+	target.AppendOnly = yes(false)
+	if _, err := target.Install(t.Context(), stage(t, w, d, target.Dir), d); err != nil {
+		t.Fatal(err)
+	}
+	trap.Start(t)
+	if n := connect(t, trap).do("DBSIZE"); n != int64(0) {
+		t.Fatalf("%v keys: this server does not have the trap", n)
+	}
+
+	r, target := stopped(t, "--appendonly", "yes", "--appendfilename", "my file.aof")
+	conf := filepath.Join(t.TempDir(), "redis.conf")
+	write(t, conf, []byte("# a comment\nport 0\nappendonly YES\nappendfilename \"my file.aof\"\ndir "+r.Dir+"\n"))
+	var err error
+	if target.Config, err = findConfig(r.Dir, []string{conf + ".none", conf}); err != nil || target.Config == nil {
+		t.Fatalf("%+v, %v", target.Config, err)
+	}
+	in, err := target.Install(t.Context(), stage(t, w, d, target.Dir), d)
+	if err != nil || !in.AppendOnly {
+		t.Fatalf("%+v, %v", in, err)
+	}
+	r.Start(t)
+	if n := connect(t, r).do("DBSIZE"); uint64(n.(int64)) != d.RDB.Keys-1 { // one is in another database
+		t.Errorf("%v keys", n)
+	}
+}
+
+func TestInstall_SomethingIsThere_MovedAsideOrRefused(t *testing.T) {
+	w, d, want := saved(t, Options{}, 50)
+	r, target := stopped(t)
+	old := filepath.Join(r.Dir, dumpFile)
+	write(t, old, []byte("old"))
+	write(t, old+".old-1", []byte("older"))
+	staged := stage(t, w, d, target.Dir)
+	if _, err := target.Install(t.Context(), staged, d); !errors.Is(err, ErrExists) {
+		t.Fatalf("%v", err)
+	}
+	target.Replace = true
+	in, err := target.Install(t.Context(), staged, d)
+	if err != nil || len(in.Aside) != 1 || in.Aside[0] != old+".old-2" {
+		t.Fatalf("%+v, %v", in, err)
+	}
+	for name, text := range map[string]string{".old-1": "older", ".old-2": "old"} {
+		if b, err := os.ReadFile(old + name); err != nil || string(b) != text {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+	r.Start(t)
+	same(t, connect(t, r).state(), want)
+}
+
+func TestCheck_ServerRuns_Refused(t *testing.T) {
+	_, d, _ := saved(t, Options{}, 1)
+	r := testserver.NewRedis(t)
+	target := &Target{Dir: r.Dir}
+	if err := target.Check(t.Context(), d); !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), fmt.Sprint(r.Pid())) {
+		t.Errorf("%v", err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(r.Dir, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Target{Dir: link}).Check(t.Context(), d); !errors.Is(err, ErrRunning) {
+		t.Errorf("%v", err)
+	}
+	// One that can not be seen answers where the configuration says.
+	far := &Target{Dir: t.TempDir(), Config: newConfig()}
+	far.Config.Socket, far.Config.Port = r.Socket, "0"
+	if err := far.Check(t.Context(), d); !errors.Is(err, ErrRunning) {
+		t.Errorf("%v", err)
+	}
+	far.Config.Socket += ".none"
+	if err := far.Check(t.Context(), d); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestCheck_AppendOnlyNotKnown_Asks(t *testing.T) {
+	w, d, _ := saved(t, Options{}, 1)
+	_, target := stopped(t)
+	if err := target.Check(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	had := *d
+	had.AppendOnly = true
+	if err := target.Check(t.Context(), &had); !errors.Is(err, ErrAppendOnly) {
+		t.Errorf("%v", err)
+	}
+	target.AppendOnly = yes(true)
+	if _, err := target.Install(t.Context(), stage(t, w, d, target.Dir), d); err != nil {
+		t.Fatal(err)
+	}
+	again := &Target{Dir: target.Dir, Replace: true}
+	if err := again.Check(t.Context(), d); !errors.Is(err, ErrAppendOnly) {
+		t.Errorf("%v", err)
+	}
+	aof := &Details{Name: "local", AOF: &AOFFolder{Manifest: "m", Files: []AOFFile{{Name: "f", Type: aofIncr}}}}
+	again.AppendOnly = yes(false)
+	if err := again.Check(t.Context(), aof); !errors.Is(err, ErrIgnored) {
+		t.Errorf("%v", err)
+	}
+	if err := again.Check(t.Context(), nil); !errors.Is(err, ErrNotSaved) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestInstall_StagedFilesAreNotWhatWasSaved_Refused(t *testing.T) {
+	w, d, _ := saved(t, Options{}, 30)
+	_, other, _ := saved(t, Options{}, 31)
+	_, target := stopped(t)
+	if _, err := target.Install(t.Context(), stage(t, w, d, target.Dir), other); !errors.Is(err, ErrOtherKeys) {
+		t.Errorf("%v", err)
+	}
+	staged := stage(t, w, d, target.Dir)
+	path := filepath.Join(staged, dumpFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	write(t, path, b)
+	if _, err := target.Install(t.Context(), staged, d); err == nil {
+		t.Error("a damaged file was installed")
+	}
+	if _, err := os.Stat(filepath.Join(target.Dir, dumpFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Keys that have expired since are there for the check, and a server that is a master drops them.
+func TestTry_ExpiredKeys_AreCounted(t *testing.T) {
+	t.Parallel()
+	r := testserver.NewRedis(t)
+	c := connect(t, r)
+	for n := range 100 {
+		c.args("SET", fmt.Sprint("short", n), "1", "PX", "1000")
+	}
+	c.do("SET stays 1")
+	w := mustBackup(t, Options{Server: &Server{Socket: r.Socket}})
+	d := detailsOf(t, w)
+	time.Sleep(1200 * time.Millisecond)
+	fresh, target := stopped(t)
+	in, err := target.Install(t.Context(), stage(t, w, d, target.Dir), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tried, err := target.Try(t.Context(), t.TempDir(), in); err != nil || tried.Keys() != 101 {
+		t.Errorf("%+v, %v", tried, err)
+	}
+	if left, err := os.ReadDir(target.Dir); err != nil || len(left) != 2 { // and what was staged
+		t.Errorf("%v, %v", left, err)
+	}
+	fresh.Start(t)
+	if n := connect(t, fresh).do("DBSIZE"); n != int64(1) {
+		t.Errorf("%v keys", n)
+	}
+}
+
+func TestTry_ServerCanNotLoad_SaysWhy(t *testing.T) {
+	testserver.RedisServer(t)
+	target := &Target{Dir: t.TempDir()}
+	write(t, filepath.Join(target.Dir, dumpFile), []byte("REDIS0099 no server knows this"))
+	_, err := target.Try(t.Context(), t.TempDir(), &Installed{})
+	if !errors.Is(err, ErrNotLoad) || !strings.Contains(err.Error(), "version") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestStage_OneAtATime_DeadRunsAreSweptUp(t *testing.T) {
+	target := &Target{Dir: t.TempDir()}
+	s, err := target.Stage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := target.Stage(); !errors.Is(err, ErrBusy) {
+		t.Errorf("%v", err)
+	}
+	write(t, filepath.Join(s.Path, "left"), []byte("x"))
+	if err := s.lock.Close(); err != nil { // as if it had died
+		t.Fatal(err)
+	}
+	if s, err = target.Stage(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(s.Path); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(target.Dir); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+	if err := os.Symlink(t.TempDir(), s.Path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := target.Stage(); err == nil {
+		t.Error("a link was followed")
+	}
+}
