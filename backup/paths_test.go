@@ -254,3 +254,27 @@ func TestRun_Unreadable_IsCountedListedAndRecorded(t *testing.T) {
 		t.Errorf("nothing readable: %v", err)
 	}
 }
+
+// TestRun_WordsThatAreNotUTF8_SnapshotCanBeRead: patterns may have any bytes, as names have; hosts and tags may not, and that is said before
+// anything is read.
+func TestRun_WordsThatAreNotUTF8_SnapshotCanBeRead(t *testing.T) {
+	r, _ := newRepo(t)
+	root := t.TempDir()
+	makeTree(t, root, map[string]string{"caf\xe9": "x", "b": "x"})
+	res := mustRun(t, r, Options{Paths: []string{root}, Host: "h", Excludes: []string{"caf\xe9"}})
+	if got := below(readBack(t, r, res.Snapshot), root); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("%q", got)
+	}
+	list, err := r.Snapshots(t.Context())
+	if err != nil || len(list) != 1 || list[0].Err != nil || !slices.Equal(list[0].Excludes, []string{"caf\uFFFD"}) {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	for _, o := range []Options{
+		{Paths: []string{root}, Host: "\xe9"},
+		{Paths: []string{root}, Tags: []string{"ok", "\xe9"}},
+	} {
+		if _, _, err := runWith(t.Context(), r, o, hooks{}); err == nil {
+			t.Errorf("%q %q: a snapshot was made", o.Host, o.Tags)
+		}
+	}
+}

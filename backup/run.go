@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/user"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
@@ -39,6 +41,7 @@ func run(ctx context.Context, r *repo.Repository, o Options, ev Events, h hooks)
 		if o.Host, err = os.Hostname(); err != nil {
 			return nil, fmt.Errorf("backup: %w", err)
 		}
+		o.Host = text(o.Host)
 	}
 	a := &attempt{repo: r, opts: &o, events: ev, hooks: h, selection: sel, start: clock.Now()}
 	if a.timeGiven = !o.Time.IsZero(); !a.timeGiven {
@@ -50,6 +53,14 @@ func run(ctx context.Context, r *repo.Repository, o Options, ev Events, h hooks)
 		a.paths, err = sourcePaths(o.Source)
 	} else {
 		a.paths, err = cleanPaths(o.Paths)
+	}
+	for _, s := range append([]string{o.Host}, o.Tags...) {
+		if err == nil && !utf8.ValidString(s) {
+			err = fmt.Errorf("backup: %q: hosts and tags have to be UTF-8", s)
+		}
+	}
+	if err == nil {
+		err = a.manifest().Check() // before hours of work, and not after them
 	}
 	if err != nil {
 		return nil, err
@@ -260,6 +271,9 @@ func (a *attempt) commit(s *repo.Session, root object.BlobID, partial bool) (*re
 	return snap, nil
 }
 
+// text is s as a manifest can have it: what is not UTF-8 is shown as such. Patterns may have any bytes, for names that do.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
 func (a *attempt) manifest() *repo.Manifest {
 	m := &repo.Manifest{
 		Time: a.opts.Time.UnixNano(), Host: a.opts.Host, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
@@ -270,7 +284,7 @@ func (a *attempt) manifest() *repo.Manifest {
 		m.TimeGiven = 1
 	}
 	if u, err := user.Current(); err == nil {
-		m.User = u.Username
+		m.User = text(u.Username)
 	}
 	for _, p := range a.paths {
 		m.Paths = append(m.Paths, []byte(p))
@@ -278,7 +292,7 @@ func (a *attempt) manifest() *repo.Manifest {
 	m.Tags = sortedSet(a.opts.Tags)
 	for _, x := range slices.Concat(a.opts.Excludes, a.opts.IExcludes) {
 		if x != "" {
-			m.Excludes = append(m.Excludes, x)
+			m.Excludes = append(m.Excludes, text(x))
 		}
 	}
 	if a.parent != nil {

@@ -86,7 +86,7 @@ func (s *Segment) listings() ([]listing, error) {
 		in := s.Packs[ps.Pack].Ref
 		origin := origins[ps.Origin]
 		ps.Pack, ps.Origin = 0, 0 // numbers in s; what they stand for follows
-		head, err := wire.Marshal(ps)
+		head, err := wire.Canonical(ps)
 		if err != nil {
 			return nil, err
 		}

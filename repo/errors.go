@@ -35,6 +35,9 @@ var (
 	// ErrGone is wrapped when a forgotten snapshot was collected: nothing brings it back.
 	ErrGone = errors.New("repo: its data was freed")
 
+	// ErrManifest is wrapped by the error for a manifest that nobody could read.
+	ErrManifest = errors.New("repo: not a manifest")
+
 	// ErrTag is wrapped by the error for a tag that no snapshot can have.
 	ErrTag = errors.New("repo: not a tag")
 

@@ -22,7 +22,7 @@ type Sign struct {
 
 // PutSign stores the session's k-th sign of life.
 func (r *Repository) PutSign(ctx context.Context, sid object.SessionID, k uint32, host string) error {
-	plain, err := wire.Marshal(Sign{Time: now(), Host: host, Process: processMark()})
+	plain, err := wire.Marshal(Sign{Time: now(), Host: strings.ToValidUTF8(host, "\uFFFD"), Process: processMark()})
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package repo
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -104,27 +106,50 @@ func (s *Snapshot) When() time.Time { return time.Unix(0, s.Time) }
 // Complete reports whether the run that made the snapshot reached its end, and it can be read.
 func (s *Snapshot) Complete() bool { return !s.Entry.Partial && s.Err == nil }
 
-// sealManifest encrypts m to whoever may read metadata.
-func sealManifest(secret *seal.Secret, m *Manifest) (log.SealedManifest, error) {
+// Check returns an ErrManifest for a manifest that can not be written: one with text that is not UTF-8, or that is too large.
+// Whoever is about to work for one asks before the work.
+func (m *Manifest) Check() error {
+	_, err := m.encode()
+	return err
+}
+
+func (m *Manifest) encode() ([]byte, error) {
 	if err := checkDetails(m.Details); err != nil {
-		return log.SealedManifest{}, fmt.Errorf("repo: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
 	plain, err := wire.Marshal(m)
+	if err == nil && len(plain) > maxManifest {
+		err = fmt.Errorf("it has %d bytes, with all paths, patterns and tags in it, and may have %d", len(plain), maxManifest)
+	}
 	if err != nil {
-		return log.SealedManifest{}, fmt.Errorf("repo: encode manifest: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	return plain, nil
+}
+
+// sealManifest encrypts m to whoever may read metadata.
+func sealManifest(secret *seal.Secret, m *Manifest) (log.SealedManifest, error) {
+	plain, err := m.encode()
+	if err != nil {
+		return log.SealedManifest{}, err
 	}
 	return sealMeta(secret, plain)
 }
 
-// sealMeta compresses and encrypts a structure, with an origin of its own.
+// sealMeta compresses and encrypts a structure of at most maxManifest bytes, with an origin of its own. What would not be read
+// as it is is not written.
 func sealMeta(secret *seal.Secret, plain []byte) (log.SealedManifest, error) {
+	stored := zst.Encode(nil, plain, zst.Default)
+	if again, err := zst.Decode(nil, stored, maxManifest); err != nil || !bytes.Equal(again, plain) {
+		return log.SealedManifest{}, fmt.Errorf("repo: what was compressed reads otherwise: %w", errors.Join(err, ErrManifest))
+	}
 	origin, key, err := secret.NewOrigin()
 	if err != nil {
 		return log.SealedManifest{}, err
 	}
 	return log.SealedManifest{
 		Origin:     *origin,
-		Ciphertext: key.Seal(nil, 0, zst.Encode(nil, plain, zst.Default)),
+		Ciphertext: key.Seal(nil, 0, stored),
 	}, nil
 }
 

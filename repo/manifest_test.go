@@ -1,6 +1,7 @@
 package repo_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -36,6 +37,34 @@ func TestManifest_Details_AreAnObjectOrRefused(t *testing.T) {
 		written.Details = details
 		if _, err := s.Commit(repo.CommitOptions{Manifest: written}); (err == nil) != ok {
 			t.Errorf("%.20q was committed: %v", details, err)
+		}
+	}
+}
+
+// TestManifest_ThatNobodyCouldRead_IsNotCommitted: it would be a snapshot that is there, can not be restored, and whose data
+// collecting does not know to be needed.
+func TestManifest_ThatNobodyCouldRead_IsNotCommitted(t *testing.T) {
+	for name, change := range map[string]func(*repo.Manifest){
+		"host":     func(m *repo.Manifest) { m.Host = "caf\xe9" },
+		"user":     func(m *repo.Manifest) { m.User = "\xff" },
+		"tag":      func(m *repo.Manifest) { m.Tags = []string{"a", "\xc3"} },
+		"excludes": func(m *repo.Manifest) { m.Excludes = []string{"/srv/\xe9"} },
+		"program":  func(m *repo.Manifest) { m.Program = "\x80" },
+		"source":   func(m *repo.Manifest) { m.Source = "\x80" },
+		"paths":    func(m *repo.Manifest) { m.Paths = [][]byte{make([]byte, 9<<20), make([]byte, 9<<20)} },
+	} {
+		r, _ := testrepo.New(t)
+		s, err := r.NewSession(t.Context(), repo.SessionOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := testrepo.Manifest(t, s, []byte("x"))
+		change(m)
+		if err := m.Check(); !errors.Is(err, repo.ErrManifest) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := s.Commit(repo.CommitOptions{Manifest: m}); !errors.Is(err, repo.ErrManifest) {
+			t.Errorf("%s was committed: %v", name, err)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/wire"
@@ -76,8 +77,13 @@ func (r *Repository) SetTags(ctx context.Context, ids []object.SessionID, change
 			if slices.Equal(tags, snap.Tags) {
 				continue
 			}
-			if slices.Contains(tags, "") {
-				return nil, fmt.Errorf("%w: it is empty", ErrTag)
+			for _, tag := range tags {
+				if tag == "" {
+					return nil, fmt.Errorf("%w: it is empty", ErrTag)
+				}
+				if !utf8.ValidString(tag) {
+					return nil, fmt.Errorf("%w: %q is not UTF-8", ErrTag, tag)
+				}
 			}
 			key := strings.Join(tags, "\x00")
 			n, ok := sets[key]
@@ -111,6 +117,9 @@ func sealTags(secret *seal.Secret, tags []string) (log.SealedTags, error) {
 	plain, err := wire.Marshal(wireTags{tags})
 	if err != nil {
 		return log.SealedTags{}, fmt.Errorf("repo: encode tags: %w", err)
+	}
+	if len(plain) > maxManifest {
+		return log.SealedTags{}, fmt.Errorf("%w: together they have more than 16 MiB", ErrTag)
 	}
 	m, err := sealMeta(secret, plain)
 	return log.SealedTags(m), err

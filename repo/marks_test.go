@@ -118,8 +118,10 @@ func TestSetTags_ChangesAreKeptAndSeenByAll(t *testing.T) {
 	if diff := cmp.Diff(map[object.SessionID][]string{a.ID: {"x", "y"}, b.ID: {"w", "x", "y", "z"}}, got); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := r.SetTags(t.Context(), sids(a), set("")); !errors.Is(err, repo.ErrTag) {
-		t.Error(err)
+	for _, bad := range []string{"", "caf\xe9", strings.Repeat("x", 16<<20)} {
+		if _, err := r.SetTags(t.Context(), sids(a), set(bad)); !errors.Is(err, repo.ErrTag) {
+			t.Errorf("%.10q: %v", bad, err)
+		}
 	}
 	if _, err := r.SetTags(t.Context(), sids(a), func([]string) []string { return nil }); err != nil {
 		t.Fatal(err)

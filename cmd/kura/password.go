@@ -207,9 +207,14 @@ func (a *app) readPassword(ctx context.Context, tty *os.File, question string) (
 	if err != nil {
 		return nil, err
 	}
+	show := func() { _ = term.Restore(fd, before) }
+	if err := hideTyping(fd); err != nil {
+		return nil, err
+	}
+	defer show()
 	a.term.Ask(question)
 	defer a.term.Error("") // the user's own line end is not shown either
-	return waitFor(ctx, func() ([]byte, error) { return term.ReadPassword(fd) }, func() { _ = term.Restore(fd, before) })
+	return waitFor(ctx, func() ([]byte, error) { return term.ReadPassword(fd) }, show)
 }
 
 // waitFor waits for a read of the keyboard or the end of ctx. A read of a terminal can not be broken

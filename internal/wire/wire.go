@@ -70,14 +70,26 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// Marshal returns the core deterministic encoding of v. Nil slices are written as empty ones.
+// Marshal returns the core deterministic encoding of v. Nil slices are written as empty ones. What [Unmarshal] would refuse,
+// such as text that is not UTF-8, is an error here: the library writes it, and nobody could ever read it again.
 func Marshal(v any) ([]byte, error) {
 	data, err := encMode.Marshal(v)
+	if err == nil {
+		t := reflect.TypeOf(v)
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		err = scan(data, schemaOf(t))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("wire: marshal %T: %w", v, err)
 	}
 	return data, nil
 }
+
+// Canonical returns bytes that are the same for equal values of a type, and for no others. They are for comparing and are
+// never read, so that v may be of any shape.
+func Canonical(v any) ([]byte, error) { return encMode.Marshal(v) }
 
 // Unmarshal reads one structure that fills data into v, a non-nil pointer. Keys that v's type
 // does not have are ignored when positive and refused when negative (at the top level).

@@ -73,6 +73,22 @@ func TestMarshal_KnownValue_GivesKnownBytes(t *testing.T) {
 	}
 }
 
+// TestMarshal_WhatCanNotBeRead_IsNotWritten: the library alone writes such text.
+func TestMarshal_WhatCanNotBeRead_IsNotWritten(t *testing.T) {
+	type words struct {
+		Word  string   `cbor:"1,keyasint"`
+		Words []string `cbor:"2,keyasint"`
+	}
+	for _, v := range []any{words{Word: "caf\xe9"}, &words{Words: []string{"ok", "\xff"}}} {
+		if data, err := Marshal(v); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%+v: %x, %v", v, data, err)
+		}
+	}
+	if _, err := Marshal(&words{Word: "café", Words: []string{"\uFFFD"}}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMarshal_NilSlice_IsEmptyNotNull(t *testing.T) {
 	got, err := Marshal(struct {
 		A []byte `cbor:"1,keyasint"`

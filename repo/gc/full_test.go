@@ -48,16 +48,27 @@ func TestRun_NoRoomToRepack_DropsWhatIsDeadAndTheNextRunRepacks(t *testing.T) {
 	noGarbage(t, r, inner)
 }
 
-// TestRun_RoomOnceSomethingIsDeleted_RepacksInSmallerSlices has a disk on which a large slice has no room.
-func TestRun_RoomOnceSomethingIsDeleted_RepacksInSmallerSlices(t *testing.T) {
+// TestRun_RoomOnceSomethingIsDeleted_IsUsed has a disk without room, and then one on which a large slice has none.
+func TestRun_RoomOnceSomethingIsDeleted_IsUsed(t *testing.T) {
 	r, inner, kept, files := sparse(t, seedOf(t), 2)
 	forget(t, r, testrepo.CommitFile(t, r, testrepo.Random(1, 6<<20)))
 	whole := run(t, testrepo.Open(t, inner.Clone()), gc.Options{})
 
 	store := &fullStore{Store: inner, prefix: object.DataPrefix}
 	res := run(t, testrepo.Open(t, store), gc.Options{CommitEvery: 16 << 30})
-	if !store.refused.Load() || res.Entries != 2 || res.BytesRepacked != whole.BytesRepacked || res.PacksDropped != whole.PacksDropped {
+	if store.refused.Load() || res.Entries != 2 || res.BytesRepacked != whole.BytesRepacked || res.PacksDropped != whole.PacksDropped {
 		t.Errorf("%+v; with room from the beginning %+v", res, whole)
+	}
+	wantFiles(t, inner, kept, files)
+	noGarbage(t, testrepo.Open(t, inner), inner)
+
+	_, inner, kept, files = sparse(t, seedOf(t), 2)
+	whole = run(t, testrepo.Open(t, inner.Clone()), gc.Options{})
+	once := fault.New(inner)
+	once.Inject(fault.On(fault.Put).Prefix(object.DataPrefix).Nth(1).Before(&backends.Error{Op: "put", Err: syscall.ENOSPC}))
+	res = run(t, testrepo.Open(t, once), gc.Options{CommitEvery: 16 << 30})
+	if res.BytesRepacked != whole.BytesRepacked || res.PacksDropped != whole.PacksDropped || res.Entries <= whole.Entries {
+		t.Errorf("in smaller slices %+v; with room from the beginning %+v", res, whole)
 	}
 	wantFiles(t, inner, kept, files)
 	noGarbage(t, testrepo.Open(t, inner), inner)

@@ -35,8 +35,8 @@ type Options struct {
 	// MaxDuration is the time after which no more packs are written again: what is done is committed.
 	// 0 means any.
 	MaxDuration time.Duration
-	// CommitEvery is how many bytes are written again before that is committed. 0 means 8 GiB, or a 64th of what is in
-	// packs if that is more.
+	// CommitEvery is how many bytes are written again before that is committed. 0 means 8 GiB, and twice as much each next
+	// time, up to a 64th of what is in packs.
 	CommitEvery int64
 	// Idle is how old the last sign of life of a session may be, by the store's clock, before it is
 	// revoked. 0 means 30 minutes. A session whose process is known to be dead is revoked at once.
@@ -161,6 +161,7 @@ type collector struct {
 	uploaded  bool  // whether anything was stored that only this session's entry can name
 	frugal    bool  // whether nothing is repacked, for lack of room
 	most      int64 // bytes that a slice carries; 0 before the first
+	growing   bool  // the next slice may carry more
 	repacked  int   // packs, to show how far it is
 	res       Result
 }

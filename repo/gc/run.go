@@ -141,7 +141,7 @@ func (c *collector) attempt(ctx context.Context) error {
 		return c.preview(ctx)
 	}
 	if c.most == 0 {
-		c.most = sliceSize(c.r.State().Packs)
+		c.most, c.growing = sliceBytes, true
 	}
 	c.slice = c.plan.next(c.most)
 	if err := c.carry(ctx); err != nil {
@@ -151,6 +151,9 @@ func (c *collector) attempt(ctx context.Context) error {
 		return err
 	}
 	c.res.add(c.slice)
+	if c.growing && len(c.slice.repack) > 0 {
+		c.most = min(2*c.most, sliceSize(c.r.State().Packs))
+	}
 	return nil
 }
 
@@ -160,7 +163,7 @@ func (c *collector) inSmallerSlices() bool {
 	if !c.frugal || c.most <= sliceBytes {
 		return false
 	}
-	c.most, c.frugal, c.plan = sliceBytes, false, nil
+	c.most, c.growing, c.frugal, c.plan = sliceBytes, false, false, nil
 	return true
 }
 

@@ -33,25 +33,29 @@ type outcome struct {
 }
 
 const (
-	// sliceBytes is how much is written into new packs before that is committed, or of a large repository slicePart of
-	// all that is in packs: whatever it carries, an entry costs some passes over the whole index.
+	// sliceBytes is how much is written into new packs before that is committed for the first time. Whatever it carries, an
+	// entry costs some passes over the whole index, so in a large repository each next one may carry twice as
+	// much, up to slicePart of all that is in packs and up to sliceMost: by then the ones before have made room.
 	sliceBytes = 8 << 30
 	slicePart  = 64
+	sliceMost  = 256 << 30
 	// sliceDrops is how many packs one entry drops at most.
 	sliceDrops = 1 << 16
 )
 
-// sliceSize is how much is written into new packs before that is committed, of a repository with these packs.
+// sliceSize is how much is written at most into new packs before that is committed, of a repository with these packs. What
+// entries say of sizes is not to be believed without a bound.
 func sliceSize(packs map[object.Ref]log.Pack) int64 {
 	total := int64(0)
 	for _, p := range packs {
 		total += p.Size
 	}
-	return max(sliceBytes, total/slicePart)
+	return min(max(sliceBytes, total/slicePart), sliceMost)
 }
 
 // next takes the next part off the plan, of about so many bytes. The first one is not empty because there is
-// nothing to drop: its entry has other things to do.
+// nothing to drop: its entry has other things to do. What is needed by nobody goes first and alone: that makes room for what is
+// to be written.
 func (p *plan) next(most int64) *slice {
 	s := &slice{drop: map[object.Ref]struct{}{}, carried: map[spot]spot{}}
 	n := min(len(p.dead), sliceDrops)
@@ -60,7 +64,7 @@ func (p *plan) next(most int64) *slice {
 	}
 	p.dead = p.dead[n:]
 	bytes := int64(0)
-	for len(p.repack) > 0 && len(p.dead) == 0 && len(s.drop) < sliceDrops {
+	for n == 0 && len(p.repack) > 0 && len(s.drop) < sliceDrops {
 		k := p.repack[0]
 		if bytes += k.needed; bytes > most && len(s.repack) > 0 {
 			break

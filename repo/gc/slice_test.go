@@ -17,6 +17,7 @@ func TestSliceSize_GrowsWithLargeRepositories(t *testing.T) {
 		{1, 16 << 20, 8 << 30},
 		{512, 1 << 30, 8 << 30},
 		{1024, 1 << 30, 16 << 30},
+		{1 << 15, 1 << 30, 256 << 30},
 	} {
 		packs := map[object.Ref]log.Pack{}
 		for i := range c.packs {

@@ -149,7 +149,7 @@ func TestRun_CutOff_NextRunWritesOnlyTheRest(t *testing.T) {
 	died := errors.New("the machine is off")
 	store := fault.New(inner)
 	const every = 12 << 20
-	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Nth(3).Before(died).Die())
+	store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Nth(4).Before(died).Die()) // behind that of what is dead, and two
 	if _, err := gc.Run(t.Context(), testrepo.Open(t, store), gc.Options{CommitEvery: every}, gc.Events{}); !errors.Is(err, died) {
 		t.Fatalf("err = %v", err)
 	}
