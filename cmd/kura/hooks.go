@@ -53,6 +53,7 @@ func (a *app) withHooks(ctx context.Context, h *hookOptions, dryRun bool, run fu
 		_, err := run()
 		return err
 	}
+	defer outliveOutput()() // what --before has stopped is started again
 	start := clock.Now()
 	var result *backup.Result
 	err := h.hook("--before", h.before).Run(ctx, map[string]string{"KURA_HOOK": "before"})
@@ -80,6 +81,9 @@ func (a *app) withHooks(ctx context.Context, h *hookOptions, dryRun bool, run fu
 	return errors.Join(err, failed)
 }
 
+// maxHookError is how many bytes of an error hooks are told: it may name thousands of paths.
+const maxHookError = 8 << 10
+
 // hookVars says how a run went.
 func (a *app) hookVars(ctx context.Context, name string, r *backup.Result, err error, start time.Time) map[string]string {
 	code := exitCode(ctx, err)
@@ -97,7 +101,8 @@ func (a *app) hookVars(ctx context.Context, name string, r *backup.Result, err e
 		vars["KURA_RESULT"] = "failure"
 	}
 	if err != nil {
-		vars["KURA_ERROR"], _ = explain(code, err)
+		text, _ := explain(code, err)
+		vars["KURA_ERROR"] = text[:min(len(text), maxHookError)] // too long a variable, and nothing is run at all
 	}
 	if r == nil {
 		return vars

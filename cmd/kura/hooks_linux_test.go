@@ -41,3 +41,33 @@ func TestHooks_Interrupted_AfterIsRun(t *testing.T) {
 		t.Errorf("there is a snapshot: %s", out)
 	}
 }
+
+// TestHooks_NobodyReadsTheOutput_AfterIsRun: ^C ends the whole pipeline of `kura backup … 2>&1 | tee log`, tee first; and a
+// terminal that is closed hangs up.
+func TestHooks_NobodyReadsTheOutput_AfterIsRun(t *testing.T) {
+	u := newUser(t, "KURA_PASSWORD=x", "KURA_REPOSITORY=repo")
+	u.run(exitOK, "init", "-q")
+	for _, end := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
+		cmd := u.command("backup", "--stream", "x=echo data; echo > started; exec sleep 1000", "--after", "echo $KURA_RESULT >> log")
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Stdout, cmd.Stderr = w, w
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		started, log := filepath.Join(cmd.Dir, "started"), filepath.Join(cmd.Dir, "log")
+		waitUntil(t, "the command", func() bool { _, err := os.Stat(started); return err == nil })
+		r.Close()
+		if err := cmd.Process.Signal(end); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if got, err := os.ReadFile(log); err != nil || string(got) != "interrupted\n" {
+			t.Errorf("%v: %q, %v; %v", end, got, err, cmd.ProcessState)
+		}
+		_, _ = os.Remove(started), os.Remove(log)
+	}
+}

@@ -75,6 +75,7 @@ func (a *app) runMySQLLock(ctx context.Context, o mysqlLockOptions, command []st
 	if o.limits.LongQuery <= 0 {
 		return usage(fmt.Sprintf("--long-query %v is no time", o.limits.LongQuery))
 	}
+	defer outliveOutput()()
 	held, err := mysql.Hold(ctx, c, o.limits, func(ctx context.Context, h *mysql.Held) error {
 		cmd := process.New(ctx, command)
 		cmd.Stdin, cmd.Stdout = a.stdin, os.Stdout

@@ -52,11 +52,26 @@ func (c *Command) signal(s unix.Signal) error {
 	return c.Process.Signal(s)
 }
 
+// endGroup ends what an ended command has left behind. A shell ends at once when it is asked to, while what it has started may
+// still be putting things in order: that has the same time as the command.
+func (c *Command) endGroup() {
+	const step = 20 * time.Millisecond
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	for range Patience / step {
+		if unix.Kill(-c.Process.Pid, 0) != nil {
+			return // there is nobody
+		}
+		<-tick.C
+	}
+	_ = unix.Kill(-c.Process.Pid, unix.SIGKILL)
+}
+
 // Wait waits until the command has ended, and returns nil only if it says that all went well.
 func (c *Command) Wait() error {
 	err := c.Cmd.Wait()
 	if c.group && c.ctx.Err() != nil {
-		_ = unix.Kill(-c.Process.Pid, unix.SIGKILL) // what it has left behind, mostly nothing
+		c.endGroup()
 	}
 	return err
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -75,5 +77,37 @@ func TestCommand_Ends_StatusIsToldAndBackgroundLives(t *testing.T) {
 	}
 	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
 		t.Errorf("what a command has left running on purpose: %v", err)
+	}
+}
+
+// TestCommand_Cancelled_WhatItStartedMayPutThingsInOrder: the shell itself ends at once.
+func TestCommand_Cancelled_WhatItStartedMayPutThingsInOrder(t *testing.T) {
+	if hasTerminal() {
+		t.Skip("at a terminal commands stay in its process group")
+	}
+	dir := t.TempDir()
+	script := filepath.Join(dir, "script")
+	text := "trap 'sleep 0.3; echo thawed > \"$0.done\"; exit 0' TERM\necho up\nwhile :; do sleep 0.05; done\n"
+	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	c := New(ctx, []string{"sh", "-c", "sh " + script + "; true"})
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := c.Wait(); err == nil {
+		t.Error("a command that was ended went well")
+	}
+	if got, err := os.ReadFile(script + ".done"); err != nil || string(got) != "thawed\n" {
+		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -167,8 +167,10 @@ func (c *conn) do(ctx context.Context, args ...string) (any, error) {
 	v, err := readReply(c.r)
 	if answer, ok := errors.AsType[ServerError](err); ok {
 		switch code := answer.code(); {
-		case code == "NOPERM", code == "ERR" && strings.HasPrefix(string(answer), "ERR unknown command"):
+		case code == "NOPERM":
 			return nil, fmt.Errorf("%w: %s (%w)", ErrForbidden, args[0], answer)
+		case code == "ERR" && strings.HasPrefix(string(answer), "ERR unknown command"):
+			return nil, fmt.Errorf("%w: %s: the server does not know it", ErrForbidden, args[0]) // its answer repeats the arguments: a password
 		}
 		return nil, answer
 	}
