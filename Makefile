@@ -16,9 +16,9 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # Packages whose tests are run with the race detector: those that share memory between goroutines.
-RACE := ./backends/... ./chunk ./internal/durable/... ./internal/budget ./index/local/... ./repo ./repo/log ./repo/gc ./repo/check ./repo/repair ./repo/caches ./transfer ./backup/... ./restore/... ./source/... ./ui/...
+RACE := ./backends ./backends/lease ./backends/limit ./backends/local ./backends/probe ./backends/retry ./backends/s3 ./backends/sftp ./chunk ./internal/durable ./internal/budget ./index/local ./repo ./repo/log ./repo/gc ./repo/check ./repo/repair ./transfer ./backup ./restore ./remote/... ./internal/sshrun ./source/device/... ./source/files ./source/mysql ./source/redis ./source/stream ./ui
 
-.PHONY: build demo test test-all check-style unit race soak fuzz tools lint-tools servers apt bench bench-peers clean
+.PHONY: build demo test test-all test-lvm check-style unit race soak fuzz tools lint-tools servers apt bench bench-peers clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/kura
@@ -34,6 +34,17 @@ test: apt lint-tools $(TOOLDIR)/versitygw-$(VERSITYGW) check-style unit race
 test-all: export KURA_TEST_MINIO = $(TOOLDIR)/minio-$(MINIO)
 test-all: $(TOOLDIR)/minio-$(MINIO) test soak
 
+# Real logical volumes, in a virtual machine. What that consists of is downloaded from Debian, once for each version of the script
+# that does it, and not installed.
+VM := $(TOOLDIR)/vm-$(shell sha256sum internal/testvm/fetch.sh | cut -c1-12)
+test-lvm: APT := qemu-system-x86
+test-lvm: APTFLAGS := --no-install-recommends
+test-lvm: apt $(VM)
+	KURA_TEST_VM=$(VM) $(GO) test ./internal/testvm ./internal/lvmtest -p 1 -count 1 -v -timeout 4h
+
+$(VM):
+	bash internal/testvm/fetch.sh $@
+
 SOAKTIME ?= 60s
 soak:
 	$(GO) test ./internal/soak -count 1 -timeout 0 -v -soak.time $(SOAKTIME)
@@ -46,11 +57,18 @@ check-style:
 
 # Packages side by side: one more than there are processors, since some of them wait for servers and disks.
 P := $(shell expr $$(nproc) + 1)
+# Tests make and drop large buffers all the time. With this, free memory goes back only when the system asks for it, which saves
+# page faults, and with them (three tests of the collector, with the race detector) 11.8 -> 10.0 s of CPU.
+TESTENV := GODEBUG=madvdontneed=0
+# What tests draw at random follows from the code: the same is tested in the same way, other code in another.
+# KURA_TEST_SEED= draws anew in each test.
+export KURA_TEST_SEED ?= $(shell printf %d 0x$$(git ls-files -s '*.go' 2>/dev/null | git hash-object --stdin | cut -c1-15))
+# What vet says of the tests check-style has looked at.
 unit:
-	$(GO) test -p $(P) -timeout 20m ./...
+	$(TESTENV) $(GO) test -vet=off -p $(P) -timeout 20m ./...
 
 race:
-	$(GO) test -p $(P) -race -short -timeout 20m $(RACE)
+	$(TESTENV) $(GO) test -vet=off -p $(P) -race -short -timeout 20m $(RACE)
 
 # Each fuzz target for FUZZTIME, and what came of it; the committed seeds are part of `make unit`.
 FUZZTIME ?= 30s
@@ -85,14 +103,15 @@ $(TOOLDIR)/minio-$(MINIO):
 	$(call install-tool,github.com/minio/minio@$(MINIO),minio)
 
 # Debian packages that tests use. Skipped where they are installed already.
-# The race detector needs a C compiler. Of MariaDB only the programs are installed: no service is started.
+# The race detector needs a C compiler. Of MariaDB only the programs are installed. redis-server and postgresql come with
+# services, which Debian starts where there is an init system; tests use servers of their own, and leave those alone.
 APT := openssh-server rsync attr acl libcap2-bin e2fsprogs xfsprogs btrfs-progs gcc libc6-dev \
-	mariadb-server-core mariadb-client mariadb-backup redis-server
+	mariadb-server-core mariadb-client mariadb-backup redis-server postgresql
 apt:
 	@missing=$$(for p in $(APT); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	if [ -n "$$missing" ]; then \
 		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-		$$sudo apt-get update -qq && $$sudo apt-get install -y -qq $$missing; fi
+		$$sudo apt-get update -qq && $$sudo apt-get install -y -qq $(APTFLAGS) $$missing; fi
 
 bench: build
 	$(GO) run ./bench -kura $(BIN) $(BENCHFLAGS)

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"context"
 	"io"
 	"runtime"
 	"sync"
@@ -71,9 +72,24 @@ func (s *aheadSlot) give(a *chunk.Ahead) {
 }
 
 // cut begins to cut a file.
-func (w *worker) cut(src io.Reader, size int64) (err error) {
+func (w *worker) cut(ctx context.Context, src io.Reader, size int64) (err error) {
+	select {
+	case w.cutter = <-w.cutters:
+	default: // whoever has them may wait for the gate, and so must not be waited for behind it
+		w.gate.RUnlock()
+		select {
+		case w.cutter = <-w.cutters:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		w.gate.RLock()
+		if err != nil {
+			return err
+		}
+	}
 	if size >= aheadFile {
 		if w.inUse, err = w.ahead.take(w.repo); err != nil {
+			w.cutters <- w.cutter
 			return err
 		}
 	}
@@ -84,6 +100,7 @@ func (w *worker) cut(src io.Reader, size int64) (err error) {
 // uncut lets go of a file.
 func (w *worker) uncut() {
 	w.cutter.Reset(nil)
+	w.cutters <- w.cutter
 	w.ahead.give(w.inUse)
-	w.inUse = nil
+	w.cutter, w.inUse = nil, nil
 }

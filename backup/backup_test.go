@@ -13,17 +13,18 @@ import (
 func TestRun_Tree_ReadsBackTheSame(t *testing.T) {
 	r, _ := newRepo(t)
 	root := memoryDir(t)
-	makeTree(t, root, manyFiles(2000))
+	many := sized(2000, 500)
+	makeTree(t, root, manyFiles(many))
 	makeTree(t, root, map[string]string{
 		"empty": "", "empty folder/": "", "not utf-8 \xff\xfe/x": "x", "nl\n": "y",
 		"zeros": strings.Repeat("\x00", 300_000), "short zeros": strings.Repeat("\x00", 5000),
-		"large":  string(testrepo.Random(1, 20<<20)),
+		"large":  string(testrepo.Random(1, sized(20<<20, 6<<20))),
 		"medium": string(testrepo.Random(2, 400_000)), "limit": string(testrepo.Random(3, maxSmall)), "over": string(testrepo.Random(4, maxSmall+1)),
 	})
 	res := mustRun(t, r, Options{Paths: []string{root}, Host: "h", Scan: true})
 	wantTree(t, r, res.Snapshot, root)
 	s := res.Summary
-	if s.Files != 2010-1 || s.FilesNew != s.Files || s.Others != 0 {
+	if s.Files != uint64(many+9) || s.FilesNew != s.Files || s.Others != 0 {
 		t.Errorf("%+v", s)
 	}
 	if s != res.Snapshot.Summary {
@@ -37,8 +38,8 @@ func TestRun_Tree_ReadsBackTheSame(t *testing.T) {
 func TestRun_UnchangedTree_WritesOnlyALogEntry(t *testing.T) {
 	r, store := newRepo(t)
 	root := memoryDir(t)
-	makeTree(t, root, manyFiles(2000))
-	makeTree(t, root, map[string]string{"large": string(testrepo.Random(1, 9<<20)), "empty/": ""})
+	makeTree(t, root, manyFiles(sized(2000, 500)))
+	makeTree(t, root, map[string]string{"large": string(testrepo.Random(1, sized(9<<20, 3<<20))), "empty/": ""})
 	if err := os.Symlink("target", filepath.Join(root, "link")); err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func makeDeep(t *testing.T, root string, depth int) {
 func TestRun_DeepFolders_FewAreOpenAtOnce(t *testing.T) {
 	depth := 3000
 	if testing.Short() {
-		depth = 1200
+		depth = 800
 	}
 	r, _ := newRepo(t)
 	root := memoryDir(t)
@@ -107,7 +107,7 @@ func wantLevel(t *testing.T, r *repo.Repository, id object.BlobID, i int) (next 
 func TestRun_LargeFolder_ChangedInTheMiddle(t *testing.T) {
 	n := 20_000
 	if testing.Short() {
-		n = 5_000
+		n = 4_000
 	}
 	r, store := newRepo(t)
 	root := memoryDir(t)

@@ -14,4 +14,6 @@ var (
 	// ErrChanged is wrapped when a file was written to while it was read. The snapshot has what
 	// was read, which may be neither the old state nor the new one.
 	ErrChanged = errors.New("changed while it was read")
+
+	errNoMatch = errors.New("nothing matches this pattern")
 )

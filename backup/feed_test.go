@@ -204,7 +204,11 @@ func writePortion(rng *rand.Rand, f source.File, p portion) error {
 // has, and what is written again in another order is the same folder.
 func TestFeed_RandomSource_IsWhatWasWritten(t *testing.T) {
 	rng := testrand.New(t)
-	for range *feedRounds {
+	rounds := *feedRounds
+	if testing.Short() {
+		rounds = min(rounds, 1)
+	}
+	for range rounds {
 		v := invent(rng)
 		r, _ := newRepo(t)
 		o := fakeOptions(func(ctx context.Context, out source.Writer) error { return v.write(ctx, rng, out) })
@@ -358,7 +362,7 @@ func TestFeed_StoreFails_IsTheErrorOfTheRun(t *testing.T) {
 	r, store := newRepo(t)
 	lost := errors.New("lost")
 	store.Inject(fault.On(fault.Put).Prefix(object.DataPrefix).Always().Before(lost))
-	_, err := Run(t.Context(), r, fakeOptions(func(_ context.Context, out source.Writer) error {
+	o := fakeOptions(func(_ context.Context, out source.Writer) error {
 		f, err := out.Create("/a", source.FileNode(0))
 		if err != nil {
 			return err
@@ -369,7 +373,9 @@ func TestFeed_StoreFails_IsTheErrorOfTheRun(t *testing.T) {
 			}
 		}
 		return f.Close()
-	}), Events{})
+	})
+	o.Packing.Size = 5 << 20
+	_, err := Run(t.Context(), r, o, Events{})
 	if !errors.Is(err, lost) {
 		t.Errorf("%v", err)
 	}
@@ -448,6 +454,59 @@ func TestFeed_Replacing_LastOneCounts(t *testing.T) {
 	}
 }
 
+// TestNewEntries_LongChainOfLinks_AllAreTheFirst: following each to its beginning would take minutes.
+func TestNewEntries_LongChainOfLinks_AllAreTheFirst(t *testing.T) {
+	n := sized(100_000, 1000)
+	first, err := newRecord("/00000000", 1, &tree.Node{Name: recordName, Type: tree.File}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := []record{first}
+	for i := 1; i < n; i++ {
+		list = append(list, record{path: fmt.Sprintf("/%08d", i), seq: uint64(i + 1), link: list[i-1].path})
+	}
+	slices.Reverse(list)
+	e, err := newEntries(list, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, at := range e.first {
+		if at != 0 || e.list[i].seq != uint64(i+1) {
+			t.Fatalf("entry %d has the node of %d", i, at)
+		}
+	}
+	if e.names[0] != n || len(e.inodes) != 1 {
+		t.Errorf("%d names, %d inodes", e.names[0], len(e.inodes))
+	}
+}
+
+// TestNewEntries_LinkToWhatIsReplacedLater_IsTheOldFile: and one that is written afterwards is the new one.
+func TestNewEntries_LinkToWhatIsReplacedLater_IsTheOldFile(t *testing.T) {
+	file := func(seq uint64) record {
+		r, err := newRecord("/z", seq, &tree.Node{Name: recordName, Type: tree.File}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	e, err := newEntries([]record{
+		file(1), {path: "/y", seq: 2, link: "/z"}, file(3), {path: "/x", seq: 4, link: "/y"}, {path: "/a", seq: 5, link: "/z"},
+	}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]uint64{}
+	for i, r := range e.list {
+		got[r.path] = e.list[e.first[i]].seq
+	}
+	if want := map[string]uint64{"/a": 3, "/x": 1, "/y": 1, "/z": 3}; !maps.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+	if _, err := newEntries([]record{{path: "/a", seq: 1, link: "/b"}, {path: "/b", seq: 2, link: "/a"}}, true); !errors.Is(err, source.ErrNode) {
+		t.Errorf("a circle: %v", err)
+	}
+}
+
 func TestFeed_Details_AreInTheManifestAndComeBack(t *testing.T) {
 	r, store := newRepo(t)
 	var before []byte
@@ -488,7 +547,10 @@ func TestFeed_OtherKind_IsNoParent(t *testing.T) {
 // TestFeed_ManyFiles_AllAreThere: small ones, which need no goroutine.
 func TestFeed_ManyFiles_AllAreThere(t *testing.T) {
 	r, _ := newRepo(t)
-	const count = 10_000
+	count := 10_000
+	if testing.Short() {
+		count = 5_000
+	}
 	name := func(i int) string { return fmt.Sprintf("/db%d/table%d.sql", i%7, i) }
 	write := func(changed int) Options {
 		return fakeOptions(func(_ context.Context, out source.Writer) error {
@@ -505,15 +567,15 @@ func TestFeed_ManyFiles_AllAreThere(t *testing.T) {
 		})
 	}
 	first := mustRun(t, r, write(-1))
-	if s := first.Summary; s.Files != count || s.FilesNew != count || s.Dirs != 7 {
+	if s := first.Summary; s.Files != uint64(count) || s.FilesNew != s.Files || s.Dirs != 7 {
 		t.Errorf("%+v", s)
 	}
 	second := mustRun(t, r, write(4711))
-	if s := second.Summary; s.FilesChanged != 1 || s.FilesUnmodified != count-1 || s.FilesNew != 0 {
+	if s := second.Summary; s.FilesChanged != 1 || s.FilesUnmodified != uint64(count-1) || s.FilesNew != 0 {
 		t.Errorf("%+v", s)
 	}
 	got := readBack(t, r, second.Snapshot)
-	if len(got) != count+7 || string(got[name(4711)].data) != "changed" || string(got[name(9999)].data) != "9999 is what is in it" {
+	if len(got) != count+7 || string(got[name(4711)].data) != "changed" || string(got[name(count-1)].data) != fmt.Sprint(count-1, " is what is in it") {
 		t.Errorf("%d entries", len(got))
 	}
 }

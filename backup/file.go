@@ -214,7 +214,7 @@ func (w *worker) readLarge(ctx context.Context, r *reading) (pending, error) {
 			w.report.progress.Current.Store(&path)
 		}
 	}
-	if err := w.cut(src, r.st.Size); err != nil {
+	if err := w.cut(ctx, src, r.st.Size); err != nil {
 		return nil, err
 	}
 	defer w.uncut()

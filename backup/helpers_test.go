@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/fault"
 	"github.com/kura-backup/kura/internal/object"
@@ -26,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0))) // so that files are read ahead, on any machine
-	goleak.VerifyTestMain(m)
+	testsys.VerifyMain(m)
 }
 
 // newRepo makes a repository whose store counts its calls.
@@ -217,6 +215,14 @@ func runWith(ctx context.Context, r *repo.Repository, o Options, h hooks) (*Resu
 }
 
 var _ backends.Store = (*fault.Store)(nil)
+
+// sized is the first number, and with the race detector, which takes ten times as long for each byte, the second.
+func sized(usual, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return usual
+}
 
 func manyFiles(n int) map[string]string {
 	files := map[string]string{}

@@ -31,20 +31,20 @@ func nextGeneration(data []byte) []byte {
 }
 
 func TestRun_ChangedFile_OnlyTheDifferenceIsStored(t *testing.T) {
-	for name, size := range map[string]int{"large": 12 << 20, "one chunk": 400 << 10, "small": 100 << 10} {
+	for name, size := range map[string]int{"large": sized(12<<20, 4<<20), "one chunk": 400 << 10, "small": 100 << 10} {
 		r, _ := newRepo(t)
 		root := memoryDir(t)
 		data := testrepo.Random(7, size)
 		o := Options{Paths: []string{root}, Host: "h"}
 		makeTree(t, root, map[string]string{"f": string(data), "other": string(testrepo.Random(8, 200_000))})
 		mustRun(t, r, o)
-		for generation := range 3 {
+		for generation := range sized(3, 1) {
 			data = nextGeneration(data)
 			writeFile(t, filepath.Join(root, "f"), data)
 			res := mustRun(t, r, o)
 			wantTree(t, r, res.Snapshot, root)
 			s := res.Summary
-			if s.BytesAdded < uint64(size) || s.BytesStored > uint64(size)/8+40_000 {
+			if s.BytesAdded < uint64(size) || s.BytesStored > uint64(size/sized(8, 2)+40_000) {
 				t.Errorf("%s, generation %d: %d bytes added, %d stored", name, generation, s.BytesAdded, s.BytesStored)
 			}
 		}
@@ -53,10 +53,11 @@ func TestRun_ChangedFile_OnlyTheDifferenceIsStored(t *testing.T) {
 
 func TestRunStdin_ChangedStream_OnlyTheDifferenceIsStored(t *testing.T) {
 	r, _ := newRepo(t)
-	data := testrepo.Random(7, 24<<20)
-	for generation := range 4 {
+	size := uint64(sized(24<<20, 6<<20))
+	data := testrepo.Random(7, int(size))
+	for generation := range sized(4, 2) {
 		res := mustRun(t, r, Options{Host: "h", Source: streams(t, stream.Stream{Reader: bytes.NewReader(data), Name: "dump"})})
-		if s := res.Summary; generation > 0 && (s.BytesAdded < 24<<20 || s.BytesStored > 3<<20) {
+		if s := res.Summary; generation > 0 && (s.BytesAdded < size || s.BytesStored > 3<<20) {
 			t.Errorf("generation %d: %d bytes added, %d stored", generation, s.BytesAdded, s.BytesStored)
 		}
 		if got := readBack(t, r, res.Snapshot)["/dump"]; !bytes.Equal(got.data, data) {

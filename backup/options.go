@@ -15,6 +15,8 @@ type Options struct {
 	// Paths are files and folders, absolute or relative to the working directory. Symlinks among
 	// them are backed up as links. Not used with a Source.
 	Paths []string
+	// NoMatch are patterns of paths that nothing matches: each is reported, and counted, as a path that is not there.
+	NoMatch []string
 	// Excludes and IExcludes are patterns as package pattern describes them, the latter of those that make no
 	// difference between upper and lower case.
 	Excludes, IExcludes []string

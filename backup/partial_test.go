@@ -29,37 +29,50 @@ func live(r *repo.Repository) (complete, partial []object.SessionID) {
 }
 
 // partialAfter returns hooks that ask for a partial snapshot when so many files were read, and again after as
-// many more. then is called for every file that is read after the first one was committed.
-func partialAfter(r *repo.Repository, n int64, then func()) hooks {
-	ask := make(chan struct{}, 1)
-	var files atomic.Int64
-	return hooks{partial: ask, read: func(string) {
+// many more. It is made when the tasks that run are over, and before any other begins. then is called for every file
+// that is read after the first one was committed.
+func partialAfter(ctx context.Context, r *repo.Repository, n int64, then func()) hooks {
+	ask := make(chan struct{})
+	var gate *sync.RWMutex
+	var files, asked atomic.Int64
+	return hooks{partial: ask, walk: func(w *walk) { gate = &w.gate }, read: func(string) {
 		k := files.Add(1)
-		if k%n == 0 {
+		if made := partials(r); k%n == 0 && asked.CompareAndSwap(made, made+1) {
 			select {
 			case ask <- struct{}{}:
-			default:
+			case <-ctx.Done():
+			case <-time.After(time.Minute): // only when the test fails
+			}
+			for ctx.Err() == nil && gate.TryRLock() { // until it waits for the tasks
+				gate.RUnlock()
+				time.Sleep(100 * time.Microsecond)
 			}
 		}
-		if k < n {
-			return
-		}
-		if _, partial := live(r); len(partial) > 0 {
+		if _, partial := live(r); k >= n && len(partial) > 0 {
 			then()
-		} else {
-			time.Sleep(time.Millisecond) // the partial waits until this task is over
 		}
 	}}
 }
 
+// partials is how many partial snapshots were made.
+func partials(r *repo.Repository) (n int64) {
+	for _, s := range r.State().Snapshots {
+		if s.Partial {
+			n++
+		}
+	}
+	return n
+}
+
 func TestRun_PartialSnapshots_AreSupersededByTheLast(t *testing.T) {
-	for _, workers := range []int{1, 4} {
+	large := sized(6<<20, 3<<20)
+	for _, workers := range []int{4, 1}[:sized(2, 1)] {
 		r, _ := newRepo(t)
 		root := memoryDir(t)
 		makeTree(t, root, manyFiles(1000))
-		makeTree(t, root, map[string]string{"d10/large": string(testrepo.Random(3, 6<<20)), "d00/xl": string(testrepo.Random(4, 5<<20))})
+		makeTree(t, root, map[string]string{"d10/large": string(testrepo.Random(3, large)), "d00/xl": string(testrepo.Random(4, large))})
 		var seen sync.Map
-		h := partialAfter(r, 200, func() {
+		h := partialAfter(t.Context(), r, 200, func() {
 			_, partial := live(r)
 			if len(partial) > 1 {
 				t.Errorf("%d partial snapshots at once", len(partial))
@@ -81,7 +94,7 @@ func TestRun_PartialSnapshots_AreSupersededByTheLast(t *testing.T) {
 			t.Errorf("live: %v, partial %v", complete, partial)
 		}
 		wantTree(t, r, res.Snapshot, root)
-		if s := res.Summary; s.Files != 1002 || s.FilesNew != 1002 || s.BytesAdded < 11<<20 {
+		if s := res.Summary; s.Files != 1002 || s.FilesNew != 1002 || s.BytesAdded < uint64(2*large) {
 			t.Errorf("%+v", s)
 		}
 		wantTree(t, testrepo.Open(t, r.Store()), res.Snapshot, root)
@@ -110,7 +123,7 @@ func cutOff(t *testing.T, r *repo.Repository, o Options, after int64) *repo.Snap
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	o.ReadConcurrency = 1
-	if _, _, err := runWith(ctx, r, o, partialAfter(r, after, cancel)); !errors.Is(err, context.Canceled) {
+	if _, _, err := runWith(ctx, r, o, partialAfter(ctx, r, after, cancel)); !errors.Is(err, context.Canceled) {
 		t.Fatalf("the run was not cut off: %v", err)
 	}
 	_, partial := live(r)

@@ -189,7 +189,7 @@ func TestRun_LargeFileAndStream_AreTheSameReadAheadOrNot(t *testing.T) {
 	data := testrepo.Random(1, aheadFile+300_000)
 	root := memoryDir(t)
 	writeFile(t, filepath.Join(root, "f"), data)
-	for _, cpus := range []int{2, 4} {
+	for _, cpus := range []int{4, 2}[:sized(2, 1)] { // without it there is one goroutine
 		before := runtime.GOMAXPROCS(cpus)
 		r, _ := newRepo(t)
 		a, err := newAhead(r)

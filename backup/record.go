@@ -88,18 +88,37 @@ func newEntries(list []record, replaces bool) (*entries, error) {
 			return nil, fmt.Errorf("%w: %s", source.ErrTwice, list[i].path)
 		}
 		e.first[i] = i
-		for at := i; list[at].node == nil; {
-			if at = e.before(list[at].link, list[at].seq); at < 0 {
-				return nil, fmt.Errorf("%w: %s is to be the file %s, which was not written before", source.ErrNode, list[i].path, list[i].link)
-			}
-			e.first[i] = at
-		}
+	}
+	if err := e.resolve(); err != nil {
+		return nil, err
+	}
+	for i := range list {
 		if e.counts(i) {
 			e.names[e.first[i]]++
 		}
 	}
 	e.number()
 	return e, nil
+}
+
+// resolve finds out whose further names there are, in the order in which they were written: a name that one refers to is
+// known by then, however many there are in a row.
+func (e *entries) resolve() error {
+	var links []int
+	for i := range e.list {
+		if e.list[i].node == nil {
+			links = append(links, i)
+		}
+	}
+	slices.SortFunc(links, func(a, b int) int { return cmp.Compare(e.list[a].seq, e.list[b].seq) })
+	for _, i := range links {
+		at := e.before(e.list[i].link, e.list[i].seq)
+		if at < 0 {
+			return fmt.Errorf("%w: %s is to be the file %s, which was not written before", source.ErrNode, e.list[i].path, e.list[i].link)
+		}
+		e.first[i] = e.first[at]
+	}
+	return nil
 }
 
 // number gives an inode to each file with several names.

@@ -18,8 +18,10 @@ import (
 	"github.com/kura-backup/kura/source/files"
 )
 
-// maxTries is how often a run starts again because others collected what it relied on.
-const maxTries = 5
+const (
+	maxTries = 5  // how often a run starts again because others collected what it relied on
+	maxNamed = 10 // of how many paths the error of a run says what is wrong
+)
 
 // sourceFiles is what manifests call files of this machine.
 const sourceFiles = "files"
@@ -172,6 +174,9 @@ func (a *attempt) files(ctx context.Context) (object.BlobID, error) {
 	a.parent = ps[0]
 	w := newWalk(a.repo, a.session, a.report, a.selection, ps, newPlan(readable))
 	w.hooks = a.hooks
+	if w.hooks.walk != nil {
+		w.hooks.walk(w)
+	}
 	w.rules = rules{a.opts.IgnoreCtime, a.opts.IgnoreInode, a.opts.WithAtime}
 	var helpers []func(context.Context) error
 	if !a.opts.DryRun {
@@ -193,7 +198,11 @@ func (a *attempt) readable() ([]string, error) {
 	defer pool.Close()
 	cwd := pool.Root("/")
 	var out []string
-	var failed error
+	var failed failures
+	for _, p := range a.opts.NoMatch {
+		a.report.error(p, errNoMatch)
+		failed.add(p, errNoMatch)
+	}
 	for _, p := range a.paths {
 		if a.selection.excludesPath(p) {
 			continue
@@ -201,7 +210,7 @@ func (a *attempt) readable() ([]string, error) {
 		var st files.Stat
 		if err := cwd.Stat(p, false, &st); err != nil {
 			a.report.error(p, err)
-			failed = errors.Join(failed, fmt.Errorf("%s: %w", p, err))
+			failed.add(p, err)
 			continue
 		}
 		if !a.selection.tooLarge(&st) {
@@ -211,12 +220,31 @@ func (a *attempt) readable() ([]string, error) {
 	switch {
 	case len(out) > 0:
 		return out, nil
-	case failed != nil:
-		return nil, fmt.Errorf("%w: %w", ErrNothing, failed)
+	case failed.n > 0:
+		return nil, fmt.Errorf("%w: %w", ErrNothing, failed.err())
 	case len(a.paths) > 0:
 		return nil, fmt.Errorf("%w: all of them are excluded", ErrNothing)
 	}
 	return nil, fmt.Errorf("%w: there are none", ErrNothing)
+}
+
+// failures are what is wrong with paths, of which an error names the first: there may be hundreds of thousands.
+type failures struct {
+	first []error
+	n     int
+}
+
+func (f *failures) add(path string, err error) {
+	if f.n++; f.n <= maxNamed {
+		f.first = append(f.first, fmt.Errorf("%s: %w", path, err))
+	}
+}
+
+func (f *failures) err() error {
+	if f.n > maxNamed {
+		return errors.Join(append(f.first, fmt.Errorf("and %d more", f.n-maxNamed))...)
+	}
+	return errors.Join(f.first...)
 }
 
 func (a *attempt) parents(ctx context.Context) (parents, error) {

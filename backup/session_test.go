@@ -6,12 +6,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/fault"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/seal"
@@ -94,13 +96,14 @@ func TestRun_StoreFails_NothingIsCommitted(t *testing.T) {
 		r, store := newRepo(t)
 		root := memoryDir(t)
 		size := 400_000
+		o := Options{Paths: []string{root}, Host: "h"}
 		if name == "a later pack" {
-			size = 24 << 20
+			size, o.Packing.Size = 11<<20, 5<<20 // two are filled at a time
 		}
 		makeTree(t, root, manyFiles(100))
 		makeTree(t, root, map[string]string{"large": string(testrepo.Random(1, size))})
 		store.Inject(rule.Always().Before(lost))
-		res, _, err := runWith(t.Context(), r, Options{Paths: []string{root}, Host: "h"}, hooks{})
+		res, _, err := runWith(t.Context(), r, o, hooks{})
 		if !errors.Is(err, lost) || res != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -120,12 +123,11 @@ func TestRun_Cancelled_EndsWithoutASnapshot(t *testing.T) {
 	r, store := newRepo(t)
 	root := memoryDir(t)
 	makeTree(t, root, manyFiles(500))
-	makeTree(t, root, map[string]string{"large": string(testrepo.Random(1, 20<<20))})
-	var opened openings
+	makeTree(t, root, map[string]string{"large": string(testrepo.Random(1, 5<<20))})
+	var opened atomic.Int64
 	ctx, cancel := context.WithCancel(t.Context())
-	_, _, err := runWith(ctx, r, Options{Paths: []string{root}, Scan: true}, hooks{opened: func(path string) error {
-		opened.hook(path)
-		if filepath.Base(path) == "f00100" {
+	_, _, err := runWith(ctx, r, Options{Paths: []string{root}, Scan: true, ReadConcurrency: 4}, hooks{opened: func(string) error {
+		if opened.Add(1) == 100 {
 			cancel()
 		}
 		return nil
@@ -133,8 +135,8 @@ func TestRun_Cancelled_EndsWithoutASnapshot(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
-	if len(opened.names) > 490 {
-		t.Errorf("%d files were read nevertheless", len(opened.names))
+	if n := opened.Load(); n > 100+4*batchSize { // what the workers had in hand
+		t.Errorf("%d files were read nevertheless", n)
 	}
 	if store.Count(fault.Put, object.LogPrefix) != 0 {
 		t.Error("there is a log entry")
@@ -176,7 +178,7 @@ func TestRun_WritersKey_BacksUpWithoutParent(t *testing.T) {
 	credential := seal.KeyFile([32]byte{9})
 	_, err := r.AddSlot(t.Context(), repo.NewSlot{Role: seal.Writer, Credential: credential})
 	must(t, err)
-	w, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})
+	w, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: testsys.MemoryDir(t)})
 	must(t, err)
 	defer w.Close()
 	root := memoryDir(t)

@@ -26,6 +26,7 @@ type walk struct {
 	pool      *files.Pool
 	queue     *queue
 	writers   sync.Pool // of *tree.DirWriter
+	cutters   chan *chunk.Cutter
 	ahead     aheadSlot
 
 	parents parents
@@ -54,6 +55,7 @@ type hooks struct {
 	read    func(path string)       // between the reading of a file and the look whether it changed
 	listed  func(path string)       // behind the listing of a folder
 	partial <-chan struct{}         // asks for a partial snapshot
+	walk    func(w *walk)           // before the walk begins
 }
 
 func newWalk(r *repo.Repository, s *repo.Session, report *reporter, sel *selection, ps parents, p *plan) *walk {
@@ -83,9 +85,21 @@ func newWalk(r *repo.Repository, s *repo.Session, report *reporter, sel *selecti
 	return w
 }
 
-// run walks with n workers until the root's page is saved.
+// run walks with n workers until the root's page is saved. Of files that have to be cut n are read at once, each of
+// which takes memory, also where there are more workers.
 func (w *walk) run(ctx context.Context, n int, helpers ...func(context.Context) error) error {
 	defer w.pool.Close()
+	w.cutters = make(chan *chunk.Cutter, n)
+	for range n {
+		cutter, err := chunk.New(uint64(w.repo.Keys().Polynomial()))
+		if err != nil {
+			return err
+		}
+		w.cutters <- cutter
+	}
+	if w.session.Index().IsFar() {
+		n += farWorkers
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	stop := context.AfterFunc(ctx, w.queue.close)
 	defer stop()
@@ -122,6 +136,9 @@ func (w *walk) run(ctx context.Context, n int, helpers ...func(context.Context) 
 	return nil
 }
 
+// farWorkers are workers beside the usual ones where a lookup in the index is a round trip, for which most of them wait.
+const farWorkers = 128
+
 // workerCount is how many entries are read at once.
 func workerCount(asked int) int {
 	if asked > 0 {
@@ -139,8 +156,8 @@ func (w *walk) savePage(_ context.Context, page []byte) (object.BlobID, error) {
 // worker runs tasks. It belongs to one goroutine.
 type worker struct {
 	*walk
-	cutter *chunk.Cutter
-	inUse  *chunk.Ahead // by cutter; nil mostly
+	cutter *chunk.Cutter // while a file is cut
+	inUse  *chunk.Ahead  // by cutter; nil mostly
 	small  []byte
 	saved  chan savedBlob
 	onSave func(repo.Saved, error)
@@ -157,12 +174,8 @@ type savedBlob struct {
 
 // work runs tasks until there are no more.
 func work(ctx context.Context, walk *walk) error {
-	cutter, err := chunk.New(uint64(walk.repo.Keys().Polynomial()))
-	if err != nil {
-		return err
-	}
 	w := &worker{
-		walk: walk, cutter: cutter, small: make([]byte, maxSmall+1), saved: make(chan savedBlob, 1),
+		walk: walk, small: make([]byte, maxSmall+1), saved: make(chan savedBlob, 1),
 	}
 	w.onSave = func(s repo.Saved, err error) { w.saved <- savedBlob{s, err} }
 	for {

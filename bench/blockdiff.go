@@ -220,7 +220,7 @@ func (d *diffRun) write(machine []fact) error {
 		table table
 	}{{"What it takes", d.summary()}, {"Chunks of a fixed size, without deltas", d.fixedTable()}, {"When something goes wrong", d.troubles()}, {"Generation by generation", d.generations()}}
 	var text, page strings.Builder
-	page.WriteString("# Beside blockdiff\n\n" + diffExplanation + "\n")
+	page.WriteString("# Beside blockdiff\n\n" + fmt.Sprintf(diffExplanation, d.o.diffSize, d.o.diffGenerations, commandLine(os.Args)) + "\n")
 	chart := strings.TrimSuffix(d.o.out, filepath.Ext(d.o.out)) + ".svg"
 	page.WriteString("\n![What the programs stored](" + filepath.Base(chart) + ")\n")
 	for _, t := range tables {

@@ -185,9 +185,12 @@ func TestCutter_Ahead_StreamFailsReturnsItsError(t *testing.T) {
 // TestCutter_Ahead_ResetAnywhereEndsReading: what is under way ends, and the next stream is not touched by it.
 func TestCutter_Ahead_ResetAnywhereEndsReading(t *testing.T) {
 	c, a := newCutter(t), newAhead(t, 3)
-	data := noise(5, 16<<20)
+	data, most := noise(5, 16<<20), 8
+	if testing.Short() {
+		data, most = data[:6<<20], 3
+	}
 	want := reference(t, data[:3<<20], nil)
-	for chunks := range 8 {
+	for chunks := range most {
 		c.ResetAhead(bytes.NewReader(data), a)
 		for range chunks {
 			if _, err := c.Next(); err != nil {
@@ -229,7 +232,11 @@ func (r *abandoned) Read(p []byte) (int, error) {
 func TestCutter_Ahead_ReadFailsDuringReset_ItsMemoryIsNotUsedAgain(t *testing.T) {
 	a := newAhead(t, 1)
 	end := func(p []byte) *byte { return &p[:cap(p)][cap(p)-1] }
-	for range 12 { // half of the times the stop is noticed before the error
+	data, rounds := noise(1, 5<<20), 12
+	if testing.Short() {
+		rounds = 3
+	}
+	for range rounds { // half of the times the stop is noticed before the error
 		c := newCutter(t)
 		r := &abandoned{begun: make(chan struct{}), fail: make(chan struct{})}
 		c.ResetAhead(r, a)
@@ -237,7 +244,7 @@ func TestCutter_Ahead_ReadFailsDuringReset_ItsMemoryIsNotUsedAgain(t *testing.T)
 		time.AfterFunc(10*time.Millisecond, func() { close(r.fail) }) // when the reset is under way
 		c.Reset(nil)
 		for n := range 2 {
-			seen := &seeing{Reader: bytes.NewReader(noise(1, 5<<20))}
+			seen := &seeing{Reader: bytes.NewReader(data)}
 			cutAhead(t, c, a, seen)
 			for _, p := range seen.all {
 				if end(p) == end(r.p) {

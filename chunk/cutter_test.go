@@ -90,6 +90,7 @@ func (r *randomReader) Read(p []byte) (int, error) {
 }
 
 func TestCutter_AnyStream_EqualsReference(t *testing.T) {
+	alone(t)
 	c := newCutter(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		data := stream(rt)
@@ -107,6 +108,7 @@ func TestCutter_AnyStream_EqualsReference(t *testing.T) {
 }
 
 func TestCutter_OneByteAndOddReaders_SameChunks(t *testing.T) {
+	alone(t)
 	data := bytes.Join([][]byte{
 		noise(1, 700_000), make([]byte, 70_000), noise(2, 1000), make([]byte, 60_000), noise(3, 600_001), make([]byte, 66_000),
 	}, nil)
@@ -122,6 +124,7 @@ func TestCutter_OneByteAndOddReaders_SameChunks(t *testing.T) {
 }
 
 func TestCutter_LongStretch_EqualsReference(t *testing.T) {
+	alone(t)
 	// Long enough for the window to move and grow, with a stretch in which the maximum cuts.
 	same := bytes.Repeat([]byte{'a'}, 20<<20)
 	data := bytes.Join([][]byte{noise(7, 24<<20), make([]byte, 1<<20), same, noise(8, 3<<20)}, nil)
@@ -174,6 +177,7 @@ func TestCutter_Boundaries(t *testing.T) {
 }
 
 func TestCutter_Insertion_ChangesFewChunks(t *testing.T) {
+	alone(t)
 	data := noise(11, 32<<20)
 	for _, at := range []int{0, 1 << 20, 17<<20 + 12345} {
 		changed := bytes.Join([][]byte{data[:at], []byte("some new bytes"), data[at:]}, nil)
@@ -213,6 +217,7 @@ func TestCutter_HugeHole_OneExtent(t *testing.T) {
 }
 
 func TestCutter_StreamFails_ReturnsItsError(t *testing.T) {
+	alone(t)
 	for name, r := range map[string]io.Reader{
 		"read":        io.MultiReader(bytes.NewReader(noise(1, 2<<20)), iotest.ErrReader(errTest)),
 		"read in run": io.MultiReader(bytes.NewReader(make([]byte, 2<<20)), iotest.ErrReader(errTest)),
@@ -255,6 +260,7 @@ type emptyReader struct{}
 func (emptyReader) Read([]byte) (int, error) { return 0, nil }
 
 func TestCutter_ResetMidway_ForgetsTheStreamBefore(t *testing.T) {
+	alone(t)
 	c := newCutter(t)
 	data := noise(5, 5<<20)
 	want := cut(t, c, bytes.NewReader(data))
@@ -274,6 +280,7 @@ func TestCutter_ResetMidway_ForgetsTheStreamBefore(t *testing.T) {
 }
 
 func TestCutter_SmallFiles_AllocateNothing(t *testing.T) {
+	alone(t)
 	c := newCutter(t)
 	r := bytes.NewReader(nil)
 	small := noise(1, 8192)
@@ -302,6 +309,7 @@ func TestNew_UselessPolynomial_IsRefused(t *testing.T) {
 // TestCutter_Golden_BoundariesNeverChange compares with a list that was committed: a change of it makes
 // everything that repositories hold be stored a second time.
 func TestCutter_Golden_BoundariesNeverChange(t *testing.T) {
+	alone(t)
 	data := bytes.Join([][]byte{
 		noise(42, 12<<20), make([]byte, 3*4096), noise(43, 1<<20), make([]byte, 200_000),
 		bytes.Repeat([]byte("kura"), 5<<20/2), noise(44, 2_345_678), make([]byte, 100_000),

@@ -19,6 +19,14 @@ const testPol = 0x3DA3358B4DC173
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+// alone leaves a test of what one goroutine does out of the race run.
+func alone(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("in one goroutine")
+	}
+}
+
 // extent is a chunk with its data copied, as the format describes it.
 type extent struct {
 	kind   chunk.Kind

@@ -8,13 +8,12 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kura-backup/kura/delta"
-	"github.com/kura-backup/kura/internal/testrand"
 )
 
 // TestEncode_ChangesNearby_AsSmallAsWithTheWholeBase compares the search around the place where copying goes on with the one of
 // the whole base, where changes are as databases make them.
 func TestEncode_ChangesNearby_AsSmallAsWithTheWholeBase(t *testing.T) {
-	seed := testrand.Seed(t)
+	seed := *quality
 	var e delta.Encoder
 	for name, edit := range map[string]func(d *dump, r *rand.Rand) []byte{
 		"1% and 1%": func(d *dump, _ *rand.Rand) []byte { d.edit(.01, .01); return d.bytes() },

@@ -8,7 +8,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kura-backup/kura/delta"
-	"github.com/kura-backup/kura/internal/testrand"
 )
 
 // edited returns base after a random script of edits, moves of blocks among them.
@@ -99,7 +98,7 @@ func TestEncode_SmallAndOddSizes_ApplyMakesTheTarget(t *testing.T) {
 
 // cost is what a delta of changes may take behind zstd, beside what the changed bytes take by themselves.
 func TestEncode_KnownEdits_StreamsAreSmall(t *testing.T) {
-	seed := testrand.Seed(t)
+	seed := *quality
 	r := rand.New(rand.NewPCG(seed, 4))
 	var e delta.Encoder
 	check := func(name string, base, target, fresh []byte, edits, each int) {
@@ -204,7 +203,7 @@ func TestEncode_Unrelated_IsGivenUp(t *testing.T) {
 
 func TestEncode_HalfInCommon_IsNotGivenUp(t *testing.T) {
 	var e delta.Encoder
-	seed := testrand.Seed(t)
+	seed := *quality
 	base := noise(seed, 1<<20)
 	for _, unit := range []int{1 << 12, 1 << 14, 1 << 16, 1 << 19} {
 		target := bytes.Clone(base)

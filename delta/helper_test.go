@@ -2,6 +2,7 @@ package delta_test
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -10,6 +11,10 @@ import (
 
 	"github.com/kura-backup/kura/delta"
 )
+
+// quality is the seed of tests that bound how small deltas are and how many are found: of some other contents, once in many, the same
+// bounds would be missed.
+var quality = flag.Uint64("delta.seed", 1, "seed of the contents of which the tests say how small their deltas are")
 
 func noise(seed uint64, n int) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))

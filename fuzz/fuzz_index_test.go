@@ -34,6 +34,7 @@ func FuzzIndexColumns(f *testing.F) {
 	}
 	f.Add(ids, places, sketches)
 	f.Add(make([]byte, 64), places, sketches)
+	f.Add(make([]byte, 32*(index.MaxPlaces+1)), places, sketches)
 	f.Add(ids, places, make([]byte, 1+pack.SketchSize))
 	f.Fuzz(func(t *testing.T, ids, places, sketches []byte) {
 		s, err := index.DecodeColumns(ids, zst.Encode(nil, places, zst.Fastest), sketches)
@@ -44,6 +45,9 @@ func FuzzIndexColumns(f *testing.F) {
 			return
 		}
 		for i, b := range s.Blobs {
+			if i >= index.MaxPlaces && b.ID == s.Blobs[i-index.MaxPlaces].ID {
+				t.Fatalf("%v has more than %d places", b.ID, index.MaxPlaces)
+			}
 			in := s.Segments[b.Segment]
 			if b.Length == 0 || uint64(b.Offset)+uint64(b.Length) > uint64(in.Plain) {
 				t.Fatalf("blob %d: %+v in %+v", i, b, in)

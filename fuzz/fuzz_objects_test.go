@@ -96,7 +96,7 @@ func FuzzIndexObject(f *testing.F) {
 
 // FuzzHeader reads the header and the kind of slots, for which nobody needs a key.
 func FuzzHeader(f *testing.F) {
-	f.Add([]byte("KURA\x02\x00\x01\x00"))
+	f.Add([]byte("KURA\x02\x01\x01\x00"))
 	f.Add(make([]byte, seal.HeaderSize))
 	f.Fuzz(func(t *testing.T, obj []byte) {
 		h, err := seal.ParseHeader(obj)

@@ -2,7 +2,6 @@ package fuzz
 
 import (
 	"bytes"
-	"crypto/hpke"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -15,24 +14,67 @@ import (
 	"github.com/kura-backup/kura/seal"
 )
 
-// sealKeyring is the owner's keyring that the inputs were sealed with.
-func sealKeyring(tb testing.TB) *seal.Keyring {
+// hexBytes are bytes in a file of vectors.
+type hexBytes []byte
+
+func (h *hexBytes) UnmarshalText(text []byte) (err error) {
+	*h, err = hex.DecodeString(string(text))
+	return err
+}
+
+// sealVectors are what package seal has made with the keys of [sealKeyring]: the inputs to begin with.
+type sealVectors struct {
+	Keyrings  map[string]hexBytes `json:"keyrings"`
+	Envelopes []struct {
+		Class           uint8
+		Binding, Object hexBytes
+	} `json:"envelopes"`
+	Bodies []struct {
+		Class         uint8
+		Binding, Body hexBytes
+	} `json:"signed_bodies"`
+	Slots []struct {
+		Slot hexBytes
+	} `json:"slots"`
+	Origins []struct {
+		Origin, Segment hexBytes
+		Ordinal         uint64
+	} `json:"origins"`
+}
+
+func loadVectors(tb testing.TB) (v sealVectors) {
 	tb.Helper()
 	data, err := os.ReadFile("../seal/testdata/vectors.json")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var v struct {
-		Keyrings map[string]string `json:"keyrings"`
-	}
 	if err := json.Unmarshal(data, &v); err != nil {
 		tb.Fatal(err)
 	}
-	raw, err := hex.DecodeString(v.Keyrings["owner"])
-	if err != nil {
-		tb.Fatal(err)
+	if len(v.Envelopes) == 0 || len(v.Bodies) == 0 || len(v.Slots) == 0 || len(v.Origins) == 0 {
+		tb.Fatal("vectors are missing")
 	}
-	k, err := seal.DecodeKeyring(raw)
+	return v
+}
+
+// variants are data, its beginning, and data with a bit flipped at each of the offsets, which count from the end below zero.
+func variants(data []byte, offsets ...int) [][]byte {
+	out := [][]byte{data, data[:2*len(data)/3]}
+	for _, at := range offsets {
+		if at < 0 {
+			at += len(data)
+		}
+		other := bytes.Clone(data)
+		other[at] ^= 1
+		out = append(out, other)
+	}
+	return out
+}
+
+// sealKeyring is the owner's keyring that the inputs were sealed with.
+func sealKeyring(tb testing.TB) *seal.Keyring {
+	tb.Helper()
+	k, err := seal.DecodeKeyring(loadVectors(tb).Keyrings["owner"])
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -52,6 +94,11 @@ func checkSealError(t *testing.T, err error) {
 
 func FuzzEnvelopeOpen(f *testing.F) {
 	k := sealKeyring(f)
+	for _, v := range loadVectors(f).Envelopes {
+		for _, obj := range variants(v.Object, 0, 5, 6, 7, 8, 12, 48, -1) { // what is in the header, and the last tag
+			f.Add(v.Class, []byte(v.Binding), obj)
+		}
+	}
 	f.Fuzz(func(t *testing.T, class uint8, binding, obj []byte) {
 		c := object.Class(class)
 		if c == object.Slot {
@@ -107,17 +154,17 @@ func slow(obj []byte) bool {
 }
 
 func FuzzSlotOpen(f *testing.F) {
-	var fileSecret, recipientSeed [32]byte // those of the vectors
+	var fileSecret [32]byte // that of the vectors
 	for i := range fileSecret {
-		fileSecret[i], recipientSeed[i] = 55^byte(i*7), 54^byte(i*7)
+		fileSecret[i] = 55 ^ byte(i*7)
 	}
 	owner := sealKeyring(f)
-	private, err := hpke.MLKEM768X25519().NewPrivateKey(recipientSeed[:])
-	if err != nil {
-		f.Fatal(err)
-	}
-	credentials := []seal.Credential{
-		seal.Passphrase([]byte("passphrase")), seal.KeyFile(fileSecret), seal.RecipientKey(private),
+	credentials := []seal.Credential{seal.Passphrase([]byte("passphrase")), seal.KeyFile(fileSecret)}
+	for _, v := range loadVectors(f).Slots {
+		const kind = seal.HeaderSize + 2 // and then each second byte is a part of a passphrase's cost
+		for _, obj := range variants(v.Slot, kind, kind+2, kind+4, kind+6, -1) {
+			f.Add(obj)
+		}
 	}
 	f.Fuzz(func(t *testing.T, obj []byte) {
 		if slow(obj) {
@@ -176,6 +223,12 @@ func FuzzKeyringDecode(f *testing.F) {
 
 func FuzzOriginOpen(f *testing.F) {
 	k := sealKeyring(f)
+	for _, v := range loadVectors(f).Origins {
+		for _, origin := range variants(v.Origin, 2, 4, 6, 100, -1) { // kind, epoch, suite, sealed secret, commitment
+			f.Add(origin, v.Ordinal, []byte(v.Segment))
+		}
+		f.Add([]byte(v.Origin), v.Ordinal+1, []byte(v.Segment))
+	}
 	f.Fuzz(func(t *testing.T, origin []byte, ordinal uint64, ciphertext []byte) {
 		var o seal.Origin
 		if wire.Unmarshal(origin, &o) != nil {
@@ -205,6 +258,11 @@ func known(k *seal.Keyring) seal.Signers {
 
 func FuzzSignedBody(f *testing.F) {
 	k := sealKeyring(f)
+	for _, v := range loadVectors(f).Bodies {
+		for _, body := range variants(v.Body, 3, -1) { // the signer, the signature
+			f.Add(v.Class, []byte(v.Binding), body)
+		}
+	}
 	f.Fuzz(func(t *testing.T, class uint8, binding, body []byte) {
 		_, who, err := seal.VerifyBody(object.Class(class), binding, body, known(k))
 		if err != nil {
@@ -220,6 +278,20 @@ func FuzzSignedBody(f *testing.F) {
 		payload, who, err := seal.VerifyBody(object.Class(class), binding, signed, known(k))
 		if err != nil || !bytes.Equal(payload, body) || who.Role < seal.Maintainer {
 			t.Fatalf("does not verify: %+v, %v", who, err)
+		}
+	})
+}
+
+func FuzzBorrow(f *testing.F) {
+	lent, err := sealKeyring(f).Lend()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(lent)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		k, err := seal.Borrow(data, nil)
+		if err == nil && (k.Role() != seal.Writer || k.CanRead(seal.Data) || k.CanRead(seal.Meta)) {
+			t.Fatalf("%v", k)
 		}
 	})
 }

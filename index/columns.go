@@ -142,6 +142,9 @@ func checkIDs(ids []byte) error {
 		if string(ids[(i-1)*idSize:i*idSize]) > string(ids[i*idSize:(i+1)*idSize]) {
 			return fmt.Errorf("%w: id %d is out of order", ErrInvalid, i)
 		}
+		if first := i - MaxPlaces; first >= 0 && string(ids[first*idSize:(first+1)*idSize]) == string(ids[i*idSize:(i+1)*idSize]) {
+			return fmt.Errorf("%w: id %d has more than %d places", ErrInvalid, first, MaxPlaces)
+		}
 	}
 	return nil
 }

@@ -18,6 +18,10 @@ const (
 	// MaxBlobs is the most blobs a writer puts in one index segment.
 	MaxBlobs = 131072
 
+	// MaxPlaces is the most places of one blob in one index segment. Whatever looks for a blob meets all of its places: one that
+	// is listed a million times would hold everybody up.
+	MaxPlaces = 1024
+
 	// maxRead is the most blobs a reader accepts in one.
 	maxRead = 1048576
 )
@@ -145,34 +149,60 @@ func (s *Segment) sort() {
 	})
 }
 
-// Split returns parts of at most limit blobs each that together hold what s holds. They are
+// Split returns parts of at most limit blobs each, and MaxPlaces places of any one, that together hold what s holds. They are
 // cut between segments of packs, but for a segment with more; limit must be at least pack.MaxBlobsPerSegment. Each part
-// has only the packs, origins and segments it needs. If s is small enough it is the only part.
+// has only the packs, origins and segments it needs. If s is small enough it is the only part. The blobs of s are sorted.
 func (s *Segment) Split(limit int) ([]*Segment, error) {
 	if limit < pack.MaxBlobsPerSegment {
 		return nil, fmt.Errorf("%w: limit of %d blobs", ErrInvalid, limit)
 	}
-	if len(s.Blobs) <= limit {
+	s.sort()
+	if len(s.Blobs) <= limit && !s.crowded() {
 		return []*Segment{s}, nil
 	}
 	blobs := slices.Clone(s.Blobs)
 	slices.SortStableFunc(blobs, func(a, b Blob) int { return cmp.Compare(a.Segment, b.Segment) })
 	var parts []*Segment
 	for len(blobs) > 0 {
-		n := min(limit, len(blobs))
+		most := fitting(blobs, limit)
+		n := most
 		if n < len(blobs) {
 			cut := blobs[n].Segment
 			for n > 0 && blobs[n-1].Segment == cut {
 				n--
 			}
-			if n == 0 { // no pack has such a segment, but an index segment may claim it
-				n = limit
+			if n == 0 { // nobody stores such a segment, but a pack or an index segment may claim it
+				n = most
 			}
 		}
 		parts = append(parts, s.part(blobs[:n]))
 		blobs = blobs[n:]
 	}
 	return parts, nil
+}
+
+// crowded reports whether one of the blobs, which are sorted, has more than MaxPlaces places.
+func (s *Segment) crowded() bool {
+	for i := MaxPlaces; i < len(s.Blobs); i++ {
+		if s.Blobs[i].ID == s.Blobs[i-MaxPlaces].ID {
+			return true
+		}
+	}
+	return false
+}
+
+// fitting returns how many of the first blobs may be in one index segment.
+func fitting(blobs []Blob, limit int) int {
+	blobs = blobs[:min(limit, len(blobs))]
+	places := make(map[object.BlobID]int, len(blobs))
+	for i := range blobs {
+		n := places[blobs[i].ID]
+		if n == MaxPlaces {
+			return i
+		}
+		places[blobs[i].ID] = n + 1
+	}
+	return len(blobs)
 }
 
 // part returns an index segment of the given blobs, which are in the order of their segments.

@@ -308,10 +308,86 @@ func TestDecodeColumns_BrokenRules_Refused(t *testing.T) {
 		"empty blob":            func(s *Segment) { s.Blobs[0].Length = 0 },
 		"blob past the end":     func(s *Segment) { s.Blobs[0].Offset, s.Blobs[0].Length = s.Segments[s.Blobs[0].Segment].Plain, 1 },
 		"blob that wraps":       func(s *Segment) { s.Blobs[0].Offset, s.Blobs[0].Length = 1, 1<<32-1 },
+		"one blob everywhere":   func(s *Segment) { listAgain(s, MaxPlaces) },
 	} {
 		s, _ := random(t, r, 1, 20)
 		spoil(s)
 		isRefused(t, name, s)
+	}
+}
+
+// listAgain lists a blob in so many places more.
+func listAgain(s *Segment, times int) {
+	at := slices.IndexFunc(s.Blobs, func(b Blob) bool {
+		return s.Segments[b.Segment].Coding != pack.Delta && !s.Segments[b.Segment].HasSketch
+	})
+	b := s.Blobs[at]
+	for i := range times {
+		b.Offset, b.Length = 0, 1+uint32(i)%s.Segments[b.Segment].Plain
+		s.Blobs = append(s.Blobs, b)
+	}
+}
+
+// A blob has as many places in one index segment as the format allows, also for who reads the ids alone, and no more.
+func TestEncode_BlobInManyPlaces_UpToTheMost(t *testing.T) {
+	r, k := testrand.New(t), keyring(t)
+	s, _ := random(t, r, 1, 20)
+	listAgain(s, MaxPlaces-1)
+	obj, err := Encode(k, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Decode(k, obj); err != nil {
+		t.Error(err)
+	}
+	if parts, err := s.Split(MaxBlobs); err != nil || len(parts) != 1 {
+		t.Errorf("%d parts, %v", len(parts), err)
+	}
+	s, _ = random(t, r, 1, 20)
+	listAgain(s, MaxPlaces)
+	ids, _, _, err := EncodeColumns(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkIDs(ids); !errors.Is(err, ErrInvalid) {
+		t.Errorf("ids with one more: %v", err)
+	}
+}
+
+// TestSplit_BlobInVeryManyPlaces_IsSpread takes what many hosts have stored at the same time, each its own copy, and what only a
+// forger lists: one segment with the same blob again and again. Whoever merges index segments, or makes them from packs, can write them.
+func TestSplit_BlobInVeryManyPlaces_IsSpread(t *testing.T) {
+	r, k := testrand.New(t), keyring(t)
+	origins := []*seal.Origin{newOrigin(r, seal.Data)}
+	common := object.BlobID{1}
+	s := &Segment{}
+	for i := range 2*MaxPlaces + 100 {
+		ref := object.Ref{Class: object.DataPack}
+		fill(r, ref.Hash[:])
+		seg := pack.Segment{Offset: seal.HeaderSize, IDs: []object.BlobID{common, {2, byte(i), byte(i >> 8)}}, Lengths: []uint32{5, 6}, Plain: 11, Stored: 11 + seal.Overhead}
+		if err := s.AddPack(ref, 1000, &pack.Directory{Origins: origins, Segments: []pack.Segment{seg}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listAgain(s, 3*MaxPlaces)
+	want := facts(s)
+	if _, err := Encode(k, s); !errors.Is(err, ErrInvalid) {
+		t.Errorf("all at once: %v", err)
+	}
+	parts, err := s.Split(MaxBlobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(facts(parts...), want) {
+		t.Error("the blobs differ")
+	}
+	for i, p := range parts {
+		if _, err := Encode(k, p); err != nil {
+			t.Errorf("part %d of %d: %v", i, len(parts), err)
+		}
+	}
+	if len(parts) > 7 {
+		t.Errorf("%d parts", len(parts))
 	}
 }
 

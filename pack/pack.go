@@ -8,6 +8,7 @@ import (
 
 	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/seal"
 )
 
@@ -34,8 +35,8 @@ var (
 	// ErrInvalid is returned for a pack or directory that breaks the rules of the format.
 	ErrInvalid = errors.New("pack: invalid")
 
-	// ErrCoding is returned for a segment whose coding this version cannot decode.
-	ErrCoding = errors.New("pack: unknown coding")
+	// ErrCoding is returned for a segment whose coding this version cannot decode. It wraps [wire.ErrNewer].
+	ErrCoding = fmt.Errorf("%w: unknown coding", wire.ErrNewer)
 
 	// ErrVerify is returned when what was sealed does not decode to the plaintext it was made
 	// from: the machine, not the repository, is at fault.
@@ -101,7 +102,7 @@ type Directory struct {
 func (s *Segment) Check() error {
 	switch {
 	case s.Coding > Delta:
-		return fmt.Errorf("%w: segment with %v", ErrInvalid, s.Coding)
+		return fmt.Errorf("%w: segment with %w: %v", ErrInvalid, ErrCoding, s.Coding)
 	case s.Plain == 0 || s.Plain > object.MaxBlobSize:
 		return fmt.Errorf("%w: segment of %d bytes", ErrInvalid, s.Plain)
 	case s.Stored < minStored || s.Stored-seal.Overhead > s.Plain:

@@ -31,16 +31,18 @@ type answer[T any] struct {
 	err   error
 }
 
-// lookAhead begins to ask for what [Open] needs. Where a request costs no more than a system call there is
-// nothing to win.
-func lookAhead(ctx context.Context, store backends.Store) (_ backends.Store, stop func()) {
+// lookAhead begins to ask for what [Open] needs, with the slots if there are no keys yet. Where a request costs no
+// more than a system call there is nothing to win.
+func lookAhead(ctx context.Context, store backends.Store, slots bool) (_ backends.Store, stop func()) {
 	if store.Caps().Local {
 		return store, func() {}
 	}
 	a := &ahead{Store: store, gets: map[string]*answer[[]byte]{}, lists: map[[2]string]*answer[[]backends.Info]{}}
 	ctx, a.cancel = context.WithCancel(ctx) // ends in stop
 	a.get(ctx, object.ConfigName)
-	a.list(ctx, object.KeysPrefix, "", a.slots)
+	if slots {
+		a.list(ctx, object.KeysPrefix, "", a.slots)
+	}
 	a.list(ctx, object.CheckpointsPrefix, "", a.checkpoint)
 	return a, a.stop
 }

@@ -31,7 +31,7 @@ func newBaseCache(r *Repository, dir string) *baseCache {
 // binding is what the sealed bytes belong to.
 func (c *baseCache) binding(id object.BlobID) []byte {
 	repo := c.r.Keys().RepoID()
-	return append(append([]byte("kura/0 base cache"), repo[:]...), id[:]...)
+	return append(append([]byte("kura/1 base cache"), repo[:]...), id[:]...)
 }
 
 func baseFile(id object.BlobID) string { return hex.EncodeToString(id[:]) }

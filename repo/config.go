@@ -13,7 +13,7 @@ import (
 )
 
 // FormatNumber is the repository format that this program reads and writes.
-const FormatNumber = 0
+const FormatNumber = seal.FormatNumber
 
 // featureSingleWriter is the feature that a client needs to write into a repository of a single writer.
 const featureSingleWriter = 1
@@ -84,7 +84,7 @@ func DecodeConfig(keys *seal.Keyring, obj []byte) (*Config, error) {
 }
 
 func unknownFeature(f uint64) error {
-	return fmt.Errorf("the repository uses feature %d: update kura to use it", f)
+	return fmt.Errorf("%w: the repository uses feature %d: update kura to use it", wire.ErrNewer, f)
 }
 
 // loadConfig reads config, or its copy where it is missing or damaged.

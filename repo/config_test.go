@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -45,7 +46,7 @@ func TestDecodeConfig_Features_KnownOrRefused(t *testing.T) {
 		got, err := DecodeConfig(keys, obj)
 		switch {
 		case c.unknown != "":
-			if err == nil || !strings.Contains(err.Error(), c.unknown) {
+			if !errors.Is(err, wire.ErrNewer) || !strings.Contains(err.Error(), c.unknown) {
 				t.Errorf("%s: %v", name, err)
 			}
 		case err != nil || got.SingleWriter != c.single:

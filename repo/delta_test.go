@@ -11,6 +11,7 @@ import (
 	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/seal"
@@ -98,11 +99,15 @@ func readsBack(t testing.TB, r *repo.Repository, snap *repo.Snapshot, want []byt
 
 func TestSaveLike_ManyGenerations_AreSmallShallowAndReadBack(t *testing.T) {
 	r, store := testrepo.New(t)
-	data := testrepo.Random(1, 1<<20)
+	size, generations := 1<<20, 30
+	if testing.Short() {
+		size, generations = 300<<10, 12
+	}
+	data := testrepo.Random(1, size)
 	snap, like := commitLike(t, r, repo.SessionOptions{}, data, nil)
 	datas, snaps := [][]byte{data}, []*repo.Snapshot{snap}
 	deepest := uint8(0)
-	for n := 1; n <= 30; n++ {
+	for n := 1; n <= generations; n++ {
 		data = generation(data, n)
 		snap, like = commitLike(t, r, repo.SessionOptions{}, data, like)
 		p := placeOf(t, r, like)
@@ -178,7 +183,7 @@ func TestSave_SimilarBlobElsewhere_IsFoundByItsSketch(t *testing.T) {
 // TestSaveLike_BasesCanNotBeRead_OnlyTheCacheCounts: a writer's key, and a store that is far, have what this client
 // stored lately.
 func TestSaveLike_BasesCanNotBeRead_OnlyTheCacheCounts(t *testing.T) {
-	data := testrepo.Random(1, 1<<20)
+	data := testrepo.Random(1, 300<<10)
 	for name, c := range map[string]struct {
 		far     bool
 		role    seal.Role
@@ -204,7 +209,7 @@ func TestSaveLike_BasesCanNotBeRead_OnlyTheCacheCounts(t *testing.T) {
 				store = farStore{plain}
 			}
 			open := func() *repo.Repository {
-				r, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})
+				r, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: testsys.MemoryDir(t)})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 )
 
 var (
@@ -55,8 +56,8 @@ var (
 	ErrHash = errors.New("its bytes do not have the hash in its name")
 )
 
-// DamageError is stored data that is missing or is not what was written. It names the object and,
-// where one is concerned, the blob.
+// DamageError is stored data that is missing or is not what was written, or that this program does not understand (then it wraps
+// [wire.ErrNewer]): it can not be used. It names the object and, where one is concerned, the blob.
 type DamageError struct {
 	Object string        // name in the store; empty if the index has no place for the blob
 	Blob   object.BlobID // zero if the object as a whole is concerned
@@ -64,13 +65,17 @@ type DamageError struct {
 }
 
 func (e *DamageError) Error() string {
+	damaged := "damaged "
+	if errors.Is(e.Err, wire.ErrNewer) {
+		damaged = ""
+	}
 	switch {
 	case e.Object == "":
-		return fmt.Sprintf("damaged repository: blob %v: %v", e.Blob, e.Err)
+		return fmt.Sprintf("%srepository: blob %v: %v", damaged, e.Blob, e.Err)
 	case e.Blob.IsZero():
-		return fmt.Sprintf("damaged object %s: %v", e.Object, e.Err)
+		return fmt.Sprintf("%sobject %s: %v", damaged, e.Object, e.Err)
 	}
-	return fmt.Sprintf("damaged object %s: blob %v: %v", e.Object, e.Blob, e.Err)
+	return fmt.Sprintf("%sobject %s: blob %v: %v", damaged, e.Object, e.Blob, e.Err)
 }
 
 func (e *DamageError) Unwrap() error { return e.Err }

@@ -23,7 +23,7 @@ import (
 // stays usable until its Repository is closed; what it says may be outdated by then.
 type Index struct {
 	state *log.State
-	view  *view
+	view  lookups
 	packs []index.PackRef // by the view's pack numbers
 	live  []bool          // likewise
 
@@ -81,8 +81,9 @@ func (r *Repository) Index(ctx context.Context) (*Index, error) {
 	for try := 1; errors.Is(err, local.ErrDamaged) && try < rebuilds; try++ {
 		ix, err = r.makeIndex(ctx, st) // whose Sync replaces what was damaged
 	}
-	for errors.Is(err, backends.ErrNotExist) {
-		// A collector may have replaced the segment since: look at the log again, as often as it moves.
+	for errors.Is(err, backends.ErrNotExist) || errors.Is(err, ErrMoved) {
+		// A collector may have replaced the segment since, or whoever has the index knows more of the log: look at it
+		// again, as often as it moves.
 		if rerr := r.log.Refresh(ctx); rerr != nil {
 			return nil, rerr
 		}
@@ -135,6 +136,9 @@ func (ix *Index) verifyOnce(ctx context.Context) error {
 }
 
 func (r *Repository) makeIndex(ctx context.Context, st *log.State) (*Index, error) {
+	if r.far != nil {
+		return r.makeFarIndex(ctx, st)
+	}
 	db, err := local.Open(r.cache.indexDir())
 	if err != nil {
 		return nil, err
@@ -187,7 +191,7 @@ func (r *Repository) LoadIndexSegment(ctx context.Context, ref object.Ref) (*ind
 	body, _, _ := parity.Body(obj)
 	seg, err := index.Decode(r.Keys(), body)
 	if err != nil {
-		return nil, &DamageError{Object: ref.Name(), Err: err}
+		return nil, &DamageError{Object: ref.Name(), Err: seal.AsWritten(err)}
 	}
 	return seg, nil
 }

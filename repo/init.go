@@ -58,6 +58,9 @@ func Init(ctx context.Context, store backends.Store, o InitOptions) (*Repository
 			return nil, fmt.Errorf("a kura init was cut off here, and finishing it failed: %w. "+
 				"Use the same password; or, if nothing was ever backed up here, empty the place", err)
 		}
+		if role := keys.Role(); role != seal.Owner { // nobody would believe its config
+			return nil, fmt.Errorf("the config of this repository is missing, and a %s's key can not make one that others accept: use the owner's password", role)
+		}
 		if o.From != nil && !keys.SharesIDs(o.From) {
 			return nil, errors.New("a kura init was cut off here that was not to share ids with that repository: " +
 				"finish it without it, or, if nothing was ever backed up here, empty the place")
@@ -88,7 +91,7 @@ func Init(ctx context.Context, store backends.Store, o InitOptions) (*Repository
 			return nil, err
 		}
 	}
-	return open(store, keys, config, o.CacheDir, func(log.Mark) (*log.Log, error) { return l, nil })
+	return open(store, keys, config, &OpenOptions{CacheDir: o.CacheDir}, func(log.Mark) (*log.Log, error) { return l, nil })
 }
 
 var errOtherMode = errors.New("a kura init was cut off here that was with --single-writer where this one is not, or the other way round: " +
@@ -106,7 +109,7 @@ func found(ctx context.Context, store backends.Store, o InitOptions) (*seal.Keyr
 		return nil, nil, err
 	}
 	// Entry 1 decides a race: of several clients only one makes it.
-	l, err := log.Create(ctx, store, keys, newSessionID(), clock.Now().UnixNano())
+	l, err := log.Create(ctx, store, keys, object.NewSessionID(0), clock.Now().UnixNano())
 	if errors.Is(err, backends.ErrExist) {
 		return nil, nil, fmt.Errorf("%w (another kura init was faster)", ErrExists)
 	}
@@ -143,10 +146,4 @@ func howFar(ctx context.Context, store backends.Store) (initState, error) {
 		}
 	}
 	return empty, nil
-}
-
-func newSessionID() object.SessionID {
-	var id object.SessionID
-	rand.Read(id[:]) // never fails
-	return id
 }

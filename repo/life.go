@@ -26,20 +26,24 @@ func (r *Repository) PutSign(ctx context.Context, sid object.SessionID, k uint32
 	if err != nil {
 		return err
 	}
-	obj, err := r.Keys().Seal(object.Sign, nil, seal.BindRepo(r.Keys().RepoID()), plain)
+	obj, err := r.Keys().Seal(object.Sign, nil, seal.BindSign(r.Keys().RepoID(), sid, k), plain)
 	if err != nil {
 		return err
 	}
 	return putObject(ctx, r.store, object.SignName(sid, k), obj)
 }
 
-// LoadSign reads a sign of life by its name.
+// LoadSign reads a sign of life by its name. That of another session, or another one of the session, is damaged.
 func (r *Repository) LoadSign(ctx context.Context, name string) (*Sign, error) {
+	sid, k, err := object.ParseSignName(name)
+	if err != nil {
+		return nil, err
+	}
 	obj, err := r.store.Get(ctx, name, 0, -1, nil)
 	if err != nil {
 		return nil, err
 	}
-	_, plain, err := r.Keys().Open(object.Sign, seal.BindRepo(r.Keys().RepoID()), obj)
+	_, plain, err := r.Keys().Open(object.Sign, seal.BindSign(r.Keys().RepoID(), sid, k), obj)
 	if err != nil {
 		return nil, &DamageError{Object: name, Err: err}
 	}

@@ -71,6 +71,10 @@ func (s *Session) save(j *job, data []byte) {
 		j.done(Saved{}, err)
 		return
 	}
+	if s.aside != nil {
+		s.saveAside(j, data)
+		return
+	}
 	saved, err := s.saveSmall(j.t, data)
 	j.done(saved, err)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
 	"github.com/kura-backup/kura/repo/log"
@@ -51,7 +52,7 @@ func TestOpen_LogEntryLost_CheckpointBeyondItIsUsed(t *testing.T) {
 				clear(obj)
 			}
 			damaged.Tamper(name, obj)
-			client, err := repo.Open(t.Context(), damaged, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: t.TempDir()})
+			client, err := repo.Open(t.Context(), damaged, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: testsys.MemoryDir(t)})
 			if n > checkpoint {
 				if err == nil || !strings.Contains(err.Error(), name) {
 					t.Errorf("%s %s, behind the checkpoint: %v", name, how, err)

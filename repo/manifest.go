@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/kura-backup/kura/internal/object"
@@ -16,7 +17,7 @@ import (
 
 const (
 	maxManifest = 16 << 20 // bytes of a manifest's plaintext
-	maxDetails  = 64 << 10 // bytes of its details
+	maxDetails  = 1 << 20  // bytes of its details, of which source.MarshalDetails makes fewer: later ones may make more
 )
 
 // Manifest is what a snapshot says of itself: when, where, what, how complete.
@@ -45,7 +46,8 @@ type Manifest struct {
 	// CopyOf is the id of the snapshot, of another repository, of which this one is a copy; of a copy's copy,
 	// that of the first.
 	CopyOf []byte `cbor:"20,keyasint,omitempty"`
-	// Details is what the source says of the snapshot beside its files, such as coordinates: a JSON object, or nothing.
+	// Details is what the source says of the snapshot beside its files, such as coordinates: a JSON object, or nothing. source.ReadDetails
+	// reads it.
 	Details string `cbor:"21,keyasint,omitempty"`
 }
 
@@ -198,8 +200,8 @@ func checkDetails(s string) error {
 	if s == "" {
 		return nil
 	}
-	if len(s) > maxDetails || s[0] != '{' || !json.Valid([]byte(s)) {
-		return fmt.Errorf("manifest with details of %d bytes that are no JSON object of at most 64 KiB", len(s))
+	if len(s) > maxDetails || !strings.HasPrefix(strings.TrimLeft(s, " \t\r\n"), "{") || !json.Valid([]byte(s)) {
+		return fmt.Errorf("manifest with details of %d bytes that are no JSON object of at most 1 MiB", len(s))
 	}
 	return nil
 }

@@ -12,13 +12,16 @@ import (
 	"github.com/kura-backup/kura/repo"
 )
 
-// TestManifest_Details_AreAnObjectOrRefused: those who show it as JSON rely on that.
+// TestManifest_Details_AreAnObjectOrRefused: those who show it as JSON rely on that. What a later version has made larger than this one would is
+// read, and is kept in copies.
 func TestManifest_Details_AreAnObjectOrRefused(t *testing.T) {
+	r, _ := testrepo.New(t)
 	root := object.BlobID{1}
+	frame := len(`{"a":""}`)
 	for details, ok := range map[string]bool{
-		"": true, "{}": true, `{"a":[1,{"b":null}]}`: true, `{"a":"` + strings.Repeat("x", 65528) + `"}`: true,
-		"null": false, "[]": false, `"a"`: false, "1": false, `{"a":1`: false, `{"a":1}}`: false, " {}": false, "x": false,
-		`{"a":"` + strings.Repeat("x", 65529) + `"}`: false,
+		"": true, "{}": true, `{"a":[1,{"b":null}]}`: true, " {}": true, " \t\r\n{} \n": true, `{"a":"` + strings.Repeat("x", 1<<20-frame) + `"}`: true,
+		"null": false, "[]": false, `"a"`: false, "1": false, `{"a":1`: false, `{"a":1}}`: false, " []": false, " ": false, "\v{}": false, "x": false,
+		`{"a":"` + strings.Repeat("x", 1<<20-frame+1) + `"}`: false,
 	} {
 		plain, err := wire.Marshal(&repo.Manifest{Time: 1, Root: root[:], Details: details})
 		if err != nil {
@@ -28,7 +31,6 @@ func TestManifest_Details_AreAnObjectOrRefused(t *testing.T) {
 		if (err == nil) != ok || ok && m.Details != details {
 			t.Errorf("%.20q: %v", details, err)
 		}
-		r, _ := testrepo.New(t)
 		s, err := r.NewSession(t.Context(), repo.SessionOptions{})
 		if err != nil {
 			t.Fatal(err)

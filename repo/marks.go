@@ -29,7 +29,7 @@ func (r *Repository) Unpin(ctx context.Context, ids []object.SessionID) ([]objec
 // amend adds an entry that names those of the snapshots that applies fits, which is asked again of every
 // state that the entry might follow. It returns these snapshots.
 func (r *Repository) amend(ctx context.Context, e log.Entry, ids []object.SessionID, applies func(*log.Snapshot) bool) (done []object.SessionID, err error) {
-	e.Session = newSessionID()
+	e.Session = object.NewSessionID(r.State().N)
 	_, err = r.Commit(ctx, func(_ context.Context, st *log.State) (*log.Entry, error) {
 		done = nil
 		for _, id := range ids {
@@ -53,7 +53,7 @@ func (r *Repository) amend(ctx context.Context, e log.Entry, ids []object.Sessio
 // and each counts once; what can not be read gets none. What others change meanwhile is not lost: change is asked again. It returns the
 // snapshots whose tags are others now.
 func (r *Repository) SetTags(ctx context.Context, ids []object.SessionID, change func(old []string) []string) (done []object.SessionID, err error) {
-	sid := newSessionID()
+	sid := object.NewSessionID(r.State().N)
 	secret, err := r.Keys().NewSecret(seal.Meta)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/index/local"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/seal"
 )
@@ -62,7 +63,7 @@ func (r *Repository) loadFrom(ctx context.Context, ix *Index, t object.BlobType,
 		if !errors.As(err, new(*DamageError)) {
 			return blob, n, err
 		}
-		if first == nil || errors.Is(err, backends.ErrNotExist) {
+		if first == nil || errors.Is(err, backends.ErrNotExist) || errors.Is(first, wire.ErrNewer) {
 			first = err
 		}
 	}
@@ -129,8 +130,11 @@ func (r *Repository) OpenOrigin(ref object.Ref, o *seal.Origin) (*seal.SegmentKe
 	if errors.Is(err, seal.ErrNoKey) && !r.Keys().CanRead(o.Kind) {
 		return nil, fmt.Errorf("this key can not read %v packs: %w", ref.Class, err)
 	}
+	if errors.Is(err, seal.ErrLender) {
+		return nil, err
+	}
 	if err != nil {
-		return nil, &DamageError{Object: ref.Name(), Err: err}
+		return nil, &DamageError{Object: ref.Name(), Err: seal.AsWritten(err)} // what names the origin is authentic
 	}
 	return key, nil
 }

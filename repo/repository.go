@@ -21,9 +21,10 @@ type Repository struct {
 	config *Config
 	log    *log.Log
 	cache  *cache
+	far    FarIndex // nil: the index is in the cache
 	segs   *segmentCache
-	trees  *treeCache // nil where the store is near
-	bases  *baseCache // nil where the store is near, and can be read
+	trees  *treeCache // nil where the store is near, or nobody reads what would be in it
+	bases  *baseCache // nil where the store is near and can be read, or nothing is kept for the next time
 
 	bad    badPacks
 	mended mendedPacks
@@ -37,8 +38,13 @@ type Repository struct {
 
 // OpenOptions say how to open a repository.
 type OpenOptions struct {
-	// Credential opens a key slot. It is required.
+	// Credential opens a key slot. It is required, but with Keys.
 	Credential seal.Credential
+	// Keys are used in place of those in a slot: a keyring that was lent (seal.Borrow). Whoever lends it keeps other writers
+	// away where that is needed.
+	Keys *seal.Keyring
+	// Index is asked in place of a local one. Nil: the index is kept in the cache.
+	Index FarIndex
 	// CacheDir is the folder for the caches of all repositories. Empty means a throw-away
 	// cache, which costs time at every opening and forgets what the log looked like.
 	CacheDir string
@@ -50,8 +56,11 @@ type OpenOptions struct {
 // Open opens the repository in store. The error is ErrNoRepository, ErrWrongKey, a DamageError, or
 // one of package log's. The store is not closed with the Repository.
 func Open(ctx context.Context, store backends.Store, o OpenOptions) (*Repository, error) {
-	front, stop := lookAhead(ctx, store)
+	front, stop := lookAhead(ctx, store, o.Keys == nil)
 	defer stop()
+	if o.Keys != nil {
+		return openLent(ctx, store, front, o)
+	}
 	var r *Repository
 	leased := false
 	err := openKeys(ctx, front, o.Credential, func(keys *seal.Keyring, slot string) error {
@@ -69,14 +78,11 @@ func Open(ctx context.Context, store backends.Store, o OpenOptions) (*Repository
 			}
 			front, leased = store, true
 		}
-		r, err = open(store, keys, config, o.CacheDir, func(seen log.Mark) (*log.Log, error) {
-			l, err := log.Open(ctx, front, keys, seen)
+		r, err = open(store, keys, config, &o, func(seen log.Mark) (*log.Log, error) {
+			l, err := openLog(ctx, front, keys, seen)
 			if errors.Is(err, log.ErrRollback) {
 				stop() // what was asked for ahead is older than what another process has noted as seen since
-				l, err = log.Open(ctx, front, keys, seen)
-			}
-			if err == nil && !l.State().Knows(keys) {
-				err = log.ErrWithdrawn
+				l, err = openLog(ctx, front, keys, seen)
 			}
 			return l, err
 		})
@@ -94,8 +100,25 @@ func Open(ctx context.Context, store backends.Store, o OpenOptions) (*Repository
 	return r, nil
 }
 
-func open(store backends.Store, keys *seal.Keyring, config *Config, cacheDir string, openLog func(log.Mark) (*log.Log, error)) (_ *Repository, err error) {
-	c, err := openCache(cacheDir, keys.RepoID())
+// openLent is Open with a keyring that was lent.
+func openLent(ctx context.Context, store, front backends.Store, o OpenOptions) (*Repository, error) {
+	config, err := loadConfig(ctx, front, o.Keys)
+	if err != nil {
+		return nil, err
+	}
+	return open(store, o.Keys, config, &o, func(seen log.Mark) (*log.Log, error) { return openLog(ctx, front, o.Keys, seen) })
+}
+
+func openLog(ctx context.Context, store backends.Store, keys *seal.Keyring, seen log.Mark) (*log.Log, error) {
+	l, err := log.Open(ctx, store, keys, seen)
+	if err == nil && !l.State().Knows(keys) {
+		err = log.ErrWithdrawn
+	}
+	return l, err
+}
+
+func open(store backends.Store, keys *seal.Keyring, config *Config, o *OpenOptions, openLog func(log.Mark) (*log.Log, error)) (_ *Repository, err error) {
+	c, err := openCache(o.CacheDir, keys.RepoID())
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +139,14 @@ func open(store backends.Store, keys *seal.Keyring, config *Config, cacheDir str
 		return nil, err
 	}
 	r := &Repository{
-		store: store, hasher: keys.BlobHasher(), config: config, log: l, cache: c,
+		store: store, hasher: keys.BlobHasher(), config: config, log: l, cache: c, far: o.Index,
 		segs: newSegmentCache(segmentCacheSize), views: new(views),
 	}
-	if !store.Caps().Local {
+	lent := o.Keys != nil // to somebody who keeps nothing for the next time
+	if !store.Caps().Local && (!lent || keys.CanRead(seal.Meta)) {
 		r.trees = newTreeCache(c.treesDir())
 	}
-	if !store.Caps().Local || !keys.CanRead(seal.Data) {
+	if (!store.Caps().Local || !keys.CanRead(seal.Data)) && !lent {
 		r.bases = newBaseCache(r, c.basesDir())
 	}
 	return r, r.remember()

@@ -70,7 +70,7 @@ func (r *Repository) rotateKeys(ctx context.Context) (*Rotated, error) {
 			return nil, err
 		}
 		rot.sent = true
-		return &log.Entry{Kind: log.KindKeys, Session: newSessionID(), Clock: clock.Now().UnixNano(), Epoch: next.Epoch()}, nil
+		return &log.Entry{Kind: log.KindKeys, Session: object.NewSessionID(st.N), Clock: clock.Now().UnixNano(), Epoch: next.Epoch()}, nil
 	})
 	if err != nil {
 		r.log.Expect(nil)

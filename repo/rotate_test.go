@@ -12,6 +12,8 @@ import (
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
@@ -32,7 +34,7 @@ func addKey(t *testing.T, r *repo.Repository, role seal.Role, name string, c sea
 // openWith opens the repository as a client that has never seen it.
 func openWith(t *testing.T, store backends.Store, c seal.Credential) (*repo.Repository, error) {
 	t.Helper()
-	r, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: c, CacheDir: t.TempDir()})
+	r, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: c, CacheDir: testsys.MemoryDir(t)})
 	if err == nil {
 		t.Cleanup(func() {
 			if err := r.Close(); err != nil {
@@ -331,9 +333,12 @@ func wantNoStrangers(t *testing.T, store *mem.Store) {
 
 // TestRotateKeys_KeysChangeBeside_NobodyIsLockedOutAndNobodyGetsIn puts each change of a key at each point of a rotation.
 func TestRotateKeys_KeysChangeBeside_NobodyIsLockedOutAndNobodyGetsIn(t *testing.T) {
-	done, points := map[string]int{}, 0
+	done, points, step := map[string]int{}, 0, 1
+	if testing.Short() { // all of it is in one goroutine
+		step = 20
+	}
 	for _, what := range []string{"add", "remove", "passwd", "rotate"} {
-		for point, more := 1, true; more; point++ {
+		for point, more := 1, true; more; point += step {
 			t.Run(fmt.Sprint(what, " ", point), func(t *testing.T) {
 				init, inner := testrepo.New(t)
 				writer := addKey(t, init, seal.Writer, "w", keyOf(1))
@@ -397,3 +402,65 @@ func TestRotateKeys_KeysChangeBeside_NobodyIsLockedOutAndNobodyGetsIn(t *testing
 		t.Errorf("done beside: %v", done)
 	}
 }
+
+// TestOpen_OtherPublicKeysInTheRightEpoch_AreRefused has a slot made by somebody who has the owners' key and the secret
+// of the epoch: the ring has its number, and keys of his own to which the writer would seal what it stores.
+func TestOpen_OtherPublicKeysInTheRightEpoch_AreRefused(t *testing.T) {
+	owner, store := testrepo.New(t)
+	id := addKey(t, owner, seal.Writer, "", keyOf(1))
+	raw, err := owner.Keys().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	strange, err := seal.NewKeyring(owner.Keys().RepoID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := strange.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, keys := range [][]uint64{{}, {3, 4}, {5, 6}, {7, 8}} { // public and private, of a keyring's epoch
+		var forged, from map[uint64]any
+		if err := errors.Join(wire.Unmarshal(raw, &forged), wire.Unmarshal(other, &from)); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range keys {
+			epoch(forged)[key] = epoch(from)[key]
+		}
+		bytes, err := wire.Marshal(forged)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forger, err := seal.DecodeKeyring(bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		there := store.Clone()
+		for _, name := range testrepo.Names(t, there, object.KeysPrefix) {
+			slot, err := there.Get(t.Context(), name, 0, -1, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			info, err := seal.ParseSlot(slot)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fmt.Sprintf("%x", info.Key) != id {
+				continue
+			}
+			if slot, err = forger.RenewSlot(slot, owner.State().Signers[info.Key]); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(there.Delete(t.Context(), name), there.Put(t.Context(), name, slot)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := openWith(t, there, keyOf(1)); len(keys) == 0 && err != nil || len(keys) > 0 && !errors.Is(err, log.ErrRotated) {
+			t.Errorf("with other keys %d: %v", keys, err)
+		}
+	}
+}
+
+// epoch is the one epoch of a keyring.
+func epoch(keyring map[uint64]any) map[any]any { return keyring[5].([]any)[0].(map[any]any) }

@@ -57,6 +57,7 @@ type Session struct {
 
 	groups  [2]group // small blobs that wait for company, by type
 	budget  *budget.Budget
+	aside   *aside // nil where a lookup costs nothing
 	jobs    chan *job
 	ended   chan struct{} // closed when no more jobs are taken
 	workers *errgroup.Group
@@ -74,6 +75,7 @@ func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session
 	if err := o.Packing.Check(); err != nil {
 		return nil, err
 	}
+	id := object.NewSessionID(r.State().N)
 	var ix *Index
 	var unfinished []object.SessionID
 	g, gctx := errgroup.WithContext(ctx)
@@ -91,9 +93,12 @@ func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{r: r, id: newSessionID(), opts: o, ix: ix, relied: make([]atomic.Bool, ix.NumPacks())}
+	s := &Session{r: r, id: id, opts: o, ix: ix, relied: make([]atomic.Bool, ix.NumPacks())}
 	if s.opts.Workers <= 0 {
 		s.opts.Workers = runtime.GOMAXPROCS(0)
+		if ix.IsFar() {
+			s.opts.Workers += farWorkers
+		}
 	}
 	if s.adoptable, err = r.findOrphans(ctx, ix, unfinished); err != nil {
 		return nil, err
@@ -108,6 +113,9 @@ func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session
 		s.groups[i].t = object.BlobType(i + 1)
 	}
 	s.jobs, s.ended = make(chan *job), make(chan struct{})
+	if ix.IsFar() {
+		s.aside = newAside()
+	}
 	s.workers = new(errgroup.Group)
 	for range s.opts.Workers {
 		s.workers.Go(s.work)
@@ -238,6 +246,7 @@ func (s *Session) drain() error {
 	if s.closed.Swap(true) {
 		return errEnded
 	}
+	s.aside.wait()
 	for i := range s.groups {
 		if j := s.groups[i].take(); j != nil {
 			s.submit(j)

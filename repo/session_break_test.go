@@ -24,7 +24,7 @@ import (
 func TestSave_LargestBlobBesideWaitingSmallOnes_DoesNotBlock(t *testing.T) {
 	r, _ := testrepo.New(t)
 	// A blocked Save ends with the context, and fails the test.
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s, err := r.NewSession(ctx, repo.SessionOptions{})
 	if err != nil {

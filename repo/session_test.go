@@ -13,6 +13,7 @@ import (
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
@@ -61,7 +62,7 @@ func TestSession_WithAWritersKey_BacksUpAndCanNotRead(t *testing.T) {
 	if _, err := r.AddSlot(t.Context(), repo.NewSlot{Role: seal.Writer, Credential: credential}); err != nil {
 		t.Fatal(err)
 	}
-	writer, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})
+	writer, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: testsys.MemoryDir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,7 @@ func TestInit_CutOffAnywhere_CanBeRunAgain(t *testing.T) {
 			inner := mem.New()
 			dying := fault.New(inner)
 			dying.Inject(rule)
-			if _, err := repo.Init(t.Context(), dying, repo.InitOptions{Credential: testrepo.Credential, CacheDir: t.TempDir()}); err == nil {
+			if _, err := repo.Init(t.Context(), dying, repo.InitOptions{Credential: testrepo.Credential, CacheDir: testsys.MemoryDir(t)}); err == nil {
 				t.Fatalf("init survived put %d", n)
 			}
 			if name == "after" && n == puts {
@@ -156,6 +157,28 @@ func TestInit_CutOffAnywhere_CanBeRunAgain(t *testing.T) {
 	}
 }
 
+// A config is believed only if an owner's key has signed it: one that a maintainer's has would shut everybody out.
+func TestInit_ConfigLost_OnlyAnOwnerMakesAnother(t *testing.T) {
+	r, store := testrepo.New(t)
+	maintainer := seal.KeyFile([32]byte{7})
+	if _, err := r.AddSlot(t.Context(), repo.NewSlot{Role: seal.Maintainer, Credential: maintainer}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{object.ConfigName, object.ConfigCopyName} {
+		if err := store.Delete(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := repo.Init(t.Context(), store, repo.InitOptions{Credential: maintainer}); err == nil || !strings.Contains(err.Error(), "maintainer") {
+		t.Errorf("with a maintainer's key: %v", err)
+	}
+	again := testrepo.Init(t, store)
+	if was, is := r.Keys().RepoID(), again.Keys().RepoID(); is != was {
+		t.Errorf("repository %x became %x", was, is)
+	}
+	testrepo.Open(t, store)
+}
+
 // TestCommit_DiesAtAnyPut_OlderSnapshotsStayAndTheNextWorks ends a backup at each of its puts.
 func TestCommit_DiesAtAnyPut_OlderSnapshotsStayAndTheNextWorks(t *testing.T) {
 	r, store := testrepo.New(t)
@@ -166,7 +189,7 @@ func TestCommit_DiesAtAnyPut_OlderSnapshotsStayAndTheNextWorks(t *testing.T) {
 	}
 	second := [][]byte{[]byte("second"), testrepo.Random(2, large), testrepo.Random(3, 400<<10)}
 	run := func(s backends.Store) (*repo.Snapshot, error) {
-		client, err := repo.Open(t.Context(), s, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: t.TempDir()})
+		client, err := repo.Open(t.Context(), s, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: testsys.MemoryDir(t)})
 		if err != nil {
 			return nil, err
 		}
@@ -291,5 +314,43 @@ func TestIndex_CacheDeletedWhileInUse_CostsOnlyTime(t *testing.T) {
 		if err := os.RemoveAll(cacheDir); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestSessionIDs_AllKindsOfEntries_EndInTheNumberOfTheLastOne: so a later rule can tell what began before an entry.
+func TestSessionIDs_AllKindsOfEntries_EndInTheNumberOfTheLastOne(t *testing.T) {
+	r, _ := testrepo.New(t)
+	early, err := r.NewSession(t.Context(), repo.SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer early.Abort()
+	snap := testrepo.CommitFile(t, r, []byte("a"))
+	ids := []object.SessionID{snap.ID}
+	if _, err := r.Pin(t.Context(), ids); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.SetTags(t.Context(), ids, func([]string) []string { return []string{"tag"} }); err != nil {
+		t.Fatal(err)
+	}
+	addKey(t, r, seal.Writer, "", keyOf(1))
+	if _, err := early.Commit(repo.CommitOptions{Manifest: testrepo.Manifest(t, early, []byte("b"))}); err != nil {
+		t.Fatal(err)
+	}
+	mustRotate(t, r)
+	var began []byte
+	if err := r.Log().Entries(t.Context(), func(rec *log.Record) error {
+		sid := rec.Entry.Session
+		if !bytes.Equal(sid[10:15], make([]byte, 5)) {
+			t.Errorf("entry %d: session %v", rec.N, sid)
+		}
+		began = append(began, sid[15])
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	// init, the snapshot, the pin, the tags, the key, the session that began at first, the rotation
+	if want := []byte{0, 1, 2, 3, 4, 1, 6}; !bytes.Equal(began, want) {
+		t.Errorf("sessions began after entries %d, want %d", began, want)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/kura-backup/kura/backends/fault"
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/seal"
 )
@@ -26,7 +27,7 @@ func TestOpen_SingleWriter_ChangesOnlyThroughTheStoreThatKeepsOthersOut(t *testi
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := mem.New()
-			r, err := repo.Init(t.Context(), store(m), repo.InitOptions{Credential: testrepo.Credential, CacheDir: t.TempDir(), SingleWriter: true})
+			r, err := repo.Init(t.Context(), store(m), repo.InitOptions{Credential: testrepo.Credential, CacheDir: testsys.MemoryDir(t), SingleWriter: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -36,7 +37,7 @@ func TestOpen_SingleWriter_ChangesOnlyThroughTheStoreThatKeepsOthersOut(t *testi
 			if err := r.Close(); err != nil {
 				t.Fatal(err)
 			}
-			o := repo.OpenOptions{Credential: testrepo.Credential, CacheDir: t.TempDir()}
+			o := repo.OpenOptions{Credential: testrepo.Credential, CacheDir: testsys.MemoryDir(t)}
 			if _, err := repo.Open(t.Context(), store(m), o); !errors.Is(err, repo.ErrSingleWriter) {
 				t.Fatalf("%v", err)
 			}
@@ -67,7 +68,7 @@ func TestOpen_SingleWriter_ChangesOnlyThroughTheStoreThatKeepsOthersOut(t *testi
 func TestOpen_NoSingleWriter_AsksForNoGuard(t *testing.T) {
 	_, m := testrepo.New(t)
 	r, err := repo.Open(t.Context(), m, repo.OpenOptions{
-		Credential: testrepo.Credential, CacheDir: t.TempDir(),
+		Credential: testrepo.Credential, CacheDir: testsys.MemoryDir(t),
 		SingleWriter: func(context.Context) (backends.Store, error) { return nil, errors.New("asked") },
 	})
 	if err != nil {
@@ -80,7 +81,7 @@ func TestOpen_NoSingleWriter_AsksForNoGuard(t *testing.T) {
 
 func TestInit_CutOffWithAnotherMode_IsRefused(t *testing.T) {
 	m := mem.New()
-	o := repo.InitOptions{Credential: testrepo.Credential, CacheDir: t.TempDir(), SingleWriter: true}
+	o := repo.InitOptions{Credential: testrepo.Credential, CacheDir: testsys.MemoryDir(t), SingleWriter: true}
 	r, err := repo.Init(t.Context(), m, o)
 	if err != nil {
 		t.Fatal(err)

@@ -138,7 +138,7 @@ func (r *Repository) AddSlot(ctx context.Context, n NewSlot) (id string, err err
 		if st.Epoch != owner.Epoch() { // its keyring lacks what counts now
 			return nil, log.ErrRotated
 		}
-		return &log.Entry{Kind: log.KindKeys, Session: newSessionID(), Clock: clock.Now().UnixNano(), Signers: []seal.Signer{self}}, nil
+		return &log.Entry{Kind: log.KindKeys, Session: object.NewSessionID(st.N), Clock: clock.Now().UnixNano(), Signers: []seal.Signer{self}}, nil
 	})
 	if notEntered(err) {
 		err = errors.Join(err, deleteSlot(context.WithoutCancel(ctx), r.store, slot))
@@ -186,7 +186,7 @@ func (r *Repository) RemoveSlot(ctx context.Context, id string) error {
 		for key := range st.Signers {
 			if keyName(key) == id {
 				found = true
-				return &log.Entry{Kind: log.KindKeys, Session: newSessionID(), Clock: clock.Now().UnixNano(), Withdraw: [][8]byte{key}}, nil
+				return &log.Entry{Kind: log.KindKeys, Session: object.NewSessionID(st.N), Clock: clock.Now().UnixNano(), Withdraw: [][8]byte{key}}, nil
 			}
 		}
 		return nil, nil // removed before, and its slot may be left

@@ -87,6 +87,9 @@ func (r *Repository) OpenSnapshot(e *log.Snapshot) (*Snapshot, error) {
 	}
 	damage := func(err error) error { return &DamageError{Object: object.LogName(e.N), Err: err} }
 	m, err := openManifest(r.Keys(), &e.Manifest)
+	if errors.Is(err, seal.ErrLender) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, damage(&UnreadableError{e.ID, r.State().Signers[e.Signer].Role, notOurs(err)})
 	}
@@ -94,6 +97,9 @@ func (r *Repository) OpenSnapshot(e *log.Snapshot) (*Snapshot, error) {
 		stored, err := openMeta(r.Keys(), (*log.SealedManifest)(e.Tags))
 		if err == nil {
 			m.Tags, err = DecodeTags(stored)
+		}
+		if errors.Is(err, seal.ErrLender) {
+			return nil, err
 		}
 		if err != nil {
 			return nil, damage(fmt.Errorf("tags that snapshot %s was given later: %w", e.ID.Short(), notOurs(err)))
@@ -107,5 +113,5 @@ func notOurs(err error) error {
 	if errors.Is(err, seal.ErrNoKey) || errors.Is(err, seal.ErrWrongKey) {
 		return errors.New("it is not sealed to this repository's key")
 	}
-	return err
+	return seal.AsWritten(err) // in an entry that is authentic
 }

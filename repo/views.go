@@ -20,6 +20,18 @@ type views struct {
 	open map[*local.View]struct{} // nil after closing
 }
 
+// lookups is what an Index needs: a view of the local index, or of one that is far.
+type lookups interface {
+	Err() error
+	Lookup(id object.BlobID, dst []local.Place) []local.Place
+	HasSketches() bool
+	Similar(sketch delta.Sketch, dst []object.BlobID) []object.BlobID
+	Origin(n uint32) (*seal.Origin, error)
+	Sources(ctx context.Context) ([]local.Source, error)
+	Verify(ctx context.Context) error
+	All(ctx context.Context) iter.Seq2[local.Entry, error]
+}
+
 // view is a local.View that is closed when nobody has it any more. Each method keeps it until the one below has begun,
 // which then closes nothing under itself.
 type view struct{ v *local.View }
@@ -78,11 +90,6 @@ func (h *view) HasSketches() bool {
 func (h *view) Similar(sketch delta.Sketch, dst []object.BlobID) []object.BlobID {
 	defer runtime.KeepAlive(h)
 	return h.v.Similar(sketch, dst)
-}
-
-func (h *view) NumPacks() int {
-	defer runtime.KeepAlive(h)
-	return h.v.NumPacks()
 }
 
 func (h *view) Origin(n uint32) (*seal.Origin, error) {

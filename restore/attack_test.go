@@ -133,19 +133,20 @@ func TestEscape_RacingSwaps_NothingOutsideIsTouched(t *testing.T) {
 	must(t, err)
 	defer root.Close()
 	var stop atomic.Bool
-	done := make(chan int)
+	var swaps atomic.Int64
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		rnd := rand.New(rand.NewPCG(seed, 1))
-		swaps := 0
 		for !stop.Load() {
 			// All below the target's root, so that the attacker changes nothing outside through a link of its own.
 			d := fmt.Sprintf("d%02d", rnd.IntN(12))
 			names := []string{d, d + "/secret", d + "/deep", d + "/long", d + "/extra", d + "/extra/more"}
 			p := names[rnd.IntN(len(names))]
 			to := []string{o.dir, o.secret}[rnd.IntN(2)]
-			aside := fmt.Sprintf("aside%d", swaps)
+			aside := fmt.Sprintf("aside%d", swaps.Load())
 			if root.Rename(p, aside) == nil && root.Symlink(to, p) == nil {
-				swaps++
+				swaps.Add(1)
 				if rnd.IntN(2) == 0 {
 					_ = root.Remove(p)
 					_ = root.Rename(aside, p)
@@ -154,11 +155,10 @@ func TestEscape_RacingSwaps_NothingOutsideIsTouched(t *testing.T) {
 			_ = root.MkdirAll(d+"/extra/more", 0o755)
 			_ = root.WriteFile(d+"/extra/more/x", nil, 0o600)
 		}
-		done <- swaps
 	}()
-	restores := 0
+	restores, least := 0, sized(20, 5)
 	var failed uint64
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end) || restores < 5; restores++ {
+	for end := time.Now().Add(time.Minute); restores < least || swaps.Load() < 100 && time.Now().Before(end); restores++ {
 		out := run(t, r, snap, restore.Options{Target: o.target, Delete: restores%2 == 1, Overwrite: restore.Overwrite(restores % 4)})
 		if out.err != nil && !errors.Is(out.err, syscall.ENOENT) {
 			t.Fatal(out.err)
@@ -166,16 +166,16 @@ func TestEscape_RacingSwaps_NothingOutsideIsTouched(t *testing.T) {
 		failed += out.Errors
 	}
 	stop.Store(true)
-	swaps := <-done
+	<-done
 	if n, err := os.ReadDir(filepath.Join(o.dir, "deep")); err != nil || len(n) != 1 {
 		t.Errorf("a folder outside has lost or got something: %v, %v", n, err)
 	}
 	must(t, os.RemoveAll(filepath.Join(o.dir, "deep")))
 	o.mustBeUntouched(t)
-	if swaps == 0 {
+	if swaps.Load() == 0 {
 		t.Fatal("nothing was swapped, so nothing was shown")
 	}
-	t.Logf("%d swaps during %d restores, %d entries failed, nothing outside was touched", swaps, restores, failed)
+	t.Logf("%d swaps during %d restores, %d entries failed, nothing outside was touched", swaps.Load(), restores, failed)
 }
 
 func TestEscape_SetuidOfAnotherOwner_IsNotThatOfTheUser(t *testing.T) {
@@ -309,7 +309,8 @@ func TestEscape_WideFolders_AreRestoredInTurns(t *testing.T) {
 	r, _ := testrepo.New(t)
 	wide := testrepo.Random(7, 4000)
 	var entries []entry
-	for i := range 5_000 { // with attributes that make a folder large in memory
+	wideFolders := sized(5000, 1000)
+	for i := range wideFolders { // with attributes that make a folder large in memory
 		entries = append(entries, dir(fmt.Sprintf("%05d", i)).with(func(n *tree.Node) {
 			n.XAttrs = []tree.XAttr{{Name: "user.a", Value: wide}, {Name: "user.b", Value: wide}}
 		}))
@@ -317,7 +318,7 @@ func TestEscape_WideFolders_AreRestoredInTurns(t *testing.T) {
 	snap := commit(t, r, entries...)
 	out := run(t, r, snap, restore.Options{Target: filepath.Join(t.TempDir(), "none"), DryRun: true})
 	mustBeFine(t, out)
-	if out.Dirs != 5_000 {
+	if out.Dirs != uint64(wideFolders) {
 		t.Errorf("result %+v", out.Result)
 	}
 }

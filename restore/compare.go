@@ -174,6 +174,9 @@ func (run *run) surplus(h *jail.Handle, m *meta) []string {
 // settle sets the metadata of an entry that existed before, if there is anything to be set.
 func (run *run) settle(h *jail.Handle, t tree.Type, m *meta, path func() string) error {
 	if run.settled(h, t, m) {
+		if t == tree.Folder { // which has been read since
+			return run.setAccessTime(h, m, path)
+		}
 		return nil
 	}
 	if info, err := h.Stat(); err == nil && info.Mode&0o200 == 0 && !run.rep.root && t == tree.File {

@@ -55,6 +55,10 @@ func newDamaged(t *testing.T) *damaged {
 func newDamagedWith(t *testing.T, o repo.SessionOptions) *damaged {
 	d := &damaged{places: map[string][]repo.Place{}}
 	d.r, d.store = testrepo.New(t)
+	// Any of the others may be in any pack of theirs, and all of them need one of those.
+	apart := file("apart", chunks(testrepo.Random(300, 1000))...)
+	commitWith(t, d.r, o, apart)
+	d.entries = append(d.entries, apart)
 	for i := range 6 {
 		data := testrepo.Random(uint64(i), 3<<20)
 		d.entries = append(d.entries,

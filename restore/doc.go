@@ -38,8 +38,9 @@
 // In a batch: folders (mode 0700 so far), files, then symbolic links and special files, hard links
 // last. The metadata of a folder is set when everything in it is complete, so the deepest come
 // first and nothing that follows changes its times. For each entry: owner, extended attributes (changing the owner removes
-// capabilities), mode (changing the owner clears setuid, setting an access
-// control list may clear setgid, and a read-only file refuses attributes), times, inode flags. Flags that forbid links wait
+// capabilities), times, inode flags, mode (changing the owner clears setuid, setting an access
+// control list may clear setgid, and a read-only file refuses attributes; and as long as the mode is that of something unfinished the next
+// run sets all of it again), and at the very end flags that forbid changes. Those that forbid links wait
 // for the hard links.
 //
 // # Existing targets
@@ -66,7 +67,8 @@
 // Links and special files are removed and made anew unless a symbolic link is as it should be. Where a folder is in the
 // way of something else that is an error of the entry, unless [Options.Delete] lets it be deleted. A folder above the paths that were backed up replaces nothing: the backup may have gone
 // through a symbolic link there, which everything else in the target relies on. A symbolic link in the target is never followed. The target folder itself gets metadata only if
-// a folder is restored as it and it did not exist. Entries that the snapshot does not have stay, unless [Options.Delete]
+// a folder is restored as it and it did not exist. Then it is made with the mode 01700 ([jail.UnfinishedFolder]), and has it until it gets its own, so
+// that the run after one that was cut off knows it from a folder of the user's, whose rights and owner are none of its business. Entries that the snapshot does not have stay, unless [Options.Delete]
 // is set: then they are deleted when the folder is complete, but only from folders that were themselves backed up, and
 // of which the snapshot has all names; never on another mounted file system, and never what patterns leave out.
 //
@@ -90,7 +92,8 @@
 // Restored means written to the file system and not, unless [Options.Sync] is set, synced to the disk:
 // a restore that a power failure made void can be repeated. A run that fails or is cancelled
 // removes files that it made and that are not complete; one that is killed can leave such files, private to the user (mode 01600), and
-// folders of mode 0700. Restoring again completes them.
+// folders of mode 0700, or 01700 the target itself. Restoring again completes them. Only a target that is immutable in the snapshot can be left
+// without that flag, by a run that was killed just before it would have set it.
 //
 // # Bounds
 //

@@ -247,7 +247,7 @@ func TestEscape_UnfinishedFileReplaced_IsNotWrittenThrough(t *testing.T) {
 	inner := mem.New()
 	r := testrepo.Init(t, inner)
 	var entries []entry
-	for i := range 300 { // far more than stay open
+	for i := range sized(300, 150) { // far more than stay open
 		name := []byte(fmt.Sprintf("file %03d", i))
 		entries = append(entries, file(string(name), chunks(name, testrepo.Random(uint64(i), 300<<10))...))
 	}

@@ -11,16 +11,23 @@ import (
 	"syscall"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/restore"
 	"github.com/kura-backup/kura/tree"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testsys.VerifyMain(m) }
+
+// sized is the first number, and with the race detector the second: it takes ten times as long for each byte and each entry.
+func sized(usual, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return usual
+}
 
 // entry is a node to be put into a snapshot: a file of parts, or a folder of entries.
 type entry struct {

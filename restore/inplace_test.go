@@ -157,6 +157,9 @@ func TestInPlace_EveryKindOfDifference_OnlyThatIsWritten(t *testing.T) {
 		"hard link copied":   {"/d/two", func(t *testing.T, p string) { must(t, os.Remove(p)); must(t, os.WriteFile(p, []byte("linked"), 0o644)) }, restore.Restored, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && c.want != restore.Updated && name != "gone" {
+				t.Skip("little is done side by side")
+			}
 			store, again, target := all.inPlace(t)
 			path := filepath.Join(target, c.path)
 			before := stat(t, path)
@@ -250,20 +253,21 @@ func TestInPlace_RunCutOffAnywhere_TheNextCompletesIt(t *testing.T) {
 	inner := mem.New()
 	r := testrepo.Init(t, inner)
 	var entries []entry
-	for i := range 8 {
+	files := sized(8, 4)
+	for i := range files {
 		d := testrepo.Random(uint64(i), 3<<20)
 		entries = append(entries, file(fmt.Sprintf("f%d", i), chunks(d[:1<<20], d[1<<20:2<<20], d[2<<20:])...), textFile(fmt.Sprintf("s%d", i), fmt.Sprint("small ", i)))
 	}
 	snap := commit(t, r, entries...)
 	policies := []restore.Overwrite{restore.OverwriteNever, restore.OverwriteAlways, restore.OverwriteIfChanged, restore.OverwriteIfNewer}
-	cuts, least, step := 0, 8, 4
+	cuts, least, step := 0, 8, 4 // 24 MiB are read in six pieces at least
 	if testing.Short() {
-		policies, least, step = policies[:2], 3, 8
+		policies, least, step = policies[:2], 2, 8
 	}
 	for _, policy := range policies {
 		for n := 1; ; n += step {
 			target := t.TempDir()
-			for i := range 8 { // to be changed in place
+			for i := range files { // to be changed in place
 				old := filepath.Join(target, fmt.Sprintf("f%d", i))
 				must(t, os.WriteFile(old, bytes.Repeat([]byte("old "), 3<<18), 0o600))
 				must(t, os.Chtimes(old, time.Unix(1, 0), time.Unix(1, 0)))
@@ -282,7 +286,7 @@ func TestInPlace_RunCutOffAnywhere_TheNextCompletesIt(t *testing.T) {
 			}
 			cuts++
 			out := run(t, r, snap, restore.Options{Target: target, Overwrite: policy, Verify: true})
-			for i := range 8 { // a file that is whole and old was never begun
+			for i := range files { // a file that is whole and old was never begun
 				old := filepath.Join(target, fmt.Sprintf("f%d", i))
 				if b, err := os.ReadFile(old); err == nil && policy == restore.OverwriteNever && bytes.HasPrefix(b, []byte("old old ")) && bytes.HasSuffix(b, []byte("old old ")) {
 					must(t, os.Remove(old))
@@ -436,6 +440,32 @@ func TestPatterns_IncludeAndExclude_SelectEntriesAndMakeOnlyTheirFolders(t *test
 	for _, p := range []restore.Patterns{{Include: []string{"a"}, Exclude: []string{"b"}}, {Include: []string{""}}, {Exclude: []string{"[a"}}} {
 		if out := run(t, r, snap, restore.Options{Target: t.TempDir(), Patterns: p}); out.err == nil {
 			t.Errorf("%+v was accepted", p)
+		}
+	}
+}
+
+// A folder that stays, because of what patterns leave out in it, stays as it is.
+func TestDelete_FolderThatStays_KeepsItsRights(t *testing.T) {
+	r, _ := testrepo.New(t)
+	snap := commit(t, r, dir("d", textFile("f", "x")))
+	target := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(target, "d/extra/deep"), 0o755))
+	for _, name := range []string{"extra/deep/y.log", "extra/z", "extra/deep/z"} {
+		must(t, os.WriteFile(filepath.Join(target, "d", name), nil, 0o600))
+	}
+	must(t, os.Chmod(filepath.Join(target, "d/extra/deep"), 0o500))
+	must(t, os.Chmod(filepath.Join(target, "d/extra"), 0o555))
+	t.Cleanup(func() {
+		_ = os.Chmod(filepath.Join(target, "d/extra"), 0o700) // to be removed
+		_ = os.Chmod(filepath.Join(target, "d/extra/deep"), 0o700)
+	})
+	out := run(t, r, snap, restore.Options{Target: target, Delete: true, Patterns: restore.Patterns{Exclude: []string{"*.log"}}})
+	if out.err != nil || out.Deleted != 2 {
+		t.Errorf("%v, %v, %+v", out.err, out.errors, out.Result)
+	}
+	for name, mode := range map[string]uint32{"extra": 0o555, "extra/deep": 0o500} {
+		if m := stat(t, filepath.Join(target, "d", name)).Mode & 0o7777; m != mode {
+			t.Errorf("%s has mode %#o", name, m)
 		}
 	}
 }

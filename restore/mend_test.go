@@ -75,6 +75,9 @@ func TestRun_BlobInTwoPacks_IsTakenFromTheWholeOne(t *testing.T) {
 }
 
 func TestRun_LostPageOfAFolder_CostsItsNamesAndDeletesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes many files")
+	}
 	r, _ := testrepo.New(t)
 	var kids []entry
 	for i := range 3000 {

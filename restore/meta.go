@@ -27,7 +27,8 @@ func metaOf(n *tree.Node) meta {
 	return m
 }
 
-// apply sets the metadata of an entry, in the one order in which nothing undoes what was set before.
+// apply sets the metadata of an entry, in the one order in which nothing undoes what was set before, and in which the mode comes last, but
+// for flags that lock the entry: as long as it is that of something unfinished, the next run sets all of it again.
 // What can not be set is counted as omitted. Errors are damage, or end the run.
 func (run *run) apply(h *jail.Handle, t tree.Type, m *meta, path func() string) error {
 	omit := func(what string, err error) error { return run.omit(what, err, path) }
@@ -51,25 +52,37 @@ func (run *run) apply(h *jail.Handle, t tree.Type, m *meta, path func() string) 
 	if err := run.setXAttrs(h, m, path); err != nil {
 		return err
 	}
-	if t != tree.Symlink && (info.Mode != mode || chowned || len(m.xattrs) > 0) {
-		if err := omit("permissions", run.chmod(h, mode)); err != nil {
-			return err
-		}
+	if err := run.setAccessTime(h, m, path); err != nil {
+		return err
 	}
 	if !m.mtime.IsZero() {
 		if err := omit("times", h.SetModTime(m.mtime.Sec, m.mtime.Nsec)); err != nil {
 			return err
 		}
 	}
-	if !m.atime.IsZero() {
-		if err := omit("times", h.SetAccessTime(m.atime.Sec, m.atime.Nsec)); err != nil {
+	hasFlags := t == tree.File || t == tree.Folder
+	if hasFlags {
+		if err := run.setFlags(h, m.flags&^jail.FlagsThatLock, path); err != nil {
 			return err
 		}
 	}
-	if t == tree.File || t == tree.Folder {
-		return run.setFlags(h, m.flags, path)
+	if t != tree.Symlink && (info.Mode != mode || chowned || len(m.xattrs) > 0) {
+		if err := omit("permissions", run.chmod(h, mode)); err != nil {
+			return err
+		}
+	}
+	if hasFlags {
+		return run.setFlags(h, m.flags&jail.FlagsThatLock, path)
 	}
 	return nil
+}
+
+// setAccessTime sets it where the snapshot has it.
+func (run *run) setAccessTime(h *jail.Handle, m *meta, path func() string) error {
+	if m.atime.IsZero() {
+		return nil
+	}
+	return run.omit("times", h.SetAccessTime(m.atime.Sec, m.atime.Nsec), path)
 }
 
 // omit counts what could not be set, or returns an error that ends the run.

@@ -16,6 +16,9 @@ import (
 
 // Whatever the snapshot, what is planned at a time stays below the limits.
 func TestWalker_ManyFilesAndManyBlobs_AreSplitIntoBoundedBatches(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes many nodes")
+	}
 	r, _ := testrepo.New(t)
 	s, err := r.NewSession(t.Context(), repo.SessionOptions{})
 	if err != nil {
@@ -55,12 +58,12 @@ func TestWalker_ManyFilesAndManyBlobs_AreSplitIntoBoundedBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	run := newRun(r, Options{DryRun: true}, Events{})
-	if err := run.openTarget(); err != nil {
-		t.Fatal(err)
-	}
 	node, err := snap.RootNode()
 	if err != nil {
+		t.Fatal(err)
+	}
+	run := newRun(r, Options{DryRun: true}, Events{})
+	if err := run.openTarget(node); err != nil {
 		t.Fatal(err)
 	}
 	g, ctx := errgroup.WithContext(t.Context())

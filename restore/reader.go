@@ -103,7 +103,7 @@ func (f *Reader) fetch(ctx context.Context, r *repo.Repository, e tree.Extent, e
 func loadExtent(ctx context.Context, r *repo.Repository, e *tree.Extent) ([]byte, error) {
 	data, err := r.LoadBlob(ctx, object.DataBlob, e.ID)
 	if err == nil && int64(len(data)) != e.Length {
-		err = &repo.DamageError{Blob: e.ID, Err: errBlobLength}
+		return nil, &repo.DamageError{Blob: e.ID, Err: errBlobLength}
 	}
 	return data, err
 }

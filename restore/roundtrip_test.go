@@ -86,7 +86,7 @@ func TestRoundTrip_OneOfEverythingOnOtherFileSystems_ComesBackEqual(t *testing.T
 func TestRoundTrip_FoldersDeeperThanAnyPath_ComeBackEqual(t *testing.T) {
 	depth := 4000
 	if testing.Short() {
-		depth = 1500
+		depth = 500
 	}
 	at := testsys.MemoryDir(t)
 	source, target := filepath.Join(at, "source"), filepath.Join(at, "target")
@@ -98,12 +98,12 @@ func TestRoundTrip_FoldersDeeperThanAnyPath_ComeBackEqual(t *testing.T) {
 	}
 }
 
-var hugeFlag = flag.Int("restore.huge", 60_000, "entries of the huge folder")
+var hugeFlag = flag.Int("restore.huge", 30_000, "entries of the huge folder")
 
 func TestRoundTrip_HugeFolder_ComesBackEqual(t *testing.T) {
 	n := *hugeFlag
 	if testing.Short() {
-		n = 5_000
+		n = 2_000
 	}
 	at := testsys.MemoryDir(t)
 	source, target := filepath.Join(at, "source"), filepath.Join(at, "target")

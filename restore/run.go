@@ -25,7 +25,7 @@ type run struct {
 	ctx context.Context // of the stages; for errors, and for what they load aside
 
 	target     *folder
-	madeTarget bool
+	madeTarget bool // by this run, or by one that was cut off
 	folders    folders
 	files      openFiles
 
@@ -85,7 +85,7 @@ func (run *run) restore(ctx context.Context, snap *repo.Snapshot) error {
 	if node.Name == "" && run.selection == nil {
 		run.rep.expect(&snap.Summary)
 	}
-	if err := run.openTarget(); err != nil {
+	if err := run.openTarget(node); err != nil {
 		return err
 	}
 	defer run.closeTarget()
@@ -118,7 +118,9 @@ func (run *run) restore(ctx context.Context, snap *repo.Snapshot) error {
 	return nil
 }
 
-func (run *run) openTarget() error {
+// openTarget opens the target, or makes it. As which folder of the snapshot it is made is written on it, as it were, until it has the metadata
+// of that: a run that was cut off has made what the next one finds.
+func (run *run) openTarget(node *tree.Node) error {
 	run.target = &folder{made: true, place: run.selection.root()}
 	run.target.pending.Store(1) // the walker
 	var dir *jail.Dir
@@ -131,18 +133,27 @@ func (run *run) openTarget() error {
 			return nil
 		}
 	} else {
-		dir, made, err = jail.Open(run.o.Target)
+		dir, made, err = jail.Open(run.o.Target, isTop(node))
+	}
+	var info jail.Info
+	if err == nil {
+		run.target.dir, run.target.refs = dir, 1
+		info, err = dir.Stat()
 	}
 	if err != nil {
+		run.closeTarget()
 		return fmt.Errorf("restore: target: %w", err)
 	}
-	run.madeTarget = made
-	run.target.dir, run.target.refs = dir, 1
-	if !made {
-		run.target.existed, run.target.inherits = true, dir.HasDefaultACL()
+	run.madeTarget = made || isTop(node) && info.IsUnfinished()
+	if made && isTop(node) {
+		dir.DropACLs()
 	}
+	run.target.existed, run.target.inherits = !made, dir.HasDefaultACL()
 	return nil
 }
+
+// isTop reports whether a node has the metadata of a target that was made for it: everything in a snapshot is in no folder that has any.
+func isTop(node *tree.Node) bool { return node.Type == tree.Folder && node.Name != "" }
 
 func (run *run) closeTarget() {
 	run.folders.closeAll()

@@ -69,6 +69,9 @@ func TestRun_OrdinaryUser_CountsWhatOnlyRootMay(t *testing.T) {
 }
 
 func TestRun_OrdinaryUserHardLinksOutOfAClosedFolder_AreMade(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes many files")
+	}
 	if !testsys.AsUser(t) {
 		return
 	}

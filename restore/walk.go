@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/tree"
 )
 
@@ -23,7 +24,13 @@ type walker struct {
 	inodes map[inodeKey]*inode
 	owners *owners // nil if owners go by their numbers
 	held   int     // memory of the folders that are still to be walked into
+
+	waiting []need          // to be planned, with many others at once: to look them up may be a round trip
+	asked   []object.BlobID // theirs, and those of checks
 }
+
+// maxWaiting is how many blobs are looked up at once.
+const maxWaiting = 4096
 
 // inodeKey tells which entries were one: inode numbers are only unique within a file system.
 type inodeKey struct {
@@ -60,7 +67,7 @@ func (s *sub) memory() int {
 func (w *walker) walk(ctx context.Context, node *tree.Node) error {
 	target := w.run.target
 	if node.Type == tree.Folder {
-		if node.Name != "" && target.meta == nil && w.run.madeTarget {
+		if isTop(node) && target.meta == nil && w.run.madeTarget {
 			m := w.metaOf(node, target.path)
 			target.meta = &m
 		}
@@ -178,7 +185,20 @@ func (w *walker) entries(ctx context.Context, f *folder, page object.BlobID, mou
 		}
 	}
 	subs, last = g.rest()
+	w.expect(subs)
 	return subs, last, nil
+}
+
+// expect says that the folders will be walked into.
+func (w *walker) expect(subs []sub) {
+	if len(subs) < 2 {
+		return
+	}
+	pages := make([]object.BlobID, 0, min(len(subs), repo.MaxExpect/2))
+	for i := range subs[:cap(pages)] {
+		pages = append(pages, subs[i].page)
+	}
+	w.b.ix.Expect(pages)
 }
 
 // moreSubs returns the folders behind the last ones.
@@ -345,11 +365,29 @@ func (w *walker) extent(f *file, c *check, e tree.Extent, at int64) error {
 	f.pending.Add(1)
 	w.b.count(e.Length)
 	n := need{file: f, at: at, id: e.ID, length: uint32(e.Length)}
+	w.asked = append(w.asked, n.id)
 	if c != nil {
 		c.needs = append(c.needs, n)
+	} else {
+		w.waiting = append(w.waiting, n)
+	}
+	if len(w.asked) < maxWaiting {
 		return nil
 	}
-	return w.b.add(n)
+	return w.plan()
+}
+
+// plan plans what waits.
+func (w *walker) plan() error {
+	w.b.ix.Expect(w.asked)
+	for i := range w.waiting {
+		if err := w.b.add(w.waiting[i]); err != nil {
+			return err
+		}
+	}
+	clear(w.waiting)
+	w.waiting, w.asked = w.waiting[:0], w.asked[:0]
+	return nil
 }
 
 func (w *walker) sendIfFull(ctx context.Context) error {
@@ -361,6 +399,9 @@ func (w *walker) sendIfFull(ctx context.Context) error {
 }
 
 func (w *walker) send(ctx context.Context) error {
+	if err := w.plan(); err != nil {
+		return err
+	}
 	ix, err := w.run.r.Index(ctx)
 	if err != nil {
 		return err

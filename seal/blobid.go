@@ -22,8 +22,8 @@ type keyedHash struct {
 
 func newBlobHasher(secret []byte) *BlobHasher {
 	h := new(BlobHasher)
-	h.data.New = keyedHashes(secret, "kura/0 id data")
-	h.tree.New = keyedHashes(secret, "kura/0 id tree")
+	h.data.New = keyedHashes(secret, "kura/1 id data")
+	h.tree.New = keyedHashes(secret, "kura/1 id tree")
 	return h
 }
 

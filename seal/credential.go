@@ -2,10 +2,8 @@ package seal
 
 import (
 	"bytes"
-	"crypto/hpke"
 	"crypto/subtle"
 	"fmt"
-	"slices"
 
 	"golang.org/x/crypto/argon2"
 
@@ -33,9 +31,8 @@ func (c Cost) check() error {
 	return nil
 }
 
-// Credential opens slots: [Passphrase], [KeyFile], [RecipientKey], or for sealing only
-// [Recipient]. Credentials are immutable, safe for concurrent use, and do not show themselves
-// when printed.
+// Credential opens slots: [Passphrase] or [KeyFile]. Credentials are immutable, safe for concurrent use, and do not
+// show themselves when printed.
 type Credential interface {
 	fmt.Formatter
 
@@ -84,7 +81,7 @@ type keyFile struct{ secret [secretSize]byte }
 func KeyFile(secret [32]byte) Credential { return &keyFile{secret: secret} }
 
 func (f *keyFile) tag(salt *[saltSize]byte) []byte {
-	return derive(f.secret[:], salt[:], "kura/0 keyfile tag", 16)
+	return derive(f.secret[:], salt[:], "kura/1 keyfile tag", 16)
 }
 
 func (f *keyFile) seal(salt *[saltSize]byte, _ Cost) (*slotClear, [secretSize]byte, error) {
@@ -99,46 +96,3 @@ func (f *keyFile) open(salt *[saltSize]byte, clear *slotClear) ([secretSize]byte
 }
 
 func (f *keyFile) Format(s fmt.State, _ rune) { fmt.Fprint(s, "key file") }
-
-var slotInfo = []byte("kura/0 slot")
-
-// recipient is a public key; private is nil in one that can only seal.
-type recipient struct {
-	public  hpke.PublicKey
-	private hpke.PrivateKey
-}
-
-// RecipientKey is the private key of a recipient. Its KEM must be MLKEM768X25519.
-func RecipientKey(private hpke.PrivateKey) Credential {
-	return &recipient{public: private.PublicKey(), private: private}
-}
-
-// Recipient is the public key of a recipient: it seals slots and opens none. Its KEM must be
-// MLKEM768X25519.
-func Recipient(public hpke.PublicKey) Credential { return &recipient{public: public} }
-
-func (r *recipient) hash() []byte {
-	h := object.Sum(r.public.Bytes())
-	return h[:]
-}
-
-func (r *recipient) seal(_ *[saltSize]byte, _ Cost) (*slotClear, [secretSize]byte, error) {
-	secret := random32()
-	if r.public.KEM().ID() != kem.ID() {
-		return nil, secret, fmt.Errorf("seal: recipient key of another kind: KEM %#04x", r.public.KEM().ID())
-	}
-	sealed, err := hpkeSeal(r.public, slotInfo, secret[:])
-	if err != nil {
-		return nil, secret, fmt.Errorf("seal: slot: %w", err)
-	}
-	return &slotClear{Kind: recipientSlot, Sealed: sealed, Recipient: r.hash()}, secret, nil
-}
-
-func (r *recipient) open(_ *[saltSize]byte, clear *slotClear) ([secretSize]byte, error) {
-	if clear.Kind != recipientSlot || r.private == nil || !slices.Equal(clear.Recipient, r.hash()) {
-		return [secretSize]byte{}, errNotThisSlot
-	}
-	return hpkeOpen(r.private, slotInfo, clear.Sealed)
-}
-
-func (r *recipient) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "recipient %x", r.hash()[:8]) }

@@ -27,9 +27,9 @@
 // # Slots
 //
 // A keyring is stored in slots ([SealSlot], [OpenSlot]), each for one [Credential]: a
-// passphrase (Argon2id), a key file, or a recipient's public key. A reader refuses a cost
-// beyond its ceilings before it spends anything, and finds out that a slot is for another
-// credential without a key derivation wherever that can be known.
+// passphrase (Argon2id) or a key file. A reader refuses a cost beyond its ceilings before it
+// spends anything, and finds out that a slot is for another credential, or of a kind that it
+// does not know, without a key derivation wherever that can be known.
 //
 // What a credential opens is not the keyring itself, but the private keys of the slot's holder. The keyring lies
 // behind, sealed to the holder's public key and signed by an owner. So an owner can give new keys to all holders

@@ -151,6 +151,7 @@ func decodeEpoch(w *wireEpoch, role Role) (e epoch, err error) {
 	if e.states, err = decodeSigning(w.States, w.StatesSeed, role >= Maintainer); err != nil {
 		return e, badKeyring("signing key of epoch %d: %v", w.Number, err)
 	}
+	e.identify()
 	return e, nil
 }
 

@@ -20,7 +20,7 @@ const (
 	MaxClear = 65536
 
 	// FormatNumber is the number of the repository format that this package reads and writes.
-	FormatNumber = 0
+	FormatNumber = 1
 
 	magic = "KURA"
 )
@@ -60,7 +60,9 @@ func ParseHeader(b []byte) (Header, error) {
 		return Header{}, &FormatError{What: "class", Number: int64(h.Class)}
 	case h.Suite != AES256GCM && h.Suite != ChaCha20Poly1305:
 		return Header{}, &FormatError{What: "suite", Number: int64(h.Suite)}
-	case b[7] != 0 || h.ClearLength > MaxClear:
+	case b[7] != 0:
+		return Header{}, &FormatError{What: "header byte", Number: int64(b[7])}
+	case h.ClearLength > MaxClear:
 		return Header{}, damaged(h.Class, "header")
 	}
 	return h, nil
@@ -75,7 +77,7 @@ func (h *Header) append(b []byte) []byte {
 	return append(b, h.Commitment[:]...)
 }
 
-func envelopeInfo(class object.Class) string { return "kura/0 envelope " + class.String() }
+func envelopeInfo(class object.Class) string { return "kura/1 envelope " + class.String() }
 
 // Envelope seals or opens the parts of one object under the key that only this object has.
 //
@@ -243,13 +245,18 @@ func (k *Keyring) Open(class object.Class, binding, obj []byte) (clear, plaintex
 	return bytes.Clone(e.Clear()), plaintext, nil
 }
 
-// BindRepo is the binding of config, packs, index segments and signs of life.
+// BindRepo is the binding of config, packs, index segments, parity of groups and records.
 func BindRepo(repoID [16]byte) []byte { return repoID[:] }
 
 // BindLog is the binding of log entry n, prev being the hash of entry n-1 (zero for n = 1).
 func BindLog(repoID [16]byte, n uint64, prev object.Hash) []byte {
 	b := binary.LittleEndian.AppendUint64(repoID[:], n)
 	return append(b, prev[:]...)
+}
+
+// BindSign is the binding of a session's k-th sign of life.
+func BindSign(repoID, session [16]byte, k uint32) []byte {
+	return binary.LittleEndian.AppendUint64(append(repoID[:], session[:]...), uint64(k))
 }
 
 // BindCheckpoint is the binding of the checkpoint after log entry n.

@@ -33,7 +33,7 @@ func TestEnvelope_EveryClassAndSuite_RoundTrips(t *testing.T) {
 				t.Fatalf("%s, %s: %q %q %v", class, suite, gotClear, gotPlain, err)
 			}
 			h, err := ParseHeader(obj[:HeaderSize])
-			if err != nil || h.Class != class || h.Suite != suite || h.Epoch != 2 || h.ClearLength != 5 || h.Format != 0 {
+			if err != nil || h.Class != class || h.Suite != suite || h.Epoch != 2 || h.ClearLength != 5 || h.Format != FormatNumber {
 				t.Fatalf("header %+v, %v", h, err)
 			}
 		}
@@ -55,11 +55,11 @@ func TestEnvelope_Bytes_AreThoseOfTheFormat(t *testing.T) {
 		obj = e.SealPart(obj, 0, []byte("first"))
 		obj = e.SealPart(obj, 1, []byte("second"))
 
-		want := []byte{'K', 'U', 'R', 'A', 7, 0, byte(suite), 0, 2, 0, 0, 0, 3, 0, 0, 0}
+		want := []byte{'K', 'U', 'R', 'A', 7, 1, byte(suite), 0, 2, 0, 0, 0, 3, 0, 0, 0}
 		if !bytes.Equal(obj[:16], want) || string(obj[80:83]) != "abc" {
 			t.Fatalf("header %x", obj[:83])
 		}
-		okm, err := hkdf.Key(sha256.New, secret[:], obj[16:48], "kura/0 envelope index", 64)
+		okm, err := hkdf.Key(sha256.New, secret[:], obj[16:48], "kura/1 envelope index", 64)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,11 +215,12 @@ func TestParseHeader_OfSomethingElse_SaysWhat(t *testing.T) {
 		{with(0, 'k'), "magic", 0},
 		{with(4, 0), "class", 0},
 		{with(4, 11), "class", 11},
-		{with(5, 1), "format", 1},
+		{with(5, 0), "format", 0},
+		{with(5, 2), "format", 2},
 		{with(6, 0), "suite", 0},
 		{with(6, 3), "suite", 3},
 		{obj[:HeaderSize-1], "", 0},
-		{with(7, 1), "", 0},
+		{with(7, 1), "header byte", 1},
 		{with(12, 1, 0, 1, 0), "", 0}, // a clear part of 65537 bytes
 	} {
 		_, err := ParseHeader(c.obj)

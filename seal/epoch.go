@@ -5,16 +5,24 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
+
+	"github.com/kura-backup/kura/internal/object"
 )
 
-// Epoch names one generation of the keys that are replaced. Two that were made independently have different ids.
+// Epoch names one generation of the keys that are replaced. Two that were made independently have different ids, and so
+// have two of which but one public key differs: who vouches for an epoch vouches for all keys that come with it.
 type Epoch struct {
 	Number uint32
 	ID     [16]byte
 }
 
-func (e *epoch) name() Epoch {
-	return Epoch{Number: e.number, ID: [16]byte(derive(e.index[:], nil, "kura/0 epoch id", 16))}
+func (e *epoch) name() Epoch { return Epoch{Number: e.number, ID: e.id} }
+
+// identify derives the id of an epoch that has its keys.
+func (e *epoch) identify() {
+	public := object.Sum(slices.Concat(e.meta.public.Bytes(), e.data.public.Bytes(), e.states.public))
+	e.id = [16]byte(derive(e.index[:], public[:], "kura/1 epoch id", 16))
 }
 
 // Epoch returns the newest epoch of the keyring: the one that it seals and signs with.
@@ -27,7 +35,7 @@ func (k *Keyring) Has(e Epoch) bool {
 }
 
 func epochMessage(repoID [16]byte, e Epoch) []byte {
-	b := append([]byte("kura/0 sign epoch\x00"), repoID[:]...)
+	b := append([]byte("kura/1 epoch signature\x00"), repoID[:]...)
 	return append(binary.LittleEndian.AppendUint32(b, e.Number), e.ID[:]...)
 }
 
@@ -79,6 +87,6 @@ func (k *Keyring) Until(e Epoch) (*Keyring, error) {
 	for old.newest().number > e.Number {
 		old.epochs = old.epochs[:len(old.epochs)-1]
 	}
-	old.ring = k.ring
+	old.ring, old.lender = k.ring, k.lender
 	return old, nil
 }

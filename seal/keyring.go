@@ -81,6 +81,7 @@ type Keyring struct {
 	owners     signingKey // the anchor of all signatures
 	own        identity   // of the one who holds this keyring
 	ring       []byte     // the keyring as it lies in its holder's slots; nil where only an owner could make it
+	lender     Lender     // has the private keys of a keyring that was lent; nil mostly
 
 	// Derived.
 	suite   Suite
@@ -102,6 +103,7 @@ type epoch struct {
 	meta   keyPair
 	data   keyPair
 	states signingKey // signs checkpoints: maintainers and owners have it
+	id     [16]byte   // derived from the secret and the public keys
 }
 
 func (e *epoch) pair(kind Kind) *keyPair {
@@ -188,6 +190,7 @@ func newEpoch(number uint32) (epoch, error) {
 		}
 		*e.pair(kind) = keyPair{public: private.PublicKey(), private: private}
 	}
+	e.identify()
 	return e, nil
 }
 
@@ -245,7 +248,7 @@ func (k *Keyring) RepoID() [16]byte { return k.repoID }
 
 // CanRead reports whether the keyring can open origins of the kind.
 func (k *Keyring) CanRead(kind Kind) bool {
-	return (kind == Data || kind == Meta) && k.newest().pair(kind).private != nil
+	return (kind == Data || kind == Meta) && (k.newest().pair(kind).private != nil || k.lends(kind))
 }
 
 // Polynomial returns the chunker's secret polynomial.

@@ -218,7 +218,7 @@ func TestFormat_AnyVerb_ShowsNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	credentials := []any{Passphrase([]byte("hunter2 hunter2")), KeyFile(filled(3)), RecipientKey(k.epochs[0].data.private)}
+	credentials := []any{Passphrase([]byte("hunter2 hunter2")), KeyFile(filled(3))}
 	type holder struct{ V any }
 	for _, v := range append([]any{k, s}, credentials...) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x", "%q"} {
@@ -238,7 +238,7 @@ func TestBlobID_IsTheKeyedHashOfTheFormat(t *testing.T) {
 	for _, c := range []struct {
 		t    object.BlobType
 		info string
-	}{{object.DataBlob, "kura/0 id data"}, {object.TreeBlob, "kura/0 id tree"}} {
+	}{{object.DataBlob, "kura/1 id data"}, {object.TreeBlob, "kura/1 id tree"}} {
 		h, err := blake3.NewKeyed(derive(k.idSecret[:], nil, c.info, 32))
 		if err != nil {
 			t.Fatal(err)

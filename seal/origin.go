@@ -3,7 +3,6 @@ package seal
 import (
 	"bytes"
 	"crypto/cipher"
-	"crypto/hpke"
 	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
@@ -30,10 +29,10 @@ func (o *Origin) Equal(p *Origin) bool {
 		o.Salt == p.Salt && o.Commitment == p.Commitment
 }
 
-const segmentInfo = "kura/0 segment"
+const segmentInfo = "kura/1 segment"
 
 func originInfo(kind Kind, repoID [16]byte) []byte {
-	return append([]byte("kura/0 origin "+kind.String()), repoID[:]...)
+	return append([]byte("kura/1 origin "+kind.String()), repoID[:]...)
 }
 
 // Secret is what a session draws once for each kind. Whoever holds it reads what the session
@@ -96,29 +95,13 @@ func (k *Keyring) OpenOrigin(o *Origin) (*SegmentKey, error) {
 	if o.Kind != Data && o.Kind != Meta {
 		return nil, fmt.Errorf("%w: origin of %s", ErrDamaged, o.Kind)
 	}
-	epoch, err := k.epoch(o.Epoch)
-	if err != nil {
-		return nil, err
-	}
-	private := epoch.pair(o.Kind).private
-	if private == nil {
-		return nil, fmt.Errorf("%w: %s cannot read %s", ErrNoKey, k.role, o.Kind)
-	}
 	secret, err := k.origins.secret(o, func() ([secretSize]byte, error) {
-		return openSealed(private, k.repoID, o)
+		return k.SessionSecret(o.Kind, o.Epoch, o.Sealed)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return o.open(&secret)
-}
-
-func openSealed(private hpke.PrivateKey, repoID [16]byte, o *Origin) ([secretSize]byte, error) {
-	secret, err := hpkeOpen(private, originInfo(o.Kind, repoID), o.Sealed)
-	if err != nil {
-		return secret, fmt.Errorf("%s origin: %w", o.Kind, err)
-	}
-	return secret, nil
 }
 
 func (o *Origin) open(secret *[secretSize]byte) (*SegmentKey, error) {

@@ -115,11 +115,11 @@ func TestOrigin_Bytes_AreThoseOfTheFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret, err := hpke.Open(private, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte("kura/0 origin metatest repository!"), w.Sealed)
+	secret, err := hpke.Open(private, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte("kura/1 origin metatest repository!"), w.Sealed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	okm, err := hkdf.Key(sha256.New, secret, w.Salt[:], "kura/0 segment", 64)
+	okm, err := hkdf.Key(sha256.New, secret, w.Salt[:], "kura/1 segment", 64)
 	if err != nil || !bytes.Equal(okm[32:], w.Commitment[:]) {
 		t.Fatalf("commitment (%v)", err)
 	}

@@ -24,12 +24,12 @@ type wireSignedRing struct {
 }
 
 func ringInfo(repoID [16]byte, holder [8]byte, epoch uint32) []byte {
-	b := append([]byte("kura/0 ring"), repoID[:]...)
+	b := append([]byte("kura/1 ring"), repoID[:]...)
 	return binary.LittleEndian.AppendUint32(append(b, holder[:]...), epoch)
 }
 
 func ringMessage(repoID [16]byte, holder [8]byte, keyring []byte) []byte {
-	b := append([]byte("kura/0 sign ring\x00"), repoID[:]...)
+	b := append([]byte("kura/1 ring signature\x00"), repoID[:]...)
 	return append(append(b, holder[:]...), keyring...)
 }
 

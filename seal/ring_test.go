@@ -183,6 +183,42 @@ func TestEpochs_NextAndUntil_AddAndTakeAway(t *testing.T) {
 	}
 }
 
+// TestEpoch_OtherPublicKeys_IsAnotherEpoch makes rings as somebody can who has the owners' key and the secret of the
+// epoch: with its number, and one public key of his own.
+func TestEpoch_OtherPublicKeys_IsAnotherEpoch(t *testing.T) {
+	owner := fixedKeyring(t)
+	writer := subset(t, owner, Writer)
+	c := KeyFile(filled(1))
+	slot := sealed(t, writer, c)
+	own, err := newEpoch(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(e *epoch){
+		"none":        func(*epoch) {},
+		"meta":        func(e *epoch) { e.meta = own.meta },
+		"data":        func(e *epoch) { e.data = own.data },
+		"checkpoints": func(e *epoch) { e.states = own.states },
+	} {
+		forged := owner.of(Owner, owner.own)
+		change(forged.newest())
+		renewed, err := stored(t, forged).RenewSlot(slot, writer.Self())
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := OpenSlot(renewed, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.Has(owner.Epoch()) != (name == "none") || k.Epoch().Number != 2 || k.newest().index != owner.newest().index {
+			t.Errorf("with other keys for %s: it has %+v", name, k.Epoch())
+		}
+		if in, err := writer.SlotEpoch(renewed); err != nil || (in == owner.Epoch()) != (name == "none") {
+			t.Errorf("with other keys for %s: its slot is of %+v, %v", name, in, err)
+		}
+	}
+}
+
 // TestSlotEpoch_OwnSlots_SayWithoutACredential has slots of the holder, of another, and forged ones.
 func TestSlotEpoch_OwnSlots_SayWithoutACredential(t *testing.T) {
 	owner := fixedKeyring(t)

@@ -37,6 +37,7 @@ func fixedKeyring(t testing.TB) *Keyring {
 			}
 			*e.pair(kind) = keyPair{public: private.PublicKey(), private: private}
 		}
+		e.identify()
 		k.epochs = append(k.epochs, e)
 	}
 	k.owners, k.own = signingKeyOf(filled(33)), fixedIdentity(t, Owner)

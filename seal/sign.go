@@ -41,7 +41,7 @@ type wireBody struct {
 }
 
 func signedMessage(class object.Class, binding, payload []byte) []byte {
-	msg := append([]byte("kura/0 sign "+class.String()), 0)
+	msg := append([]byte("kura/1 sign "+class.String()), 0)
 	msg = append(msg, binding...)
 	return append(msg, payload...)
 }
@@ -60,7 +60,7 @@ func (k *Keyring) SignBody(class object.Class, binding, payload []byte) ([]byte,
 	if key.private == nil {
 		key = k.own.signing
 	}
-	return signBody(key, class, binding, payload)
+	return k.signBody(key, class, binding, payload)
 }
 
 // SignFirst is SignBody for the first entry of the log, which the owners' key signs: it names the others.
@@ -68,13 +68,15 @@ func (k *Keyring) SignFirst(binding, payload []byte) ([]byte, error) {
 	if k.owners.private == nil {
 		return nil, fmt.Errorf("%w: a %s's keyring can not begin a log", ErrNoKey, k.role)
 	}
-	return signBody(k.owners, object.LogEntry, binding, payload)
+	return k.signBody(k.owners, object.LogEntry, binding, payload)
 }
 
-func signBody(key signingKey, class object.Class, binding, payload []byte) ([]byte, error) {
-	w := wireBody{Signer: SignerID(key.public), Payload: payload}
-	copy(w.Signature[:], ed25519.Sign(key.private, signedMessage(class, binding, payload)))
-	return wire.Marshal(&w)
+func (k *Keyring) signBody(key signingKey, class object.Class, binding, payload []byte) ([]byte, error) {
+	signature, err := k.signature(key, class, binding, payload)
+	if err != nil {
+		return nil, err
+	}
+	return wire.Marshal(&wireBody{Signer: SignerID(key.public), Payload: payload, Signature: signature})
 }
 
 // VerifyBody returns the payload of a signed body and who signed it. If the signer is not

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"math"
+	"strings"
 	"testing"
 
 	"github.com/kura-backup/kura/internal/object"
@@ -94,12 +96,33 @@ func TestSignBody_Message_IsThatOfTheFormat(t *testing.T) {
 	if !bytes.HasPrefix(body, []byte{0xa3, 1, 0x48}) || !bytes.Equal(body[12:20], append([]byte{0x47}, "payload"...)) {
 		t.Fatalf("body %x", body)
 	}
-	message := "kura/0 sign checkpoint\x00test repository!\x01\x00\x00\x00\x00\x00\x00\x00payload"
+	message := "kura/1 sign checkpoint\x00test repository!\x01\x00\x00\x00\x00\x00\x00\x00payload"
 	if !ed25519.Verify(public, []byte(message), body[len(body)-64:]) {
 		t.Fatal("signature of another message")
 	}
 	if hash := object.Sum(public); !bytes.Equal(body[3:11], hash[:8]) {
 		t.Fatalf("signer %x", body[3:11])
+	}
+}
+
+// TestSignatures_NoTwoUses_ShareALabel: what is signed for one thing counts for no other, nor for a class that is yet to
+// come, by whatever name.
+func TestSignatures_NoTwoUses_ShareALabel(t *testing.T) {
+	uses := map[string][]byte{
+		"slot": slotMessage(nil), "ring": ringMessage(testRepo, [8]byte{}, nil), "epoch": epochMessage(testRepo, Epoch{}),
+	}
+	for class := range object.Class(math.MaxUint8) {
+		uses["body of "+class.String()] = signedMessage(class, nil, nil)
+	}
+	seen := map[string]string{}
+	for use, message := range uses {
+		label, _, ends := strings.Cut(string(message), "\x00")
+		if other, twice := seen[label]; twice || !ends {
+			t.Errorf("%s: label %q, which ends: %t, and is that of %q", use, label, ends, other)
+		}
+		if seen[label] = use; strings.HasPrefix(label, "kura/1 sign ") != strings.HasPrefix(use, "body of ") {
+			t.Errorf("%s: label %q could be that of a class", use, label)
+		}
 	}
 }
 

@@ -15,7 +15,6 @@ type SlotKind uint8
 const (
 	passphraseSlot SlotKind = 1
 	keyFileSlot    SlotKind = 2
-	recipientSlot  SlotKind = 3
 )
 
 func (k SlotKind) String() string {
@@ -24,8 +23,6 @@ func (k SlotKind) String() string {
 		return "password"
 	case keyFileSlot:
 		return "key file"
-	case recipientSlot:
-		return "recipient"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -50,15 +47,13 @@ func ParseSlot(obj []byte) (SlotInfo, error) {
 
 // slotClear is the clear part of a slot.
 type slotClear struct {
-	Kind      SlotKind `cbor:"1,keyasint"`
-	Time      uint32   `cbor:"2,keyasint,omitempty"`
-	Memory    uint32   `cbor:"3,keyasint,omitempty"`
-	Threads   uint32   `cbor:"4,keyasint,omitempty"`
-	Tag       []byte   `cbor:"5,keyasint,omitempty"`
-	Sealed    []byte   `cbor:"6,keyasint,omitempty"`
-	Recipient []byte   `cbor:"7,keyasint,omitempty"`
-	Key       [8]byte  `cbor:"8,keyasint"`
-	Length    uint32   `cbor:"9,keyasint"` // of the sealed identity
+	Kind    SlotKind `cbor:"1,keyasint"`
+	Time    uint32   `cbor:"2,keyasint,omitempty"`
+	Memory  uint32   `cbor:"3,keyasint,omitempty"`
+	Threads uint32   `cbor:"4,keyasint,omitempty"`
+	Tag     []byte   `cbor:"5,keyasint,omitempty"`
+	Key     [8]byte  `cbor:"8,keyasint"`
+	Length  uint32   `cbor:"9,keyasint"` // of the sealed identity
 }
 
 // wireHolder is the one sealed part of a slot.
@@ -71,7 +66,7 @@ type wireHolder struct {
 }
 
 // SealSlot returns a slot: the keyring, for whoever has the credential. The cost is that of a
-// passphrase; the other credentials are strong by themselves and do not use it.
+// passphrase; a key file is strong by itself and does not use it.
 func SealSlot(k *Keyring, c Credential, cost Cost) ([]byte, error) {
 	ring := k.ring
 	if ring == nil {
@@ -119,7 +114,9 @@ func (k *Keyring) sealHolder(c Credential, cost Cost) ([]byte, error) {
 	return append(front, ed25519.Sign(k.own.signing.private, slotMessage(front))...), nil
 }
 
-func slotMessage(envelope []byte) []byte { return append([]byte("kura/0 sign slot\x00"), envelope...) }
+func slotMessage(envelope []byte) []byte {
+	return append([]byte("kura/1 slot signature\x00"), envelope...)
+}
 
 // slotObject is a slot taken apart.
 type slotObject struct {

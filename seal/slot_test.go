@@ -12,17 +12,8 @@ import (
 )
 
 func TestSlot_EveryCredential_OpensItsOwnAndNoOther(t *testing.T) {
-	private, err := kem.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	another, err := kem.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
 	credentials := []Credential{
-		Passphrase([]byte("correct horse")), KeyFile(filled(1)), RecipientKey(private),
-		Passphrase([]byte("correct horsf")), KeyFile(filled(2)), RecipientKey(another),
+		Passphrase([]byte("correct horse")), KeyFile(filled(1)), Passphrase([]byte("correct horsf")), KeyFile(filled(2)),
 		Passphrase(nil),
 	}
 	owner := fixedKeyring(t)
@@ -41,23 +32,6 @@ func TestSlot_EveryCredential_OpensItsOwnAndNoOther(t *testing.T) {
 				t.Errorf("slot of %d: %v, %v", i, k, err)
 			}
 		}
-	}
-}
-
-func TestSlot_PublicRecipient_SealsAndDoesNotOpen(t *testing.T) {
-	private, err := kem.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	slot, err := SealSlot(fixedKeyring(t), Recipient(private.PublicKey()), DefaultCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenSlot(slot, Recipient(private.PublicKey())); !errors.Is(err, ErrWrongKey) {
-		t.Fatalf("public key: %v", err)
-	}
-	if k, err := OpenSlot(slot, RecipientKey(private)); err != nil || k.Role() != Owner {
-		t.Fatalf("private key: %v, %v", k, err)
 	}
 }
 
@@ -111,7 +85,7 @@ func hostileSlot(t testing.TB, clearPart any) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := newEnvelope(Header{Class: object.Slot, Suite: AES256GCM, Salt: filled(4)}, clearBytes, nil, make([]byte, 32))
+	e, err := newEnvelope(Header{Class: object.Slot, Format: FormatNumber, Suite: AES256GCM, Salt: filled(4)}, clearBytes, nil, make([]byte, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,32 +141,23 @@ func TestOpenSlot_HostileCost_IsRefusedBeforeAnyWork(t *testing.T) {
 func TestOpenSlot_OtherKindOrTag_CostsNoDerivation(t *testing.T) {
 	// The cost is the highest allowed: 16 passes over a gigabyte.
 	slow := &slotClear{Kind: passphraseSlot, Time: maxCost.Time, Memory: maxCost.Memory, Threads: 1}
-	private, err := kem.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
+	if _, err := OpenSlot(hostileSlot(t, slow), KeyFile(filled(1))); !errors.Is(err, ErrWrongKey) {
+		t.Errorf("a passphrase's, with a key file: %v", err)
 	}
-	for _, c := range []Credential{KeyFile(filled(1)), RecipientKey(private)} {
-		if _, err := OpenSlot(hostileSlot(t, slow), c); !errors.Is(err, ErrWrongKey) {
-			t.Errorf("%v: %v", c, err)
-		}
-	}
+	salt := filled(4) // of a hostileSlot
 	for name, clearPart := range map[string]*slotClear{
 		"kind 0":         {},
-		"a future kind":  {Kind: 200, Tag: make([]byte, 16)},
+		"an unused kind": {Kind: 3, Tag: (&keyFile{filled(1)}).tag(&salt)},
+		"a future kind":  {Kind: 200, Time: 1, Memory: 8, Threads: 1},
 		"tag differs":    {Kind: keyFileSlot, Tag: make([]byte, 16)},
-		"tag is cut":     {Kind: keyFileSlot, Tag: (&keyFile{filled(1)}).tag(new([32]byte))[:15]},
+		"tag is cut":     {Kind: keyFileSlot, Tag: (&keyFile{filled(1)}).tag(&salt)[:15]},
 		"tag is missing": {Kind: keyFileSlot},
 	} {
-		for _, c := range []Credential{KeyFile(filled(1)), RecipientKey(private), Recipient(private.PublicKey()), Passphrase(nil)} {
+		for _, c := range []Credential{KeyFile(filled(1)), Passphrase(nil)} {
 			if _, err := OpenSlot(hostileSlot(t, clearPart), c); !errors.Is(err, ErrWrongKey) {
 				t.Errorf("%s, %v: %v", name, c, err)
 			}
 		}
-	}
-	// A slot that names the recipient but was not sealed to it is damaged.
-	bad := &slotClear{Kind: recipientSlot, Sealed: make([]byte, 1168), Recipient: RecipientKey(private).(*recipient).hash()}
-	if _, err := OpenSlot(hostileSlot(t, bad), RecipientKey(private)); !errors.Is(err, ErrDamaged) {
-		t.Errorf("not sealed to the recipient: %v", err)
 	}
 }
 
@@ -212,7 +177,7 @@ func TestOpenSlot_AnotherObject_IsDamaged(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	// A slot with an epoch, and one that holds no keyring.
-	h := Header{Class: object.Slot, Suite: AES256GCM, Epoch: 1, Salt: filled(4)}
+	h := Header{Class: object.Slot, Format: FormatNumber, Suite: AES256GCM, Epoch: 1, Salt: filled(4)}
 	for _, h.Epoch = range []uint32{0, 1} {
 		secret := filled(1)
 		clearPart, _, err := KeyFile(secret).seal(&h.Salt, Cost{})

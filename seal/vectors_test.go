@@ -76,24 +76,17 @@ type bodyVector struct {
 
 type slotVector struct {
 	Kind       SlotKind `json:"kind"`
-	Credential hexBytes `json:"credential"` // passphrase, file secret, or the recipient's private key
+	Credential hexBytes `json:"credential"` // passphrase or file secret
 	Cost       *Cost    `json:"cost,omitempty"`
 	Keyring    string   `json:"keyring"`
 	Slot       hexBytes `json:"slot"`
 }
 
-func (v *slotVector) credential(t *testing.T) Credential {
-	switch v.Kind {
-	case passphraseSlot:
-		return Passphrase(v.Credential)
-	case keyFileSlot:
+func (v *slotVector) credential() Credential {
+	if v.Kind == keyFileSlot {
 		return KeyFile([32]byte(v.Credential))
 	}
-	private, err := kem.NewPrivateKey(v.Credential)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return RecipientKey(private)
+	return Passphrase(v.Credential)
 }
 
 type originVector struct {
@@ -125,7 +118,7 @@ func loadVectors(t *testing.T) *vectors {
 		t.Fatal(err)
 	}
 	if len(v.KDF) == 0 || len(v.Keyrings) != 3 || len(v.BlobIDs) == 0 || len(v.Envelopes) < 7 ||
-		len(v.Bodies) == 0 || len(v.Slots) < 4 || len(v.Origins) < 4 || len(v.KeyFiles) == 0 {
+		len(v.Bodies) == 0 || len(v.Slots) < 3 || len(v.Origins) < 4 || len(v.KeyFiles) == 0 {
 		t.Fatal("vectors are missing")
 	}
 	return v
@@ -137,10 +130,10 @@ func makeVectors(t *testing.T) *vectors {
 	v := &vectors{Keyrings: make(map[string]hexBytes), SignerIDs: make(map[string]hexBytes), KeyFiles: make(map[string]hexBytes)}
 	secret, salt := filled(50), filled(51)
 	for _, k := range []kdfVector{
-		{Secret: secret[:], Info: "kura/0 id data", Output: make([]byte, 32)},
-		{Secret: secret[:], Salt: salt[:], Info: "kura/0 envelope data", Output: make([]byte, 64)},
-		{Secret: secret[:], Salt: salt[:], Info: "kura/0 segment", Output: make([]byte, 64)},
-		{Secret: secret[:], Salt: salt[:], Info: "kura/0 keyfile tag", Output: make([]byte, 16)},
+		{Secret: secret[:], Info: "kura/1 id data", Output: make([]byte, 32)},
+		{Secret: secret[:], Salt: salt[:], Info: "kura/1 envelope data", Output: make([]byte, 64)},
+		{Secret: secret[:], Salt: salt[:], Info: "kura/1 segment", Output: make([]byte, 64)},
+		{Secret: secret[:], Salt: salt[:], Info: "kura/1 keyfile tag", Output: make([]byte, 16)},
 	} {
 		k.Output = derive(k.Secret, k.Salt, k.Info, len(k.Output))
 		v.KDF = append(v.KDF, k)
@@ -171,6 +164,7 @@ func makeVectors(t *testing.T) *vectors {
 	}
 	bindings := map[object.Class][]byte{
 		object.LogEntry: BindLog(testRepo, 7, object.Hash(filled(53))), object.Checkpoint: BindCheckpoint(testRepo, 7),
+		object.Sign: BindSign(testRepo, [16]byte{8}, 7),
 	}
 	classes := append(slices.Clone(keyringClasses[:7]), object.Index) // again, with a clear part
 	for i, class := range append(classes, keyringClasses[7:]...) {
@@ -188,12 +182,11 @@ func makeVectors(t *testing.T) *vectors {
 		e.Object = makeEnvelope(t, owner, &e)
 		v.Envelopes = append(v.Envelopes, e)
 	}
-	recipientSeed, fileSecret := filled(54), filled(55)
+	fileSecret := filled(55)
 	for _, s := range []slotVector{
 		{Kind: passphraseSlot, Credential: []byte("passphrase"), Cost: &cheap, Keyring: "writer"},
 		{Kind: passphraseSlot, Credential: []byte("pass phräse"), Cost: &DefaultCost, Keyring: "owner"},
 		{Kind: keyFileSlot, Credential: fileSecret[:], Keyring: "maintainer"},
-		{Kind: recipientSlot, Credential: recipientSeed[:], Keyring: "owner"},
 	} {
 		k := fixedSubset(t, owner, roleNamed(t, s.Keyring))
 		k.suite = suites[len(v.Slots)%2]
@@ -202,7 +195,7 @@ func makeVectors(t *testing.T) *vectors {
 		if s.Cost != nil {
 			cost = *s.Cost
 		}
-		if s.Slot, err = SealSlot(k, s.credential(t), cost); err != nil {
+		if s.Slot, err = SealSlot(k, s.credential(), cost); err != nil {
 			t.Fatal(err)
 		}
 		v.Slots = append(v.Slots, s)
@@ -237,7 +230,7 @@ func makeEnvelope(t *testing.T, k *Keyring, v *envelopeVector) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := Header{Class: v.Class, Suite: v.Suite, Epoch: v.Epoch, Salt: [32]byte(v.Salt)}
+	h := Header{Class: v.Class, Format: FormatNumber, Suite: v.Suite, Epoch: v.Epoch, Salt: [32]byte(v.Salt)}
 	e, err := newEnvelope(h, v.Clear, v.Binding, epoch.index[:])
 	if err != nil {
 		t.Fatal(err)
@@ -319,7 +312,7 @@ func TestVectors_All_AreRead(t *testing.T) {
 		}
 	}
 	for i, s := range v.Slots {
-		k, err := OpenSlot(s.Slot, s.credential(t))
+		k, err := OpenSlot(s.Slot, s.credential())
 		if err != nil {
 			t.Fatalf("slot %d: %v", i, err)
 		}

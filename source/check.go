@@ -1,8 +1,6 @@
 package source
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -11,11 +9,11 @@ import (
 	"github.com/kura-backup/kura/tree"
 )
 
-// MaxDetails is how many bytes the details of a snapshot may have.
-const MaxDetails = 64 << 10
-
 // maxFolders bounds how deep a path may be.
 const maxFolders = 4096
+
+// ErrNewer is what ReadDetails says of details that this version does not know.
+var ErrNewer = errors.New("source: it was written by a newer kura, and its files can still be restored with kura restore")
 
 // Mistakes of sources, which Writers report.
 var (
@@ -49,16 +47,4 @@ func CheckRanges(start int64, ranges []Range) error {
 		start += r.Length
 	}
 	return nil
-}
-
-// MarshalDetails returns the JSON object of what was given to Describe.
-func MarshalDetails(details any) ([]byte, error) {
-	out, err := json.Marshal(details)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDetails, err)
-	}
-	if len(out) > MaxDetails || !bytes.HasPrefix(out, []byte("{")) {
-		return nil, ErrDetails
-	}
-	return out, nil
 }

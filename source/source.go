@@ -41,7 +41,8 @@ type Writer interface {
 	// Miss notes that something could not be read in full. The run goes on, its snapshot counts it, and it ends with exit code 3.
 	Miss(path string, err error)
 	// Describe sets what the manifest says of the snapshot beyond its files, such as coordinates: details is marshalled as
-	// a JSON object of at most MaxDetails bytes. A later call replaces what an earlier one said.
+	// a JSON object of at most MaxDetails bytes, in which all is below the source's key, with the number of its format, as ReadDetails
+	// wants it. A later call replaces what an earlier one said.
 	Describe(details any) error
 	// Before returns what the parent snapshot's Describe said (a JSON object), or nil.
 	Before() []byte

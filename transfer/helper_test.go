@@ -8,12 +8,11 @@ import (
 	"strconv"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/backup"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/internal/treecmp"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
@@ -23,7 +22,7 @@ import (
 	"github.com/kura-backup/kura/tree"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testsys.VerifyMain(m) }
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -50,6 +49,17 @@ func forBoth(t *testing.T, test func(t *testing.T, from, to *repo.Repository)) {
 			test(t, from, to)
 		})
 	}
+}
+
+// forLarge is forBoth for what takes long with the race detector, which sees the one that has more to do.
+func forLarge(t *testing.T, test func(t *testing.T, from, to *repo.Repository)) {
+	if !testing.Short() {
+		forBoth(t, test)
+		return
+	}
+	from, _ := testrepo.New(t)
+	to, _ := testrepo.New(t)
+	test(t, from, to)
 }
 
 func backUp(t testing.TB, r *repo.Repository, path string, tags ...string) *repo.Snapshot {
@@ -137,7 +147,7 @@ func openAs(t testing.TB, r *repo.Repository, role seal.Role) *repo.Repository {
 	credential := seal.KeyFile([32]byte{9, byte(role)})
 	_, err := r.AddSlot(t.Context(), repo.NewSlot{Role: role, Credential: credential, Cost: seal.DefaultCost})
 	must(t, err)
-	other, err := repo.Open(t.Context(), r.Store(), repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})
+	other, err := repo.Open(t.Context(), r.Store(), repo.OpenOptions{Credential: credential, CacheDir: testsys.MemoryDir(t)})
 	must(t, err)
 	t.Cleanup(func() { must(t, other.Close()) })
 	return other

@@ -24,13 +24,16 @@ import (
 // TestRun_RandomGenerations_RestoreEqualAndCopyingBackDoesNothing copies now and then while a folder changes, and
 // looks at every copy.
 func TestRun_RandomGenerations_RestoreEqualAndCopyingBackDoesNothing(t *testing.T) {
-	rng := testrand.New(t)
-	forBoth(t, func(t *testing.T, from, to *repo.Repository) {
+	rng, generations := testrand.New(t), 6
+	if testing.Short() {
+		generations = 3
+	}
+	forLarge(t, func(t *testing.T, from, to *repo.Repository) {
 		at := testsys.MemoryDir(t)
 		source := filepath.Join(at, "source")
 		must(t, os.Mkdir(source, 0o755))
 		was := map[object.SessionID]string{}
-		for n := range 6 {
+		for n := range generations {
 			change(t, rng, source)
 			snap := backUp(t, from, source, "t", fmt.Sprint(n))
 			was[snap.ID] = filepath.Join(at, snap.ID.Short())
@@ -78,7 +81,7 @@ func TestRun_RandomGenerations_RestoreEqualAndCopyingBackDoesNothing(t *testing.
 
 // TestRun_OneOfEverything_RestoresEqual has entries of every kind, large attributes among them.
 func TestRun_OneOfEverything_RestoresEqual(t *testing.T) {
-	forBoth(t, func(t *testing.T, from, to *repo.Repository) {
+	forLarge(t, func(t *testing.T, from, to *repo.Repository) {
 		at := t.TempDir()
 		source, target := filepath.Join(at, "source"), filepath.Join(at, "target")
 		must(t, os.Mkdir(source, 0o755))
@@ -93,7 +96,7 @@ func TestRun_OneOfEverything_RestoresEqual(t *testing.T) {
 
 // TestRun_LongFileAndHugeFolder_KeepTheirPages has a file whose content is on pages, and a folder of several pages.
 func TestRun_LongFileAndHugeFolder_KeepTheirPages(t *testing.T) {
-	forBoth(t, func(t *testing.T, from, to *repo.Repository) {
+	forLarge(t, func(t *testing.T, from, to *repo.Repository) {
 		s, err := from.NewSession(t.Context(), repo.SessionOptions{})
 		must(t, err)
 		save := func(page []byte) (object.BlobID, error) {

@@ -96,8 +96,8 @@ func TestRun_MendableDamage_IsCopiedWhole(t *testing.T) {
 // TestRun_CutOff_TheNextOneUsesWhatWasStored ends a copy at its commit, and wants the next one to store next to
 // nothing.
 func TestRun_CutOff_TheNextOneUsesWhatWasStored(t *testing.T) {
-	forBoth(t, func(t *testing.T, from, to *repo.Repository) {
-		testrepo.CommitFile(t, from, testrepo.Random(1, 6<<20), testrepo.Random(2, 6<<20), testrepo.Random(3, 1000))
+	forLarge(t, func(t *testing.T, from, to *repo.Repository) {
+		testrepo.CommitFile(t, from, testrepo.Random(1, 5<<20), testrepo.Random(2, 5<<20), testrepo.Random(3, 1000))
 		store := fault.New(to.Store())
 		dying := testrepo.Open(t, store)
 		store.Inject(fault.On(fault.Put).Prefix(object.LogPrefix).Before(errors.New("dead")).Die())
@@ -243,7 +243,7 @@ func TestRun_ForgedCopy_HidesNothing(t *testing.T) {
 // TestRun_StoreFails_EndsWithItsError tries stores that stop to work at some request.
 func TestRun_StoreFails_EndsWithItsError(t *testing.T) {
 	broken := errors.New("broken")
-	forBoth(t, func(t *testing.T, from, to *repo.Repository) {
+	forLarge(t, func(t *testing.T, from, to *repo.Repository) {
 		testrepo.CommitFile(t, from, testrepo.Random(1, 5<<20), []byte("small"))
 		for name, rule := range map[string]fault.Rule{
 			"data":    fault.On(fault.Put).Prefix(object.DataPrefix).Always().Before(broken),

@@ -106,7 +106,7 @@ func (c *Content) validate(maxExtents int) (int64, error) {
 			data++
 			limit = object.MaxBlobSize
 		case c.Kinds[i] > Zeros:
-			return 0, invalid("%v", c.Kinds[i])
+			return 0, newer("%v", c.Kinds[i])
 		}
 		if length < 1 || length > limit || length > math.MaxInt64-size {
 			return 0, invalid("extent of %d bytes behind %d", length, size)

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"fmt"
 	"slices"
 	"unicode/utf8"
 
@@ -169,8 +170,8 @@ func (c *cursor) table(depth int, field func(key uint64) bool) {
 	for i := uint64(0); i < pairs && c.err == nil; i++ {
 		major, key := c.head()
 		if major == majorNegative && key < 1<<63 {
-			c.fail("must be understood: key %d", -1-int64(key))
-			c.err = &wire.UnknownKeyError{Key: -1 - int64(key)}
+			c.fail("key %d", -1-int64(key))
+			c.err = fmt.Errorf("%w: %w", c.err, &wire.UnknownKeyError{Key: -1 - int64(key)})
 			return
 		}
 		if major != majorUint || key < next || key == 1<<64-1 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 )
 
 var (
@@ -24,6 +25,11 @@ func (e *PageError) Error() string { return fmt.Sprintf("tree page %s: %v", e.ID
 
 // Unwrap returns the reason.
 func (e *PageError) Unwrap() error { return e.Err }
+
+// newer is the error for what no page of this version has, and a later one's may: it wraps [ErrInvalid] and [wire.ErrNewer].
+func newer(format string, args ...any) error {
+	return fmt.Errorf("%w: %w: %s", ErrInvalid, wire.ErrNewer, fmt.Sprintf(format, args...))
+}
 
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))

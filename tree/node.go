@@ -118,7 +118,9 @@ func (n *Node) validate() error {
 		return err
 	}
 	switch {
-	case n.Type < File || n.Type > Socket:
+	case n.Type > Socket:
+		return newer("%v", n.Type)
+	case n.Type < File:
 		return invalid("%v", n.Type)
 	case n.Mode > 0o7777:
 		return invalid("mode %#o", n.Mode)

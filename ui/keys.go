@@ -78,7 +78,16 @@ type keyChange struct {
 	Role        string `json:"role,omitempty"`
 }
 
-// KeyAdded reports a new key, or a new password of one.
+// KeyReplaced reports a new password or key file of a key, which programs are told as of a new key.
+func (t *Terminal) KeyReplaced(id string, role seal.Role) {
+	if t.JSON {
+		t.KeyAdded(id, role)
+	} else if !t.Quiet {
+		t.Print(fmt.Sprintf("key %s is now opened by the new password or key file, and no longer by the old", id))
+	}
+}
+
+// KeyAdded reports a new key.
 func (t *Terminal) KeyAdded(id string, role seal.Role) {
 	if t.JSON {
 		t.Message(keyChange{"key_added", id, role.String()})
@@ -110,9 +119,13 @@ func (t *Terminal) KeysRotated(r *repo.Rotated) {
 		return
 	}
 	for _, id := range r.Lost {
-		t.Error(fmt.Sprintf("warning: key %s has no slot that is whole: nobody can open the repository with it; kura key remove removes it", id))
+		t.Error(fmt.Sprintf("kura: warning: key %s has no slot that is whole: nobody can open the repository with it; kura key remove removes it", id))
 	}
 	if !t.Quiet {
-		t.Print(fmt.Sprintf("rotated the keys: epoch %d begins, and %d keys have got it; what was stored before stays readable with the old keys", r.Epoch, len(r.Renewed)))
+		have := "have"
+		if len(r.Renewed) == 1 {
+			have = "has"
+		}
+		t.Print(fmt.Sprintf("rotated the keys: epoch %d begins, and %s %s got it; what was stored before stays readable with the old keys", r.Epoch, Count(uint64(len(r.Renewed)), "key"), have))
 	}
 }

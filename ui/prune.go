@@ -23,6 +23,7 @@ type pruneMessage struct {
 	SizeBefore          int64  `json:"size_before"`
 	SizeAfter           int64  `json:"size_after"`
 	SizeRepacked        int64  `json:"size_repacked"`
+	SizeAdded           int64  `json:"size_added"`
 	SizeUnused          int64  `json:"size_unused"`
 	ObjectsDeleted      int    `json:"objects_deleted"`
 	SizeDeleted         int64  `json:"size_deleted"`
@@ -72,7 +73,7 @@ func (t *Terminal) Prune(r *gc.Result, dryRun bool) {
 	t.Print(fmt.Sprintf("kept:      %s in %s, %s (%s of it unused)",
 		Count(uint64(r.Snapshots), "snapshot"), packs(r.PacksAfter), size(r.BytesAfter), size(r.BytesUnused)))
 	t.Print(fmt.Sprintf("dropped:   %s, %d of them repacked (%s written again)", packs(r.PacksDropped), r.PacksRepacked, size(r.BytesRepacked)))
-	freed := fmt.Sprintf("%s (%s deleted in %s)", size(r.BytesDeleted-r.BytesRepacked), size(r.BytesDeleted), Count(uint64(r.ObjectsDeleted), "object"))
+	freed := fmt.Sprintf("%s (%s deleted in %s)", size(r.BytesDeleted-r.BytesAdded), size(r.BytesDeleted), Count(uint64(r.ObjectsDeleted), "object"))
 	if dryRun {
 		t.Print("would free " + freed)
 	} else {
@@ -136,7 +137,7 @@ func pruneJSON(r *gc.Result, dryRun bool) pruneMessage {
 		MessageType: "summary", DryRun: dryRun, Snapshots: r.Snapshots, SnapshotsGone: len(r.Gone), SnapshotsHeld: r.Held, SnapshotsUnreadable: len(r.Unreadable),
 		SessionsRevoked: len(r.Revoked), SessionsOpen: len(r.Open),
 		PacksBefore: r.PacksBefore, PacksAfter: r.PacksAfter, PacksDropped: r.PacksDropped, PacksRepacked: r.PacksRepacked,
-		SizeBefore: r.BytesBefore, SizeAfter: r.BytesAfter, SizeRepacked: r.BytesRepacked, SizeUnused: r.BytesUnused,
+		SizeBefore: r.BytesBefore, SizeAfter: r.BytesAfter, SizeRepacked: r.BytesRepacked, SizeAdded: r.BytesAdded, SizeUnused: r.BytesUnused,
 		ObjectsDeleted: r.ObjectsDeleted, SizeDeleted: r.BytesDeleted,
 		Groups: r.Groups, GroupsAdded: r.GroupsAdded, GroupsDeleted: r.GroupsDeleted, SizeGroups: r.GroupBytes,
 		Entries: r.Entries, HeldUntil: timeOrNone(r.HeldUntil), OutOfTime: r.Late,

@@ -51,6 +51,7 @@ var fates = map[repair.Fate][2]string{
 	repair.Salvaged: {"saved in part", "salvaged"},
 	repair.Missing:  {"missing: what was in it is lost until a backup stores it again", "missing"},
 	repair.Sealed:   {"can not be mended, and not read with this key: it stays as it is", "sealed"},
+	repair.Newer:    {"written by a newer kura, and not understood by this one: it stays as it is", "newer"},
 }
 
 type repairPackMessage struct {
@@ -95,16 +96,17 @@ type repairPacksMessage struct {
 	Salvaged    int    `json:"packs_salvaged"`
 	Missing     int    `json:"packs_missing"`
 	Sealed      int    `json:"packs_sealed"`
+	Newer       int    `json:"packs_newer,omitempty"`
 	Added       int    `json:"packs_added"`
 }
 
 // RepairPacks prints what a repair of packs did, or for a dry run would do.
 func (t *Terminal) RepairPacks(r *repair.PacksResult, dryRun bool) {
-	damaged := len(r.Packs) - r.Count(repair.Whole)
+	damaged := len(r.Packs) - r.Count(repair.Whole) - r.Count(repair.Newer)
 	if t.JSON {
 		t.Message(repairPacksMessage{
 			MessageType: "summary", DryRun: dryRun, PacksRead: r.Read, Damaged: damaged, Mended: r.Count(repair.Mended),
-			Salvaged: r.Count(repair.Salvaged), Missing: r.Count(repair.Missing), Sealed: r.Count(repair.Sealed), Added: r.Added,
+			Salvaged: r.Count(repair.Salvaged), Missing: r.Count(repair.Missing), Sealed: r.Count(repair.Sealed), Newer: r.Count(repair.Newer), Added: r.Added,
 		})
 		return
 	}
@@ -134,6 +136,7 @@ type repairSnapshotMessage struct {
 	Lost        []repairLoss `json:"lost"`
 	LostCount   int          `json:"lost_count"`
 	Gone        string       `json:"gone,omitempty"`
+	Newer       string       `json:"newer,omitempty"`
 	Forgotten   bool         `json:"forgotten"`
 }
 
@@ -152,6 +155,9 @@ func (t *Terminal) RepairSnapshot(s repair.SnapshotOutcome) {
 		}
 		if s.Gone != nil {
 			m.Gone = s.Gone.Error()
+		}
+		if s.Newer != nil {
+			m.Newer = s.Newer.Error()
 		}
 		for _, l := range s.Lost {
 			loss := repairLoss{Message: l.What.Error()}
@@ -174,6 +180,8 @@ func (t *Terminal) RepairSnapshot(s repair.SnapshotOutcome) {
 	switch {
 	case s.Gone != nil:
 		text += ": nothing of it can be read: " + PrintableMessage(s.Gone.Error())
+	case s.Newer != nil:
+		text += ": it stays as it is: " + PrintableMessage(s.Newer.Error())
 	case !s.New.IsZero():
 		text += ": what is left of it is snapshot " + s.New.Short()
 	default:
@@ -190,16 +198,17 @@ type repairSnapshotsMessage struct {
 	DryRun      bool   `json:"dry_run,omitempty"`
 	Checked     int    `json:"snapshots_checked"`
 	Damaged     int    `json:"snapshots_damaged"`
+	Newer       int    `json:"snapshots_newer,omitempty"`
 }
 
 // RepairSnapshots prints what a repair of snapshots did, or for a dry run would do.
 func (t *Terminal) RepairSnapshots(r *repair.SnapshotsResult, dryRun bool) {
 	if t.JSON {
-		t.Message(repairSnapshotsMessage{MessageType: "summary", DryRun: dryRun, Checked: r.Checked, Damaged: len(r.Snapshots)})
+		t.Message(repairSnapshotsMessage{MessageType: "summary", DryRun: dryRun, Checked: r.Checked, Damaged: len(r.Snapshots) - r.Newer(), Newer: r.Newer()})
 		return
 	}
 	if t.Quiet {
 		return
 	}
-	t.Print(fmt.Sprintf("looked through %s: %d have lost something", Count(uint64(r.Checked), "snapshot"), len(r.Snapshots)))
+	t.Print(fmt.Sprintf("looked through %s: %d have lost something", Count(uint64(r.Checked), "snapshot"), len(r.Snapshots)-r.Newer()))
 }

@@ -157,7 +157,11 @@ func (t *Terminal) Restored(r RestoreResult) {
 // leftAlone says what a restore into an existing folder did not write, and what it deleted.
 func (t *Terminal) leftAlone(r RestoreResult) {
 	if r.Skipped > 0 {
-		t.Print(fmt.Sprintf("left %s as they were, %s", entries(r.Skipped), Bytes(r.SkippedBytes)))
+		were := "they were"
+		if r.Skipped == 1 {
+			were = "it was"
+		}
+		t.Print(fmt.Sprintf("left %s as %s, %s", entries(r.Skipped), were, Bytes(r.SkippedBytes)))
 	}
 	if r.Deleted > 0 {
 		did := "deleted"

@@ -45,6 +45,24 @@ func NewTerminal(stdout, stderr *os.File) *Terminal {
 // NewPlain returns a Terminal that is none: two writers.
 func NewPlain(stdout, stderr io.Writer) *Terminal { return &Terminal{out: stdout, err: stderr} }
 
+// NewFar returns a Terminal over writers to one that is elsewhere: standard error has the width, or is none if that is 0, and
+// standard output is one if isTerm.
+func NewFar(stdout, stderr io.Writer, width int, isTerm bool) *Terminal {
+	t := &Terminal{out: stdout, err: stderr, outTerm: isTerm}
+	if width > 0 {
+		t.width = func() int { return width }
+	}
+	return t
+}
+
+// Width is how many columns standard error has, or 0 if it is no terminal.
+func (t *Terminal) Width() int {
+	if t.width == nil {
+		return 0
+	}
+	return t.width()
+}
+
 // Interactive reports whether a status can be drawn on standard error.
 func (t *Terminal) Interactive() bool { return t.width != nil }
 

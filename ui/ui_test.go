@@ -264,7 +264,7 @@ var cases = map[string]func(t *ui.Terminal){
 	"prune": func(t *ui.Terminal) {
 		t.Prune(&gc.Result{
 			Snapshots: 3, Gone: make([]object.SessionID, 2), Open: make([]gc.OpenSession, 1), PacksBefore: 9, PacksAfter: 5, PacksDropped: 5, PacksRepacked: 1, PacksAdded: 1,
-			BytesBefore: 9 << 20, BytesAfter: 5 << 20, BytesRepacked: 1000, BytesUnused: 77, ObjectsDeleted: 6, BytesDeleted: 4 << 20,
+			BytesBefore: 9 << 20, BytesAfter: 5 << 20, BytesRepacked: 1000, BytesAdded: 1 << 20, BytesUnused: 77, ObjectsDeleted: 6, BytesDeleted: 4 << 20,
 		}, false)
 		t.Prune(&gc.Result{Snapshots: 1, Held: 2}, true)
 		at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)

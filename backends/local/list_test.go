@@ -13,6 +13,7 @@ import (
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/local"
+	"github.com/kura-backup/kura/internal/testsys"
 )
 
 // tb is what tests and properties have in common.
@@ -58,8 +59,9 @@ func TestList_AnyNames_PlainByteOrder(t *testing.T) {
 		}),
 		rapid.SampledFrom([]string{"a.0", "a-", "a1", "b", "00", "a-1"}),
 	)
+	memory := testsys.MemoryDir(t)
 	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp("", "kura-list-")
+		dir, err := os.MkdirTemp(memory, "")
 		if err != nil {
 			t.Fatal(err)
 		}

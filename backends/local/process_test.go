@@ -18,6 +18,7 @@ import (
 	"github.com/kura-backup/kura/backends/local"
 	"github.com/kura-backup/kura/backends/storetest"
 	"github.com/kura-backup/kura/internal/testrand"
+	"github.com/kura-backup/kura/internal/testsys"
 )
 
 // The test binary is also the other process: with childDir set it puts objects
@@ -75,7 +76,7 @@ func child(t *testing.T, env ...string) *exec.Cmd {
 }
 
 func TestPut_SeveralProcesses_OneWinnerEach(t *testing.T) {
-	dir := t.TempDir()
+	dir := testsys.MemoryDir(t)
 	commands := map[string]*exec.Cmd{}
 	for p := range 4 {
 		commands[fmt.Sprintf("process %d", p)] = child(t, childDir+"="+dir, childRace+"=1")
@@ -171,7 +172,7 @@ func TestPut_KilledAtAnyMoment_NothingHalfAndLitterSwept(t *testing.T) {
 }
 
 func TestPut_TwoStoresOnOneFolder_OneWinnerAndSharedView(t *testing.T) {
-	dir := t.TempDir()
+	dir := testsys.MemoryDir(t)
 	stores := []*local.Store{open(t, dir), open(t, dir)}
 	defer stores[0].Close()
 	defer stores[1].Close()

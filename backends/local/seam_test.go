@@ -15,6 +15,7 @@ import (
 	"github.com/kura-backup/kura/backends/storetest"
 	"github.com/kura-backup/kura/internal/durable"
 	"github.com/kura-backup/kura/internal/durable/durabletest"
+	"github.com/kura-backup/kura/internal/testsys"
 )
 
 // recorded opens a store through a recording file system.
@@ -32,7 +33,7 @@ func recorded(t *testing.T, dir string) (*local.Store, *durabletest.FS) {
 
 func TestStore_OnAFileSystemWithoutLinksAndLocks_KeepsTheContract(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) backends.Store {
-		d, err := durable.OpenDir(t.TempDir())
+		d, err := durable.OpenDir(testsys.MemoryDir(t))
 		if err != nil {
 			t.Fatal(err)
 		}

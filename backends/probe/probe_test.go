@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kura-backup/kura/backends"
@@ -217,22 +218,23 @@ func TestRun_BrokenRule_IsNamed(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m := mem.New()
-			c.s.durable = durable{m}
-			r := run(t, c.s)
-			if got := ids(r); !slices.Equal(got, c.want) {
-				t.Fatalf("%v, want %v: %+v", got, c.want, r.Findings)
-			}
-			for _, f := range r.Findings {
-				if f.Seen == "" || f.Means == "" || f.Severity == probe.Fatal && f.Do == "" {
-					t.Errorf("not explained: %+v", f)
+			synctest.Test(t, func(t *testing.T) { // in which it takes no time to wait, and nothing else any
+				m := mem.New()
+				c.s.durable = durable{m}
+				r := run(t, c.s)
+				if got := ids(r); !slices.Equal(got, c.want) {
+					t.Fatalf("%v, want %v: %+v", got, c.want, r.Findings)
 				}
-			}
-			left := names(t, durable{m})
-			if !slices.Equal(left, r.Left) && c.s.hide == nil {
-				t.Errorf("left %q, and said %q", left, r.Left)
-			}
+				for _, f := range r.Findings {
+					if f.Seen == "" || f.Means == "" || f.Severity == probe.Fatal && f.Do == "" {
+						t.Errorf("not explained: %+v", f)
+					}
+				}
+				left := names(t, durable{m})
+				if !slices.Equal(left, r.Left) && c.s.hide == nil {
+					t.Errorf("left %q, and said %q", left, r.Left)
+				}
+			})
 		})
 	}
 }
@@ -357,14 +359,16 @@ func TestCreateOnlyAt_FewRequests(t *testing.T) {
 }
 
 func TestRun_SingleWriter_DoesWithoutCreateOnlyAndNothingElse(t *testing.T) {
-	s := broken{durable: durable{mem.New()}, put: overwrite}
-	r, err := probe.Run(t.Context(), s, probe.Options{SingleWriter: true, Large: -1}, probe.Events{})
-	if err != nil || len(r.Findings) > 0 || r.Up != 0 {
-		t.Errorf("%+v, %v", r, err)
-	}
-	s.hide = func(backends.Info) bool { return true }
-	r, err = probe.Run(t.Context(), s, probe.Options{SingleWriter: true, Large: -1}, probe.Events{})
-	if err != nil || !r.Has(probe.ListAfterPut) {
-		t.Errorf("%+v, %v", r, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := broken{durable: durable{mem.New()}, put: overwrite}
+		r, err := probe.Run(t.Context(), s, probe.Options{SingleWriter: true, Large: -1}, probe.Events{})
+		if err != nil || len(r.Findings) > 0 || r.Up != 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		s.hide = func(backends.Info) bool { return true }
+		r, err = probe.Run(t.Context(), s, probe.Options{SingleWriter: true, Large: -1}, probe.Events{})
+		if err != nil || !r.Has(probe.ListAfterPut) {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
 }

@@ -2,6 +2,7 @@ package probe_test
 
 import (
 	"context"
+	"flag"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil { // they wait most of the time
+		panic(err)
+	}
 	defer testserver.Keep()()
 	m.Run()
 }
@@ -64,8 +69,8 @@ func brokenRules(t *testing.T, server *testserver.S3) {
 		{"none", s3proxy.On(), nil},
 		{"ignores If-None-Match", s3proxy.On(s3proxy.Put).Always().IgnoreCreateOnly(), []probe.ID{probe.CreateOnly}},
 		{"refuses If-None-Match", s3proxy.On(s3proxy.Put).Always().RefuseCreateOnly(), []probe.ID{probe.NoCreateOnly}},
-		{"several racers win", s3proxy.On(s3proxy.Put).Key("-race-").Always().SeveralWinners(300 * time.Millisecond), []probe.ID{probe.CreateOnlyRace}},
-		{"lists late", s3proxy.On(s3proxy.List).Always().HideNew(400 * time.Millisecond), []probe.ID{probe.ListAfterPut}},
+		{"several racers win", s3proxy.On(s3proxy.Put).Key("-race-").Always().SeveralWinners(), []probe.ID{probe.CreateOnlyRace}},
+		{"lists late", s3proxy.On(s3proxy.List).Always().HideNew(), []probe.ID{probe.ListAfterPut}},
 		{"truncates on the way back", s3proxy.On(s3proxy.Get).Always().Short(7), []probe.ID{probe.Unreadable}},
 		{"corrupts on the way back", s3proxy.On(s3proxy.Get).Always().CorruptResponse(), []probe.ID{probe.Bytes}},
 		{"corrupts on the way there", s3proxy.On(s3proxy.Put).Always().CorruptRequest(), []probe.ID{probe.Failed}},

@@ -157,7 +157,7 @@ func TestRequests_Connections_AreBounded(t *testing.T) {
 		}
 		select {
 		case <-full:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 		}
 		_, _ = io.Copy(io.Discard, r.Body)
 	})
@@ -220,7 +220,8 @@ func TestRequests_LargeObjects_AreNotCopied(t *testing.T) {
 		}
 	}
 	runtime.ReadMemStats(&after)
-	if n := after.TotalAlloc - before.TotalAlloc; n > size {
+	// Copies of all that is put, or of all that is got once, would be as many bytes. Connections have small buffers.
+	if n := after.TotalAlloc - before.TotalAlloc; n >= rounds*size {
 		t.Errorf("%d bytes were allocated to move %d of %d bytes", n, 3*rounds, size)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/kura-backup/kura/backends/s3"
 	"github.com/kura-backup/kura/backends/storetest"
 	"github.com/kura-backup/kura/internal/testserver"
+	"github.com/kura-backup/kura/internal/testsys"
 )
 
 func TestMain(m *testing.M) {
@@ -131,7 +132,7 @@ func TestStore_AfterClose_NothingIsLeftRunning(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	goleak.VerifyNone(t, leaks)
+	testsys.VerifyNone(t, leaks)
 }
 
 func TestOpen_NoBucket_EveryOperationSaysSo(t *testing.T) {

@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
+
+	"github.com/kura-backup/kura/internal/sshrun"
 )
 
 // How ssh is to notice that the network is gone: after a minute.
@@ -42,40 +43,11 @@ func (o Options) argv(l Location, mayAsk bool) ([]string, error) {
 	return append(args, "-s", "--", l.Host, "sftp"), nil
 }
 
-// words cuts a text into words as a shell does: at spaces, but not within quotes, nor after a backslash.
-// Nothing is replaced in it.
+// words cuts an option into words.
 func words(option, text string) ([]string, error) {
-	var out []string
-	var word strings.Builder
-	var quote rune // that of the quotes we are in
-	inWord, escaped := false, false
-	for _, c := range text {
-		switch {
-		case escaped:
-			word.WriteRune(c)
-			escaped = false
-		case c == '\\' && quote != '\'':
-			inWord, escaped = true, true
-		case quote != 0 && c == quote:
-			quote = 0
-		case quote == 0 && (c == '"' || c == '\''):
-			inWord, quote = true, c
-		case quote == 0 && (c == ' ' || c == '\t' || c == '\n'):
-			if inWord {
-				out = append(out, word.String())
-				word.Reset()
-				inWord = false
-			}
-		default:
-			inWord = true
-			word.WriteRune(c)
-		}
-	}
-	if quote != 0 || escaped {
-		return nil, fmt.Errorf("%w: %s ends within quotes: %s", ErrOptions, option, text)
-	}
-	if inWord {
-		out = append(out, word.String())
+	out, err := sshrun.Words(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w: %s", ErrOptions, option, err, text)
 	}
 	if option == "sftp.command" && len(out) == 0 {
 		return nil, fmt.Errorf("%w: %s has no words", ErrOptions, option)

@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/pkg/sftp"
+
+	"github.com/kura-backup/kura/internal/sshrun"
 )
 
 // conn is a connection: an ssh process and the client that speaks through it.
 type conn struct {
 	pool   *pool
-	proc   *process
+	proc   *sshrun.Process
 	client *sftp.Client
 	load   int // requests and open files; guarded by pool.mu
 
@@ -25,10 +27,10 @@ type conn struct {
 const requests = 64
 
 // handshake makes a client of a process that was started.
-func handshake(p *pool, proc *process) (*conn, error) {
+func handshake(p *pool, proc *sshrun.Process) (*conn, error) {
 	c := &conn{pool: p, proc: proc, broken: make(chan struct{})}
 	client, err := sftp.NewClientPipe(
-		&counter{c: c, r: proc.out}, &writeCounter{proc.in, p},
+		&counter{c: c, r: proc.Out}, &writeCounter{proc.In, p},
 		sftp.UseConcurrentWrites(true), sftp.MaxConcurrentRequestsPerFile(requests),
 	)
 	if err != nil {
@@ -44,7 +46,7 @@ func (c *conn) breakUp() {
 	if c.breaking.CompareAndSwap(false, true) {
 		close(c.broken)
 		c.pool.wg.Go(func() {
-			c.proc.kill()
+			c.proc.Kill()
 			_ = c.client.Close() // all that it had was the process
 		})
 	}
@@ -54,7 +56,7 @@ func (c *conn) breakUp() {
 // whatever ssh has said of a password that was typed wrong first, or the server in its banner.
 func (c *conn) failure(err error) error {
 	c.breakUp()
-	failed := c.proc.failure(err)
+	failed := failure(c.proc, err)
 	failed.denied = false
 	return failed
 }
@@ -69,7 +71,7 @@ func (c *conn) watch(stall time.Duration) {
 		select {
 		case <-c.broken:
 			return
-		case <-c.proc.done:
+		case <-c.proc.Done():
 			c.breakUp()
 			return
 		case <-ticker.C:

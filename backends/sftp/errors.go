@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strings"
 	"syscall"
 
 	"github.com/pkg/sftp"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/sshrun"
 )
 
 var (
@@ -37,27 +37,18 @@ func (e *ConnectionError) Error() string {
 // Unwrap keeps the cause to itself: that ssh was not found is not that an object was not.
 func (e *ConnectionError) Unwrap() error { return ErrConnection }
 
+// failure is what there is to say about a connection that failed with err, after its process has ended.
+func failure(p *sshrun.Process, err error) *ConnectionError {
+	said, err := p.Failure(err)
+	return &ConnectionError{Err: err, Said: said, denied: sshrun.IsInVain(said)}
+}
+
 // kind is that of an error which is not about a Put or Delete that may have been done.
 func (e *ConnectionError) kind() backends.Kind {
 	if e.denied {
 		return backends.Permanent
 	}
 	return backends.Transient
-}
-
-// inVain are messages of ssh after which another attempt would end the same way.
-var inVain = []string{
-	"Permission denied", "Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED", "Too many authentication failures",
-	"subsystem request failed", "Bad configuration option", "no such identity", "unknown option", "Bad port", "usage: ssh",
-}
-
-func isInVain(said string) bool {
-	for _, message := range inVain {
-		if strings.Contains(said, message) {
-			return true
-		}
-	}
-	return false
 }
 
 // The codes of answers that package sftp does not translate.

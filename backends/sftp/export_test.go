@@ -10,7 +10,7 @@ func (s *Store) Processes() (pids []int) {
 	s.pool.mu.Lock()
 	defer s.pool.mu.Unlock()
 	for _, c := range s.pool.conns {
-		pids = append(pids, c.proc.cmd.Process.Pid)
+		pids = append(pids, c.proc.Pid())
 	}
 	return pids
 }

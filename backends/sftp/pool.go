@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/sshrun"
 )
 
 // stall is for how long nothing may arrive while an answer is awaited. Slow disks need seconds for a sync.
@@ -15,7 +16,7 @@ var stall = 2 * time.Minute
 
 // pool is the connections to a server. It is safe for concurrent use.
 type pool struct {
-	start func(mayAsk bool) (*process, func(), error)
+	start func(mayAsk bool) (*sshrun.Process, func(), error)
 	stall time.Duration
 	wg    sync.WaitGroup
 
@@ -31,7 +32,7 @@ type pool struct {
 // dialing is an attempt to connect. Its result is set before done is closed.
 type dialing struct {
 	mayAsk bool
-	proc   *process // guarded by pool.mu
+	proc   *sshrun.Process // guarded by pool.mu
 	done   chan struct{}
 	err    error
 }
@@ -39,7 +40,7 @@ type dialing struct {
 // call is an operation of the Store.
 type call struct{ progress backends.Progress }
 
-func newPool(connections int, start func(mayAsk bool) (*process, func(), error)) *pool {
+func newPool(connections int, start func(mayAsk bool) (*sshrun.Process, func(), error)) *pool {
 	return &pool{start: start, stall: stall, max: connections, told: make(map[*call]struct{})}
 }
 
@@ -141,13 +142,13 @@ func (p *pool) connect(d *dialing) (*conn, error) {
 	closed := p.closed
 	p.mu.Unlock()
 	if closed {
-		proc.end()
+		proc.End()
 		return nil, errClosed
 	}
 	c, err := handshake(p, proc)
 	if err != nil {
-		proc.close()
-		return nil, proc.failure(err)
+		proc.Close()
+		return nil, failure(proc, err)
 	}
 	return c, nil
 }
@@ -161,7 +162,7 @@ func (p *pool) shake() {
 			busy = append(busy, c)
 		}
 	}
-	var proc *process
+	var proc *sshrun.Process
 	if p.dialing != nil {
 		proc = p.dialing.proc
 	}
@@ -170,7 +171,7 @@ func (p *pool) shake() {
 		c.breakUp()
 	}
 	if proc != nil {
-		proc.end()
+		proc.End()
 	}
 }
 
@@ -207,18 +208,18 @@ func (p *pool) close() error {
 	p.closed = true
 	conns := p.conns
 	p.conns = nil
-	var proc *process
+	var proc *sshrun.Process
 	if p.dialing != nil {
 		proc = p.dialing.proc
 	}
 	p.mu.Unlock()
 	if proc != nil {
-		proc.end()
+		proc.End()
 	}
 	var closing sync.WaitGroup
 	for _, c := range conns {
 		closing.Go(func() {
-			c.proc.close()
+			c.proc.Close()
 			c.breakUp()
 		})
 	}

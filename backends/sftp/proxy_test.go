@@ -21,8 +21,9 @@ import (
 //
 //	proxy MARKER WHAT N HOW ARG…  passes requests on to sftp-server ARG…, but for the Nth of a kind, once in the
 //	                              life of the file MARKER: "before" ends without it, "after" ends without its
-//	                              answer, "late" ends and lets the server have it afterwards, "hang" passes on
-//	                              nothing any more; "refuse" answers all of them with PERMISSION_DENIED
+//	                              answer, "late" ends and lets the server have it when there is a file MARKER.go,
+//	                              "hang" passes on nothing any more; "refuse" answers all of them with
+//	                              PERMISSION_DENIED
 //	replacing                     is package sftp's own server, which replaces when it renames
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
@@ -193,7 +194,7 @@ func (p *proxy) misbehave(packet []byte, server *os.File) error {
 		if err := os.WriteFile(p.marker+".packet", packet, 0o600); err != nil {
 			return err
 		}
-		late := exec.Command("sh", "-c", "sleep 2; cat "+p.marker+".packet; touch "+p.marker+".late")
+		late := exec.Command("sh", "-c", "while [ ! -e "+p.marker+".go ]; do sleep 0.01; done; cat "+p.marker+".packet; touch "+p.marker+".late")
 		late.Stdout = server
 		late.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		if err := late.Start(); err != nil {
@@ -203,7 +204,7 @@ func (p *proxy) misbehave(packet []byte, server *os.File) error {
 	case "hang":
 		signal.Ignore(syscall.SIGTERM)
 		for parent := os.Getppid(); os.Getppid() == parent; {
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
 		}
 		os.Exit(1)
 	case "refuse":

@@ -13,6 +13,7 @@ import (
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/local"
 	"github.com/kura-backup/kura/internal/durable"
+	"github.com/kura-backup/kura/internal/sshrun"
 )
 
 // defaultConnections are as many as make use of a line on which each connection has its limit.
@@ -93,12 +94,12 @@ func connect(ctx context.Context, l Location, o Options, prepare func(r *remote)
 	if _, err := o.argv(l, true); err != nil {
 		return nil, err
 	}
-	s := &Store{grace: grace, pool: newPool(o.Connections, func(mayAsk bool) (*process, func(), error) {
+	s := &Store{grace: grace, pool: newPool(o.Connections, func(mayAsk bool) (*sshrun.Process, func(), error) {
 		argv, err := o.argv(l, mayAsk)
 		if err != nil {
 			return nil, nil, err
 		}
-		return startProcess(argv, mayAsk)
+		return sshrun.StartProcess(argv, mayAsk)
 	})}
 	err := s.within(ctx, func(*turn) error {
 		r := newRemote(s.pool, l.Path)

@@ -11,6 +11,7 @@ import (
 	"github.com/kura-backup/kura/backends/sftp"
 	"github.com/kura-backup/kura/backends/storetest"
 	"github.com/kura-backup/kura/internal/testserver"
+	"github.com/kura-backup/kura/internal/testsys"
 )
 
 // server is where to reach a folder, and how.
@@ -38,7 +39,7 @@ func directly(t *testing.T, args string) server {
 	if _, err := os.Stat(program); err != nil {
 		t.Skipf("%v; `make apt` installs it", err)
 	}
-	dir := filepath.Join(t.TempDir(), "kura")
+	dir := filepath.Join(testsys.MemoryDir(t), "kura")
 	return server{
 		location: sftp.Location{Host: "nowhere", Path: dir}, dir: dir,
 		options: sftp.Options{Command: program + " " + args},
@@ -83,9 +84,9 @@ func TestStore_KeepsTheContract(t *testing.T) {
 		s, _ = overSSH(t)
 		s.options.Connections = 2 // for the same reason
 	}
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer testsys.VerifyNone(t, goleak.IgnoreCurrent())
 	storetest.Run(t, func(t *testing.T) backends.Store {
-		store := s.in(t.TempDir()).create(t)
+		store := s.in(testsys.MemoryDir(t)).create(t)
 		if want := (backends.Caps{CreateOnly: true, Durable: true}); store.Caps() != want {
 			t.Errorf("%+v", store.Caps())
 		}
@@ -98,7 +99,7 @@ func TestStore_ServerWithoutExtensions_KeepsTheContract(t *testing.T) {
 	const missing = "hardlink,fsync,posix-rename,statvfs,fstatvfs,lsetstat,limits,expand-path,copy-data,fsetstat,setstat"
 	s := directly(t, "-P "+missing)
 	storetest.Run(t, func(t *testing.T) backends.Store {
-		store := s.in(t.TempDir()).create(t)
+		store := s.in(testsys.MemoryDir(t)).create(t)
 		if want := (backends.Caps{CreateOnly: true}); store.Caps() != want {
 			t.Errorf("%+v", store.Caps())
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/kura-backup/kura/backends/local"
 	"github.com/kura-backup/kura/backends/sftp"
 	"github.com/kura-backup/kura/backends/storetest"
+	"github.com/kura-backup/kura/internal/testsys"
 )
 
 // race is a process of a race. Without a command the folder is a local one.
@@ -102,13 +103,13 @@ func TestStore_SameFolderFromTheServerItself_OneAndTheSame(t *testing.T) {
 	}
 	t.Run("written over sftp", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) backends.Store {
-			s := put.in(t.TempDir())
+			s := put.in(testsys.MemoryDir(t))
 			return &split{Store: s.create(t), reader: read(t, s.dir)}
 		})
 	})
 	t.Run("read over sftp", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) backends.Store {
-			s := put.in(t.TempDir())
+			s := put.in(testsys.MemoryDir(t))
 			remote := s.create(t)
 			t.Cleanup(func() { closed(t, remote) })
 			l, err := local.Open(s.dir)

@@ -95,6 +95,12 @@ func wantsNone(t *testing.T, s backends.Store, name string) {
 	}
 }
 
+// paged reports whether the store asks for listings and deletions of many in pages, as S3 has it.
+func paged(s backends.Store) bool {
+	_, ok := backends.As[backends.BatchDeleter](s)
+	return ok
+}
+
 // names lists names and fails the test on an error.
 func names(ctx context.Context, t *testing.T, s backends.Store, prefix, after string) []string {
 	t.Helper()

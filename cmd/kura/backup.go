@@ -55,6 +55,7 @@ At a terminal and without any repository, kura offers to make one in the user's 
   mysqldump --all-databases | kura backup --stdin --stdin-filename all.sql
   kura backup --stdin-filename all.sql --stdin-from-command -- mysqldump --all-databases
   kura backup --stream shop.sql='pg_dump shop' --stream roles.sql='pg_dumpall --globals-only'
+  kura backup ssh://root@www/etc ssh://root@www/srv
   kura backup /srv --require '/srv/db/*.ibd' --before 'systemctl stop db' --after 'systemctl start db'`,
 		Args: func(cmd *cobra.Command, args []string) error { return o.checkArgs(cmd, args, ofFiles) },
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runBackup(cmd.Context(), o, args) },
@@ -100,7 +101,7 @@ func (a *app) runBackup(ctx context.Context, o backupOptions, args []string) err
 	if o.force {
 		o.parent = ""
 	}
-	return a.makeSnapshot(ctx, &o.snapshotOptions, opts)
+	return a.makeSnapshot(ctx, &o.snapshotOptions, opts, func(opts *backup.Options) error { return o.read(a, args, opts) })
 }
 
 // mergeIndex merges small index segments, of which each backup leaves one, if there are many. The backup is done
@@ -118,11 +119,11 @@ func (a *app) mergeIndex(ctx context.Context, r *session) {
 func explainBackup(err error) error {
 	switch {
 	case errors.Is(err, backup.ErrNothing):
-		return withHint(err, "nothing was saved; are the names right")
+		return withHint(err, "nothing was saved; are the names right?")
 	case errors.Is(err, backup.ErrMissing):
-		return withHint(err, "is a disk not mounted, or the pattern of --require not the path as it is")
+		return withHint(err, "is a disk not mounted, or is the pattern of --require not the path as it is on this machine?")
 	case errors.Is(err, stream.ErrEmpty):
-		return withHint(err, "an empty stream is hardly ever what was meant; did the program that makes it fail")
+		return withHint(err, "an empty stream is hardly ever what was meant; did the program that makes it fail?")
 	case errors.Is(err, stream.ErrStreams):
 		return &usageError{err}
 	}

@@ -125,7 +125,7 @@ func (o *backupOptions) checkArgs(cmd *cobra.Command, args []string, ofFiles []s
 	return nil
 }
 
-// options makes the library's options of the flags, but for the parent.
+// options makes the library's options of the flags, but for the parent and what read adds.
 func (o *backupOptions) options(a *app, args []string) (out backup.Options, err error) {
 	if out, err = o.snapshotOptions.options(a); err != nil {
 		return out, err
@@ -142,50 +142,21 @@ func (o *backupOptions) options(a *app, args []string) (out backup.Options, err 
 			return out, usage(fmt.Sprintf("%s %q is not a number of files from 1 to 1000", name, n))
 		}
 	}
-	if err := o.leaveOut(a, &out); err != nil {
+	if err := o.leaveOut(&out); err != nil {
 		return out, err
 	}
 	if o.stdin || o.stdinFromCommand || len(o.streams) > 0 {
 		out.Source, err = o.streamSource(a, args, out.Time)
 		return out, err
 	}
-	out.Paths, err = o.paths(a, args)
 	// Walking the tree twice is worth it only for somebody who looks at the progress.
 	out.Scan = !o.noScan && !a.term.Quiet && (a.term.Interactive() || a.term.JSON)
-	return out, err
+	return out, nil
 }
 
-// paths returns the paths of the arguments and of all lists.
-func (o *backupOptions) paths(a *app, args []string) ([]string, error) {
-	paths := slices.Clone(args)
-	for _, l := range []struct {
-		files []string
-		read  func(string) ([]string, error)
-	}{{o.filesFrom, a.globPaths}, {o.filesFromVerbatim, a.listedPaths}, {o.filesFromRaw, a.rawPaths}} {
-		for _, file := range l.files {
-			more, err := l.read(file)
-			if err != nil {
-				return nil, err
-			}
-			paths = append(paths, more...)
-		}
-	}
-	return paths, nil
-}
-
-// leaveOut sets what is left out.
-func (o *backupOptions) leaveOut(a *app, out *backup.Options) (err error) {
-	for _, e := range []struct {
-		flag     string
-		patterns []string
-		files    []string
-		parse    func([]string) (*pattern.List, error)
-		to       *[]string
-	}{
-		{"--exclude", o.excludes, o.excludeFiles, pattern.Parse, &out.Excludes},
-		{"--iexclude", o.iexcludes, o.iexcludeFiles, pattern.ParseFold, &out.IExcludes},
-	} {
-		*e.to = slices.Clone(e.patterns)
+// read reads the lists of what to back up and what to leave out, and looks which paths match.
+func (o *backupOptions) read(a *app, args []string, out *backup.Options) error {
+	for _, e := range o.excluded(out) {
 		for _, file := range e.files {
 			more, err := a.readPatterns(e.flag+"-file", file)
 			if err != nil {
@@ -193,6 +164,53 @@ func (o *backupOptions) leaveOut(a *app, out *backup.Options) (err error) {
 			}
 			*e.to = append(*e.to, more...)
 		}
+		if _, err := e.parse(*e.to); err != nil {
+			return usage(e.flag + ": " + err.Error())
+		}
+	}
+	out.Paths = slices.Clone(args)
+	if out.Source != nil {
+		return nil
+	}
+	for _, file := range o.filesFrom {
+		if err := a.globPaths(file, out); err != nil {
+			return err
+		}
+	}
+	for _, l := range []struct {
+		files []string
+		read  func(string) ([]string, error)
+	}{{o.filesFromVerbatim, a.listedPaths}, {o.filesFromRaw, a.rawPaths}} {
+		for _, file := range l.files {
+			more, err := l.read(file)
+			if err != nil {
+				return err
+			}
+			out.Paths = append(out.Paths, more...)
+		}
+	}
+	return nil
+}
+
+// excluded is a way to say what is left out.
+type excluded struct {
+	flag            string
+	patterns, files []string
+	parse           func([]string) (*pattern.List, error)
+	to              *[]string
+}
+
+func (o *backupOptions) excluded(out *backup.Options) [2]excluded {
+	return [2]excluded{
+		{"--exclude", o.excludes, o.excludeFiles, pattern.Parse, &out.Excludes},
+		{"--iexclude", o.iexcludes, o.iexcludeFiles, pattern.ParseFold, &out.IExcludes},
+	}
+}
+
+// leaveOut sets what the flags themselves leave out.
+func (o *backupOptions) leaveOut(out *backup.Options) (err error) {
+	for _, e := range o.excluded(out) {
+		*e.to = slices.Clone(e.patterns)
 		if _, err := e.parse(*e.to); err != nil {
 			return usage(e.flag + ": " + err.Error())
 		}

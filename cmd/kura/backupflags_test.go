@@ -3,50 +3,12 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/spf13/pflag"
 )
-
-// Every flag that the help of backup shows does something in some script, so none is read and then forgotten.
-func TestBackup_EveryFlag_IsInAScript(t *testing.T) {
-	scripts, err := filepath.Glob("testdata/*.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var lines strings.Builder
-	for _, name := range scripts {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
-			command := strings.Contains(line, "exec kura") || strings.HasPrefix(line, "exits 1 ") || strings.HasPrefix(line, "exits 3 ")
-			if command && regexp.MustCompile(`kura .*\bbackup\b`).MatchString(line) {
-				lines.WriteString(line)
-			}
-		}
-	}
-	cmd := new(app).backupCommand()
-	help := cmd.UsageString()
-	n := 0
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		n++
-		if !strings.Contains(help, "--"+f.Name+" ") {
-			t.Errorf("--%s is not in the help", f.Name)
-		}
-		for _, form := range []string{"--" + f.Name, "-" + f.Shorthand} {
-			if form != "-" && !regexp.MustCompile(`(?m)\s`+form+`(\s|=|$)`).MatchString(lines.String()) {
-				t.Errorf("no script has kura backup %s", form)
-			}
-		}
-	})
-	t.Logf("%d flags in %d scripts", n, len(scripts))
-}
 
 // files DIR MIN MAX fails unless the number of files below DIR is in the range.
 func cmdFiles(ts *testscript.TestScript, neg bool, args []string) {

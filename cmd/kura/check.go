@@ -12,6 +12,7 @@ import (
 
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
+	"github.com/kura-backup/kura/seal"
 	"github.com/kura-backup/kura/ui"
 )
 
@@ -106,6 +107,9 @@ func (o *checkOptions) choice(flags *pflag.FlagSet) (c check.Choice, err error) 
 func (a *app) runCheck(ctx context.Context, choice check.Choice) error {
 	return a.withRepository(ctx, func(r *session) error {
 		r.reports = true
+		if r.Keys().Role() == seal.Writer {
+			a.term.Info("warning: a writer's key can not look into snapshots: only the repository's own objects are checked, not whether all is there that snapshots need")
+		}
 		return a.check(ctx, choice, false, func(ev check.Events) (*check.Report, error) {
 			return check.Run(ctx, r.Repository, check.Options{Read: choice}, ev)
 		})

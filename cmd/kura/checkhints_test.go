@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kura-backup/kura/internal/wire"
+	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
 )
 
@@ -14,6 +16,8 @@ func TestDamageHints_Table(t *testing.T) {
 	mendable := func(object string) check.Problem {
 		return check.Problem{Object: object, Err: errors.New("damaged"), Mendable: true}
 	}
+	newer := check.Problem{Object: "data/x", Err: &repo.DamageError{Object: "data/x", Err: wire.ErrNewer}}
+	content := check.Problem{Snapshot: "01234567", Path: "/etc/hosts", Err: errors.New("no pack holds it")}
 	for name, c := range map[string]struct {
 		problems []check.Problem
 		want     []string
@@ -28,7 +32,11 @@ func TestDamageHints_Table(t *testing.T) {
 		"unlisted":       {[]check.Problem{{Object: "data/x", Err: check.ErrUnlisted}}, []string{"kura repair index --read-all-packs", "keep the repository"}},
 		"log":            {[]check.Problem{lost("log/x"), mendable("log/y")}, []string{"keep the repository", "put lost log entries back", "keep a copy"}},
 		"group":          {[]check.Problem{mendable("parity/x")}, []string{"nothing is lost yet: remove what is damaged in parity/"}},
+		"content":        {[]check.Problem{content}, []string{"keep the repository", "run the backups again"}},
+		"content, pack":  {[]check.Problem{content, lost("data/x")}, []string{"keep the repository", "kura repair packs saves"}},
 		"checkpoint":     {[]check.Problem{mendable("checkpoints/x")}, []string{"nothing is lost yet: nothing has to be done"}},
+		"newer":          {[]check.Problem{newer}, []string{"what a newer kura wrote"}},
+		"newer, pack":    {[]check.Problem{newer, lost("data/y")}, []string{"what a newer kura wrote", "keep the repository", "kura repair packs saves"}},
 		"hint beside":    {[]check.Problem{mendable("data/x"), {Object: "keys/x", Err: errors.New("missing"), Mendable: true, Hint: true}}, []string{"nothing is lost yet: kura repair packs"}},
 	} {
 		got := damageHints(&check.Report{Problems: c.problems})
@@ -41,6 +49,18 @@ func TestDamageHints_Table(t *testing.T) {
 		}
 		if strings.Contains(strings.Join(got, " "), "restore still restores") && strings.HasPrefix(got[0], "kura repair index comes") {
 			t.Errorf("%s: nothing can be restored without an index: %q", name, got)
+		}
+	}
+}
+
+func TestDamageFound_OnlyWhatIsNotUnderstood_IsNoDamage(t *testing.T) {
+	newer := check.Problem{Object: "data/x", Err: &repo.DamageError{Object: "data/x", Err: wire.ErrNewer}}
+	hint := check.Problem{Object: "keys/x", Err: errors.New("missing"), Hint: true}
+	damaged := check.Problem{Object: "data/y", Err: errors.New("damaged")}
+	for want, problems := range map[int][]check.Problem{exitError: {newer, hint}, exitDamage: {newer, damaged}} {
+		err := damageFound(&check.Report{Problems: problems}, check.Choice{}, false)
+		if got := exitCode(t.Context(), err); got != want || err == nil {
+			t.Errorf("%v: exit code %d, want %d", err, got, want)
 		}
 	}
 }

@@ -69,7 +69,9 @@ func (a *app) runCopy(ctx context.Context, o *copyOptions, names []string) error
 	if err != nil {
 		return err
 	}
-	return a.withRepository(ctx, func(to *session) error {
+	opened := false
+	err = a.withRepository(ctx, func(to *session) error {
+		opened = true
 		return a.withPlace(ctx, source, func(from *session) error {
 			if opts.Snapshots, err = selectSnapshots(ctx, from, f, names); err != nil {
 				return err
@@ -80,6 +82,11 @@ func (a *app) runCopy(ctx context.Context, o *copyOptions, names []string) error
 			return a.copy(ctx, from, to, opts)
 		})
 	})
+	if !opened && exitCode(ctx, err) == exitNoRepository {
+		to, _ := a.globals.named() // as it was named when it was not found
+		err = withHint(err, fmt.Sprintf("to make one that copies are quick to: kura init -r %s --from-repo %v", to, source))
+	}
+	return err
 }
 
 // options makes the library's options of the flags.

@@ -110,7 +110,7 @@ func (a *app) cleanUp(ctx context.Context, leases *snapshot.Leases, kept bool) e
 	left, err := leases.Left()
 	errs := []error{err}
 	if kept {
-		more, err := leases.Kept()
+		more, err := leases.Kept(ctx, "")
 		left, errs = append(left, more...), append(errs, err)
 	}
 	for i := range left {

@@ -69,12 +69,8 @@ func (b *deviceBox) keepWriting() {
 
 func (b *deviceBox) goesOn() {
 	b.t.Helper()
-	for from, i := b.writes.Load(), 0; b.writes.Load() < from+2; i++ {
-		if i == 3000 {
-			b.t.Fatal("nothing is written any more: it is frozen")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	from := b.writes.Load()
+	waitUntil(b.t, "another write: it is frozen", func() bool { return b.writes.Load() >= from+2 })
 }
 
 var bytesRead = regexp.MustCompile(`read ([0-9.]+) (MiB|KiB) of .*`)
@@ -91,7 +87,7 @@ func TestDevice_ImageInUse_SnapshotsAreCleanAndOnlyChangesAreRead(t *testing.T) 
 			}
 			b.keepWriting()
 			for i := range 3 {
-				out := b.kura("device", "backup", b.image, "--snapshot", c.provider, "--changes", "--freeze", "--tag", "kept")
+				out := b.kura("device", "backup", b.image, "--snapshot", c.provider, "--changes", "--freeze", "--max-hold", "1h", "--tag", "kept")
 				t.Logf("%s", bytesRead.FindString(out))
 				if !strings.Contains(out, "frozen for") || i > 0 && !strings.Contains(out, "the rest is as before") {
 					t.Errorf("%s", out)
@@ -174,15 +170,7 @@ func TestDevice_KilledInTheMiddle_NothingIsLeftBehindForLong(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			for i := 0; ; i++ {
-				if _, err := os.Stat(begun); err == nil {
-					break
-				}
-				if i == 3000 {
-					t.Fatal("it does not begin")
-				}
-				time.Sleep(10 * time.Millisecond)
-			}
+			await(t, begun)
 			if err := end(cmd.Process); err != nil {
 				t.Fatal(err)
 			}

@@ -45,14 +45,15 @@ The hash of all that was read is kept, so that a restore can be compared with it
 A device that is in use has to be read from a snapshot of it: --snapshot makes one, and removes it in any
 case.
 
-  lvm, lvm-thin  of a logical volume; a classic one gets more room as it fills, and the run fails if it overflows
+  lvm, lvm-thin  of a logical volume; a classic one gets more room as it fills, and the run fails if it overflows, or
+                 if the pool of a thin one does
   btrfs          of the subvolume in which the image lies
   reflink        a copy of the image that shares its blocks, on XFS or btrfs
   command        whatever --snapshot-command does, which is called for the steps create, check and remove
 
 --freeze stops writes to what is mounted of the device while the snapshot is made; LVM does so by itself.
 --lock-command is put in front of that, as in --lock-command "kura mysql lock --": the lock is held while the snapshot is
-made, and not while it is read. Both end after --max-hold: then the run fails.
+made, and not while it is read. Both end after --max-hold: then the run fails. With --dry-run all of this is done, too.
 
 With --changes the snapshot is kept until the next run, which compares its own with it and reads only what differs
 (btrfs and reflink). Otherwise --map names a file that says what has changed: see docs/devices.md.`,
@@ -250,6 +251,8 @@ func explainDevice(err error) error {
 		return withHint(err, "without --map all of it is read, and the next map can refer to that")
 	case errors.Is(err, snapshot.ErrOverflow):
 		return withHint(err, "nothing was saved; give the snapshot more room with --snapshot-size, or run when less is written")
+	case errors.Is(err, snapshot.ErrPool):
+		return withHint(err, "nothing was saved, and the snapshot makes room again; lvextend gives the pool more of it")
 	case errors.As(err, new(*device.ReadError)):
 		return withHint(err, "nothing was saved: a copy with a gap in it would look like a good one")
 	}

@@ -43,6 +43,8 @@ No name may be used for two states.`,
 				return wrongArgs(cmd, "--thin-delta needs --of, --since and --state")
 			case !thin && (o.of != "" || o.since != "" || o.state != ""):
 				return wrongArgs(cmd, "--of, --since and --state are for --thin-delta")
+			case thin && o.since == o.state:
+				return wrongArgs(cmd, "--since and --state are one name, which no two states may have")
 			}
 			return nil
 		},

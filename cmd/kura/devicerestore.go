@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,24 +35,20 @@ What is there is compared, and only what differs is fetched and written, in bloc
 place where the device or file system can do without. In the end everything is written to the disk, read again from it, and
 compared with the hash of what was read for the backup.
 
-A device that is mounted, swap, or a part of another device is refused, as is one that is too small. Of a larger one what is
-behind the end stays. An image that a program has locked, or that has another size, is overwritten only
-with --force. A new file has another name until it is complete; run the command again after it was cut off.
+A device that is mounted, swap, a part of another device or behind a loop device is refused, as is one that is too small. Of a
+larger one what is behind the end stays. What a program has locked, such as a virtual machine, and an image of another
+size are overwritten only with --force. A new file has another name until it is complete; run the command again after it was cut off.
 
 Without PATH the snapshot must have one device. Any file of any snapshot can be restored this way.`,
 		Example: `  kura device restore latest --to /dev/vg0/data
   kura device restore latest:/dev/vg0/data --to /mnt/data.img
   kura device restore latest --path /dev/vg0/data --to /dev/vg0/data --dry-run`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case len(args) > 1:
-				return wrongArgs(cmd, fmt.Sprintf("unexpected argument %q", args[1]))
-			case len(args) == 0 && o.at == "":
-				return wrongArgs(cmd, "which snapshot? latest is the newest one")
-			case o.to == "":
-				return wrongArgs(cmd, "restore to where? name a device or file with --to")
+			err := whichSnapshot(cmd, args, o.at)
+			if err == nil && o.to == "" {
+				err = wrongArgs(cmd, "restore to where? name a device or file with --to")
 			}
-			return nil
+			return err
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runDeviceRestore(cmd.Context(), o, append(args, "latest")[0])
@@ -64,7 +59,7 @@ Without PATH the snapshot must have one device. Any file of any snapshot can be 
 	f := cmd.Flags()
 	f.StringVarP(&o.to, "to", "t", "", "`path` of the device, or of the image, to restore to")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "write nothing, but say what would be fetched")
-	f.BoolVar(&o.force, "force", false, "overwrite an image of another size, or one that another program has locked")
+	f.BoolVar(&o.force, "force", false, "overwrite an image of another size, or what another program has locked")
 	return cmd
 }
 
@@ -95,14 +90,12 @@ func (a *app) runDeviceRestore(ctx context.Context, o deviceRestoreOptions, name
 
 // devicePath returns the path of the device in a snapshot.
 func devicePath(snap *repo.Snapshot, path string) (string, error) {
-	if path != "" && path != "/" {
+	all, err := device.ReadDetails([]byte(snap.Details))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("snapshot %s: %w", snap.ID.Short(), err)
+	case path != "" && path != "/":
 		return path, nil
-	}
-	var all device.Details
-	if snap.Details != "" {
-		if err := json.Unmarshal([]byte(snap.Details), &all); err != nil {
-			return "", fmt.Errorf("what the snapshot says of its devices: %w", err)
-		}
 	}
 	if len(all.Devices) == 1 {
 		return all.Devices[0].Path, nil
@@ -116,8 +109,12 @@ func devicePath(snap *repo.Snapshot, path string) (string, error) {
 
 func (a *app) restoreDevice(ctx context.Context, r *session, snap *repo.Snapshot, path string, node *tree.Node, o *deviceRestoreOptions) (err error) {
 	start := clock.Now()
+	all, err := device.ReadDetails([]byte(snap.Details))
+	if err != nil {
+		return err
+	}
 	root := ""
-	if d := device.FindDetail([]byte(snap.Details), path); d != nil && d.Size == node.Size {
+	if d := all.Find(path); d != nil && d.Size == node.Size {
 		root = d.Root
 	}
 	target, err := device.OpenTarget(o.to, node.Size, device.TargetOptions{DryRun: o.dryRun, Force: o.force})
@@ -134,11 +131,11 @@ func (a *app) restoreDevice(ctx context.Context, r *session, snap *repo.Snapshot
 		}
 	}, ui.RestoreMessage)
 	defer stop()
-	all := extentsOf(ctx, r, node)
-	if err := target.Restore(ctx, all, done); err != nil {
+	extents := extentsOf(ctx, r, node)
+	if err := target.Restore(ctx, extents, done); err != nil {
 		return err
 	}
-	if err := target.Finish(ctx, root, all, done); err != nil {
+	if err := target.Finish(ctx, root, extents, done); err != nil {
 		return err
 	}
 	stop()

@@ -147,6 +147,7 @@ func inS3(t *testing.T, s *testserver.S3) (h *hosts, bucket string) {
 }
 
 func TestDocs_S3_CommandsWorkAsWritten(t *testing.T) {
+	t.Parallel()
 	for name, server := range map[string]func(testing.TB) *testserver.S3{"versitygw": testserver.Versitygw, "MinIO": testserver.MinIO} {
 		t.Run(name, func(t *testing.T) {
 			h, _ := inS3(t, server(t))
@@ -159,6 +160,7 @@ func TestDocs_S3_CommandsWorkAsWritten(t *testing.T) {
 }
 
 func TestDocs_SFTP_CommandsWorkAsWritten(t *testing.T) {
+	t.Parallel()
 	s := testserver.Sshd(t)
 	h := newHosts(
 		t, nil, "export KURA_REPOSITORY=sftp:backup@vault.example.com:/srv/backup",

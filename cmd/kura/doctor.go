@@ -25,10 +25,10 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "try out whether a store keeps what a repository relies on",
 		Long: `Try out whether a store keeps what a repository relies on: that of several clients who put the same name
-one wins, that what was put is there at once, is listed, and comes back as it was. Needed for that is the
-place, such as a folder or a bucket, and neither a repository in it nor a password. One that is there is not
-touched: all that is put is named probe/…, and is removed again. The place needs room for some 20 MiB. With --single-writer
-it is not tried whether names are given once, which a repository of a single writer does without.
+one wins, that what was put is there at once, is listed, and comes back as it was. All that this needs is the
+place, such as a folder or a bucket: no password, and no repository in it. A repository that is there is not
+touched: all that is put is named probe/…, and is removed again. The place needs room for some 20 MiB. With
+--single-writer it is not tried whether names are given once, which a repository of a single writer does without.
 
 What is found is printed with what it means and what to do. The exit code is 1 if data can be lost. That
 nothing was found does not prove that nothing is wrong: it was not seen to fail.`,
@@ -65,7 +65,7 @@ func (a *app) runDoctor(ctx context.Context, o doctorOptions) error {
 		err = errors.Join(a.examine(ctx, p, store, probe.Options{Many: o.objects, SingleWriter: o.singleWriter, Second: open}), store.Close())
 	}
 	if errors.Is(err, backends.ErrNoStore) {
-		return withHint(err, "kura doctor looks at a place that is there: make the folder or the bucket, or is the name right")
+		return withHint(err, "kura doctor looks at a place that is there: make the folder or the bucket; or is the name wrong?")
 	}
 	return err
 }

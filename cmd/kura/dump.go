@@ -39,15 +39,7 @@ end: look at the exit code.`,
 		Example: `  kura dump latest:/shop.sql | psql shop
   kura dump latest:/etc | tar -tvf -
   kura dump latest:/srv/www --archive zip --target www.zip`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case len(args) > 1:
-				return wrongArgs(cmd, fmt.Sprintf("unexpected argument %q", args[1]))
-			case len(args) == 0 && o.at == "":
-				return wrongArgs(cmd, "which snapshot? latest is the newest one")
-			}
-			return nil
-		},
+		Args: func(cmd *cobra.Command, args []string) error { return whichSnapshot(cmd, args, o.at) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runDump(cmd.Context(), o, append(args, "latest")[0])
 		},
@@ -55,7 +47,7 @@ end: look at the exit code.`,
 	o.addFlags(cmd.Flags())
 	o.addAt(cmd.Flags())
 	cmd.Flags().StringVarP(&o.archive, "archive", "a", "", "`format` of the archive: tar or zip (default: tar for folders, none for files)")
-	cmd.Flags().StringVarP(&o.target, "target", "t", "", "write to this new `file` in place of standard output; it is removed if that fails")
+	cmd.Flags().StringVarP(&o.target, "target", "t", "", "write to this new `file` in place of standard output; it is removed if it can not be completed")
 	return cmd
 }
 
@@ -84,12 +76,18 @@ func (a *app) runDump(ctx context.Context, o dumpOptions, name string) error {
 		if !isArchive && n.Type != tree.File {
 			return withHint(fmt.Errorf("%s is a %v: it has no content", path, n.Type), "--archive tar writes it as an archive with one entry")
 		}
-		return a.withOutput(o.target, isArchive, func(w io.Writer) error {
+		var missing uint64
+		err = a.withOutput(o.target, isArchive, func(w io.Writer) (err error) {
 			if !isArchive {
 				return dumpFile(ctx, r.Repository, n, w)
 			}
-			return a.dumpArchive(ctx, r.Repository, snap, path, w, format)
+			missing, err = a.dumpArchive(ctx, r.Repository, snap, path, w, format)
+			return err
 		})
+		if err == nil && missing > 0 {
+			err = withHint(fmt.Errorf("%s: not everything is in the archive", ui.Count(missing, "error")), "the archive is complete but for what the errors above say")
+		}
+		return err
 	})
 }
 
@@ -121,12 +119,10 @@ func dumpFile(ctx context.Context, r *repo.Repository, n *tree.Node, w io.Writer
 	return errors.Join(err, content.Close())
 }
 
-func (a *app) dumpArchive(ctx context.Context, r *repo.Repository, snap *repo.Snapshot, path string, w io.Writer, format archive.Format) error {
+// dumpArchive writes an archive, and returns how many entries are not in it, or not as they were.
+func (a *app) dumpArchive(ctx context.Context, r *repo.Repository, snap *repo.Snapshot, path string, w io.Writer, format archive.Format) (missing uint64, err error) {
 	result, err := archive.Write(ctx, r, snap, path, w, format, archive.Events{
 		Error: func(path string, err error) { a.term.ItemError("dump", path, plain{err}) },
 	})
-	if err == nil && result.Errors > 0 {
-		err = withHint(fmt.Errorf("%s: not everything is in the archive", ui.Count(result.Errors, "error")), "the errors above say what is missing")
-	}
-	return err
+	return result.Errors, err
 }

@@ -15,11 +15,13 @@ import (
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/lease"
 	"github.com/kura-backup/kura/backends/location"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/repo/repair"
 	"github.com/kura-backup/kura/retain"
+	"github.com/kura-backup/kura/runbook"
 	"github.com/kura-backup/kura/seal"
 )
 
@@ -53,7 +55,8 @@ func usage(message string, hints ...string) error {
 	return withHint(&usageError{errors.New(message)}, hints...)
 }
 
-func asUsage(err error) error {
+// asUsage makes a usageError of what the command line's own packages say, with hints or those that always fit.
+func asUsage(err error, hints ...string) error {
 	if errors.As(err, new(*usageError)) {
 		return err
 	}
@@ -66,7 +69,10 @@ func asUsage(err error) error {
 	}
 	// cobra's messages have several lines; the first says what is wrong.
 	first, _, _ := strings.Cut(err.Error(), "\n")
-	return usage(first, "kura help explains the commands, kura help COMMAND one of them")
+	if len(hints) == 0 {
+		hints = []string{"kura help explains the commands, kura help COMMAND one of them"}
+	}
+	return usage(first, hints...)
 }
 
 // hintError is an error with advice.
@@ -88,9 +94,12 @@ func withHint(err error, hints ...string) error {
 
 // exitCode says how a run ended. Of several things that went wrong the gravest counts.
 func exitCode(ctx context.Context, err error) int {
+	var status exitStatus
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &status):
+		return int(status)
 	case isDamage(err):
 		return exitDamage
 	case errors.Is(context.Cause(ctx), errInterrupted):
@@ -102,21 +111,22 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.Is(err, repo.ErrNoRepository), errors.Is(err, backends.ErrNoStore):
 		return exitNoRepository
 	case errors.Is(err, repo.ErrStale), errors.Is(err, gc.ErrRevoked), errors.Is(err, repair.ErrRevoked),
-		errors.Is(err, lease.ErrHeld), errors.Is(err, lease.ErrLost), errors.Is(err, log.ErrRotated), errors.Is(err, repo.ErrRotating):
+		errors.Is(err, lease.ErrHeld), errors.Is(err, lease.ErrLost), errors.Is(err, log.ErrRotated), errors.Is(err, repo.ErrRotating),
+		errors.Is(err, runbook.ErrBusy), errors.Is(err, runbook.ErrStillRunning):
 		return exitBusy
 	case errors.Is(err, errHook):
 		return exitError
-	case errors.Is(err, errIncomplete):
+	case errors.Is(err, errIncomplete), errors.Is(err, runbook.ErrStays):
 		return exitIncomplete
 	}
 	return exitError
 }
 
-// isDamage reports whether stored data is not what was written. A history that was rolled back or
+// isDamage reports whether stored data is not what was written, which is not said of what is not understood. A history that was rolled back or
 // exchanged is: what was written later is missing.
 func isDamage(err error) bool {
 	return errors.Is(err, errDamageFound) || errors.Is(err, log.ErrRollback) ||
-		errors.As(err, new(*repo.DamageError)) || errors.As(err, new(*log.DamageError))
+		(errors.As(err, new(*repo.DamageError)) || errors.As(err, new(*log.DamageError))) && !errors.Is(err, wire.ErrNewer)
 }
 
 // explain returns an error's message and what to do next.
@@ -126,8 +136,11 @@ func explain(code int, err error) (message string, hints []string) {
 	for e := err; errors.As(e, &h); e = h.err {
 		hints = append(hints, h.hints...)
 	}
-	if code == exitInterrupted && !errors.Is(err, log.ErrOutcomeUnknown) {
+	if code == exitInterrupted && !errors.Is(err, log.ErrOutcomeUnknown) && !errors.Is(err, errLeft) {
 		return "interrupted", []string{"nothing needs repair; run the command again when you like"}
+	}
+	if errors.Is(err, seal.ErrNoKey) { // the rest of the message says it better
+		message = strings.TrimSuffix(message, ": "+withoutPackages(seal.ErrNoKey.Error()))
 	}
 	if len(hints) > 0 {
 		return message, hints
@@ -137,6 +150,8 @@ func explain(code int, err error) (message string, hints []string) {
 	case errors.Is(err, log.ErrRollback):
 	case errors.Is(err, log.ErrOutcomeUnknown):
 		hints = []string{"look at kura snapshots: the change may have arrived; if not, run the command again"}
+	case errors.Is(err, wire.ErrNewer):
+		hints = []string{newerHint}
 	case errors.As(err, &damage) && strings.HasPrefix(damage.Object, "index/"):
 		hints = []string{"kura repair index makes it again from the packs; no data is lost by this"}
 	case code == exitDamage:
@@ -151,6 +166,8 @@ func explain(code int, err error) (message string, hints []string) {
 		hints = []string{"mount it writable; a repository that can only be read is enough for snapshots, ls, restore and check"}
 	case errors.Is(err, fs.ErrPermission):
 		hints = []string{"run the command as a user who may do this"}
+	case code == exitError && backends.KindOf(err) != backends.Permanent:
+		hints = []string{"is the address right, and are network and server up? nothing needs repair; run the command again"}
 	case errors.Is(err, seal.ErrNoKey):
 		hints = []string{"use a password or key file with more rights, such as the owner's"}
 	}
@@ -158,7 +175,7 @@ func explain(code int, err error) (message string, hints []string) {
 }
 
 // packageNames are what sentinels begin with, at the beginning of a message and behind a colon in it.
-var packageNames = regexp.MustCompile(`(^|: )(?:(?:repo|log|backends|lease|probe|location|seal|gc|check|repair|records|retain|backup|restore|transfer|source|stream|hook|archive|device|snapshot|mounts|mysql|dump|mbstream|redis|rdb): )+`)
+var packageNames = regexp.MustCompile(`(^|: )(?:(?:repo|log|backends|lease|probe|location|seal|gc|check|repair|records|retain|backup|restore|transfer|source|stream|tarfile|hook|archive|device|snapshot|mounts|mysql|dump|mbstream|redis|rdb|runbook|sshrun|remote): )+`)
 
 // withoutPackages removes the names of packages, which tell the user nothing.
 func withoutPackages(message string) string { return packageNames.ReplaceAllString(message, "$1") }

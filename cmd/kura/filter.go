@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/kura-backup/kura/repo"
@@ -30,6 +31,19 @@ func (o *filterOptions) addFlagsShort(f *pflag.FlagSet, host string) {
 
 func (o *filterOptions) addAt(f *pflag.FlagSet) {
 	f.StringVar(&o.at, "at", "", "only snapshots made at or before this `time`, so that latest is the newest then")
+}
+
+// whichSnapshot refuses arguments that are not one snapshot. It may be left out where --at, of these flags, says as of when.
+func whichSnapshot(cmd *cobra.Command, args []string, at string) error {
+	switch {
+	case len(args) > 1 && strings.HasPrefix(args[1], "/") && !strings.Contains(args[0], ":"):
+		return usage(fmt.Sprintf("unexpected argument %q", args[1]), "a path in a snapshot stands behind a colon: "+args[0]+":"+args[1])
+	case len(args) > 1:
+		return wrongArgs(cmd, fmt.Sprintf("unexpected argument %q", args[1]))
+	case len(args) == 0 && at == "":
+		return wrongArgs(cmd, "which snapshot? latest is the newest one")
+	}
+	return nil
 }
 
 // filter returns the filter that was asked for.

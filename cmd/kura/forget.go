@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/retain"
@@ -124,7 +125,7 @@ func (a *app) runForget(ctx context.Context, o forgetOptions, names []string) er
 		}
 		freed, ferr := a.freed(ctx, r, &o, remove)
 		a.term.Forget(groups, ui.ForgetOptions{Compact: o.compact, Freed: freed, Named: len(names) > 0})
-		if ferr != nil {
+		if ferr != nil && (o.dryRun || !errors.Is(ferr, wire.ErrNewer)) { // what is not understood holds up the prune, but can be forgotten
 			return ferr
 		}
 		return a.forgetAndPrune(ctx, r, &o, remove)
@@ -187,7 +188,7 @@ func (a *app) reportChanged(verb string, ids []object.SessionID) {
 func forgetNamed(list []*repo.Snapshot) ([]ui.ForgetGroup, error) {
 	for _, s := range list {
 		if s.Entry.Pinned {
-			return nil, withHint(fmt.Errorf("snapshot %s is pinned; nothing was forgotten", s.ID.Short()), "kura unpin "+s.ID.Short()+" allows to forget it")
+			return nil, withHint(fmt.Errorf("snapshot %s is pinned; nothing was forgotten", s.ID.Short()), "kura unpin "+s.ID.Short()+" lets it be forgotten")
 		}
 	}
 	return []ui.ForgetGroup{{Remove: list}}, nil

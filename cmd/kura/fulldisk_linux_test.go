@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/kura-backup/kura/internal/testrand"
 )
 
 // newSmallBox is newBox with the repository on a file system of its own, of so many bytes.
@@ -108,7 +110,7 @@ const mib = 1 << 20
 func TestFullDisk_BackupFailsAndForgetAndPruneMakeRoom(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		t.Run(fmt.Sprintf("shared=%v", shared), func(t *testing.T) {
-			rng := seeded(t)
+			rng := testrand.New(t)
 			b := newSmallBox(t, 32*mib)
 			reserve := filepath.Join(b.disk(), "reserve") // a backup may leave less than what forget and prune need
 			if err := os.WriteFile(reserve, make([]byte, *fullLeft), 0o600); err != nil {
@@ -166,7 +168,7 @@ func TestFullDisk_BackupFailsAndForgetAndPruneMakeRoom(t *testing.T) {
 
 // TestReadOnlyDisk_ReadingWorksAndWritingSaysWhy mounts the repository and the cache read-only.
 func TestReadOnlyDisk_ReadingWorksAndWritingSaysWhy(t *testing.T) {
-	rng := seeded(t)
+	rng := testrand.New(t)
 	b := newSmallBox(t, 64*mib)
 	cache := filepath.Join(b.disk(), "cache")
 	b.replace(rng, mib, 0, 1, 2)

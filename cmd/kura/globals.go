@@ -22,6 +22,7 @@ type globalOptions struct {
 	access
 	cacheDir      string
 	noCache       bool
+	private       string // folder of an agent, in place of one for caches
 	noLock        bool
 	limitUpload   int // KiB a second
 	limitDownload int
@@ -43,7 +44,7 @@ const (
 )
 
 func (o *globalOptions) addFlags(f *pflag.FlagSet) {
-	f.StringVarP(&o.repository, "repo", "r", "", "`repository` to work on (default: $"+envRepository+")")
+	f.StringVarP(&o.repository, "repo", "r", "", "`repository` to work on: /path, s3:https://host/bucket/prefix or sftp:user@host:/path (default: $"+envRepository+")")
 	f.StringVar(&o.repositoryFile, "repository-file", "", "`file` with the repository's location in it (default: $"+envRepositoryFile+")")
 	f.StringVarP(&o.passwordFile, "password-file", "p", "", "`file` with the password in it (default: $"+envPasswordFile+")")
 	f.StringVar(&o.passwordCommand, "password-command", "", "shell `command` that prints the password (default: $"+envPasswordCommand+")")
@@ -92,6 +93,9 @@ func givenBy(flag, value, variable string) (text, name string) {
 
 // cache returns the folder for caches, or "" for a throw-away one.
 func (o *globalOptions) cache() (string, error) {
+	if o.private != "" {
+		return o.private, nil
+	}
 	if o.noCache {
 		return "", nil
 	}
@@ -192,7 +196,7 @@ func oneLine(b []byte) (string, error) {
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		if cmd.HasSubCommands() {
-			return usage(fmt.Sprintf("there is no command %q", args[0]), "kura help lists the commands")
+			return noCommand(cmd, args[0])
 		}
 		return wrongArgs(cmd, fmt.Sprintf("unexpected argument %q", args[0]))
 	}

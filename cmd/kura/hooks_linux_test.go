@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -10,6 +11,7 @@ import (
 
 // TestHooks_Interrupted_AfterIsRun: also for a run that a signal has ended, and the command that was backed up is gone.
 func TestHooks_Interrupted_AfterIsRun(t *testing.T) {
+	t.Parallel()
 	u := newUser(t, "KURA_PASSWORD=x", "KURA_REPOSITORY=repo")
 	u.run(exitOK, "init", "-q")
 	for _, end := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
@@ -45,6 +47,11 @@ func TestHooks_Interrupted_AfterIsRun(t *testing.T) {
 // TestHooks_NobodyReadsTheOutput_AfterIsRun: ^C ends the whole pipeline of `kura backup … 2>&1 | tee log`, tee first; and a
 // terminal that is closed hangs up.
 func TestHooks_NobodyReadsTheOutput_AfterIsRun(t *testing.T) {
+	t.Parallel()
+	// Where the tests are run by nohup the signal is ignored, and would be by what they start, too.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	u := newUser(t, "KURA_PASSWORD=x", "KURA_REPOSITORY=repo")
 	u.run(exitOK, "init", "-q")
 	for _, end := range []os.Signal{os.Interrupt, syscall.SIGHUP} {

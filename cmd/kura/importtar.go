@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kura-backup/kura/backup"
 	"github.com/kura-backup/kura/source/tarfile"
 )
 
@@ -47,22 +48,27 @@ are stored as the difference to this one.`,
 	return cmd
 }
 
-func (a *app) runImportTar(ctx context.Context, o snapshotOptions, prefix, name string) (err error) {
-	var in io.Reader = a.stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
-	}
+func (a *app) runImportTar(ctx context.Context, o snapshotOptions, prefix, name string) error {
+	in := &struct{ io.Reader }{a.stdin}
 	src, err := tarfile.New(in, prefix)
 	if err != nil {
 		return usage("--prefix: " + withoutPackages(err.Error()))
 	}
 	src.Warn = func(message string) { a.term.Error("kura: warning: " + message) }
-	err = a.runSource(ctx, o, src)
+	opts, err := o.options(a)
+	if err != nil {
+		return err
+	}
+	opts.Source = src
+	var f *os.File
+	err = a.makeSnapshot(ctx, &o, opts, func(*backup.Options) (err error) {
+		if name != "-" {
+			f, err = os.Open(name)
+			in.Reader = f
+		}
+		return err
+	})
+	_ = f.Close() // it was only read, if it was opened at all
 	if errors.Is(err, tarfile.ErrMore) {
 		err = withHint(err, "of archives that were joined tar reads the first as well; import each of them, or what tar --concatenate makes of them")
 	}

@@ -20,7 +20,8 @@ func (a *app) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "make a repository",
-		Long: `Make a repository. Its folder is made if it is missing, and must otherwise be empty.
+		Long: `Make a repository: in a folder, in S3, or in a folder of a server with ssh. The folder or bucket is made if it
+is missing. Give it a folder of its own, or in a bucket a prefix.
 
 What is in the repository can be read with its password only. With --key-file the repository is opened
 by a key file in place of a password; the file is generated if it is not there. Whoever loses the password
@@ -40,6 +41,8 @@ An init that was interrupted can be run again with the same password or key file
 		Example: `  kura init -r /mnt/disk/backup
   kura init -r /mnt/disk/backup --password-file ~/.kura-password
   kura init -r /mnt/disk/backup --key-file ~/kura.key
+  kura init -r s3:https://s3.example.com/bucket/servers
+  kura init -r sftp:backup@vault.example.com:/srv/backup
   kura init -r /mnt/second/backup --from-repo /mnt/disk/backup --from-key-file ~/kura.key`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runInit(cmd.Context(), &from, singleWriter) },

@@ -56,7 +56,12 @@ func (o *newKeyOptions) credential(ctx context.Context, a *app) (c seal.Credenti
 		}
 		return c, err
 	}
-	return a.askNewPassword(ctx)
+	tty, done := a.keyboard()
+	if tty == nil {
+		return nil, usage("no new password was given, and there is no terminal to ask at", "give it with --new-password-file, or a key file with --new-key-file")
+	}
+	defer done()
+	return a.askTwice(ctx, tty, "new password:")
 }
 
 func (a *app) keyListCommand() *cobra.Command {
@@ -221,7 +226,7 @@ and run kura key rotate.`,
 				if err != nil {
 					return err
 				}
-				a.term.KeyAdded(id, r.Keys().Role())
+				a.term.KeyReplaced(id, r.Keys().Role())
 				return nil
 			})
 		},

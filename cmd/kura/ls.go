@@ -32,12 +32,7 @@ With --json each entry is a line of its own, after one for the snapshot.`,
   kura ls latest:/etc -l
   kura ls 3f9a2c /home/me/Documents /home/me/Mail --recursive
   kura ls latest --at 2026-03-01 --host www`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return wrongArgs(cmd, "which snapshot? latest is the newest one")
-			}
-			return nil
-		},
+		Args: func(cmd *cobra.Command, args []string) error { return whichSnapshot(cmd, args[:min(len(args), 1)], "") },
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runLs(cmd.Context(), o, args[0], args[1:]) },
 	}
 	o.addFlags(cmd.Flags())

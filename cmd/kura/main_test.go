@@ -3,32 +3,68 @@ package main
 import (
 	"errors"
 	"flag"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/kura-backup/kura/internal/testserver"
 	"github.com/kura-backup/kura/seal"
 )
 
 var update = flag.Bool("update", false, "write the golden parts of the scripts")
 
-// The tests run the real program, but for the cost of trying a password.
+// keptAgents is where programs are kept that were sent to a server, so that not every test sends its own.
+var keptAgents string
+
+// suite is all the tests, with what they share.
+type suite struct{ *testing.M }
+
+// Run implements [testscript.TestingM].
+func (s suite) Run() int {
+	if dir := memoryDir(); dir != "" {
+		defer os.RemoveAll(dir)
+		if err := os.Setenv("TMPDIR", dir); err != nil {
+			log.Fatal(err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "kura-kept-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	keptAgents = dir
+	defer os.RemoveAll(dir)
+	// Most of them wait for processes.
+	flag.Parse()
+	if n := runtime.GOMAXPROCS(0); flag.Lookup("test.parallel").Value.String() == strconv.Itoa(n) {
+		if err := flag.Set("test.parallel", strconv.Itoa(2*n)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	defer testserver.Keep()()
+	return s.M.Run()
+}
+
+// The tests run the real program as kura, but for the cost of trying a new password, and as kura-costly with that.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(suite{m}, map[string]func(){
 		"kura": func() {
 			passwordCost = seal.Cost{Time: 1, Memory: 64, Threads: 1}
 			main()
 		},
+		"kura-costly": main,
 	})
 }
 
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -54,6 +90,9 @@ func TestScripts(t *testing.T) {
 			"catall":    cmdCatAll,
 			"aged":      cmdAged,
 			"mariadb":   cmdMariaDB,
+			"sshd":      cmdSshd,
+			"emptied":   cmdEmptied,
+			"describe":  cmdDescribe,
 		},
 	})
 }
@@ -83,7 +122,7 @@ var scrubs = []struct {
 	by      string
 }{
 	{regexp.MustCompile(`"seconds_(elapsed|remaining)":[0-9]+,`), ""},
-	{regexp.MustCompile(`"(total_duration|inode|uid|gid|size|size_\w+|bytes_read|data_added|data_added_packed|mode|created)":\s?[0-9.e+-]+`), `"$1":0`},
+	{regexp.MustCompile(`"(total_duration|inode|uid|gid|size|size_\w+|bytes_read|data_added|data_added_packed|blobs|mode|created)":\s?[0-9.e+-]+`), `"$1":0`},
 	{regexp.MustCompile(`[0-9a-f]{32}-[0-9a-f]{64}`), "SID-HASH"},
 	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "HASH"},
 	{regexp.MustCompile(`\b[0-9a-f]{32}\b`), "ID"},

@@ -32,8 +32,13 @@ type snapshotOptions struct {
 
 // addFlags adds all of them, behind the groups of a command of its own, and shows the flags in groups.
 func (o *snapshotOptions) addFlags(cmd *cobra.Command, groups *[]flagGroup) {
+	o.addFlagsOf(cmd, groups, "host")
+}
+
+// addFlagsOf adds them with another name for the host, where --host is that of a server.
+func (o *snapshotOptions) addFlagsOf(cmd *cobra.Command, groups *[]flagGroup, host string) {
 	f := newGroup(groups, "The snapshot")
-	o.addSnapshot(f)
+	o.addSnapshotOf(f, host)
 	o.addParent(f)
 	o.addRun(newGroup(groups, "The run"))
 	o.addHooks(newGroup(groups, hookTitle))
@@ -42,7 +47,7 @@ func (o *snapshotOptions) addFlags(cmd *cobra.Command, groups *[]flagGroup) {
 
 func (o *snapshotOptions) addSnapshot(f *pflag.FlagSet) { o.addSnapshotOf(f, "host") }
 
-// addSnapshotOf adds the flags with another name for the host, where --host is that of a server.
+// addSnapshotOf is addSnapshot with another name for the host.
 func (o *snapshotOptions) addSnapshotOf(f *pflag.FlagSet, host string) {
 	f.StringArrayVar(&o.tags, "tag", nil, "`tag` of the snapshot, or a list a,b")
 	f.StringVarP(&o.host, host, "H", "", "`name` of the host (default: that of this machine)")
@@ -94,12 +99,16 @@ func (a *app) runSource(ctx context.Context, o snapshotOptions, src source.Sourc
 		return err
 	}
 	opts.Source = src
-	return a.makeSnapshot(ctx, &o, opts)
+	return a.makeSnapshot(ctx, &o, opts, func(*backup.Options) error { return nil })
 }
 
-// makeSnapshot makes a snapshot, and runs the commands beside it.
-func (a *app) makeSnapshot(ctx context.Context, o *snapshotOptions, opts backup.Options) error {
+// makeSnapshot makes a snapshot, and runs the commands beside it. What read adds to the options is read behind --before,
+// which may be what makes it.
+func (a *app) makeSnapshot(ctx context.Context, o *snapshotOptions, opts backup.Options, read func(*backup.Options) error) error {
 	return a.withHooks(ctx, &o.hooks, o.dryRun, func() (*backup.Result, error) {
+		if err := read(&opts); err != nil {
+			return nil, err
+		}
 		p, err := a.placeOrOffer(ctx)
 		if err != nil {
 			return nil, err
@@ -138,7 +147,7 @@ func (a *app) snapshotOf(ctx context.Context, o *snapshotOptions, opts backup.Op
 		return nil, explainBackup(err)
 	}
 	a.term.BackedUp(result, o.dryRun)
-	if !o.dryRun {
+	if !o.dryRun && a.peer == nil { // who has the repository does it there
 		a.mergeIndex(ctx, r)
 	}
 	return result, backupError(result)

@@ -157,6 +157,10 @@ func explainMySQL(err error) error {
 	case errors.Is(err, mysql.ErrNonTransactional):
 		return withHint(err, "ALTER TABLE … ENGINE=InnoDB makes such a table safe",
 			"--non-transactional lock backs them up, too: they can be read but not written while the dump runs")
+	case errors.Is(err, mysql.ErrHistory):
+		return withHint(err, "--no-history backs up only the rows that there are now", "--physical backs up all of it")
+	case errors.Is(err, mysql.ErrRunning):
+		return withHint(err, "stop it first, or restore into another folder")
 	case errors.Is(err, mysql.ErrDefinitionChanged):
 		return withHint(err, "nothing was saved; run the command again when nobody alters tables")
 	case errors.Is(err, mysql.ErrBusy):

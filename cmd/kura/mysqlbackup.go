@@ -21,6 +21,8 @@ type mysqlBackupOptions struct {
 	all              bool
 	name             string
 	noUsers          bool
+	noHistory        bool
+	checksums        bool
 	nonTransactional string
 	limits           mysql.Limits
 	physical         bool
@@ -39,6 +41,8 @@ mariadb-dump or mysqldump, makes SQL of them, which is stored as a file for each
 nothing, and those that have cost what is new. Where the server's log was at that moment is in the snapshot's
 details (kura snapshots --json). How many rows each table has is stored beside it, with a digest of
 them, by which a restore is checked.
+
+Tables that keep their history (WITH SYSTEM VERSIONING) are backed up with it; --no-history leaves it out.
 
 Tables of engines without transactions, such as MyISAM, are not of that moment. They are refused, or with
 --non-transactional lock kept from being written while the dump runs.
@@ -60,16 +64,13 @@ If the account lacks privileges, kura says which, and the GRANT statement that g
 	f.StringSliceVar(&o.databases, "databases", nil, "back up the databases of this `list` a,b")
 	f.BoolVar(&o.all, "all", false, "back up all databases, but for the server's own (the default)")
 	f.BoolVar(&o.noUsers, "no-users", false, "leave out accounts and what they may do")
+	f.BoolVar(&o.noHistory, "no-history", false, "leave out the history of tables that keep it (WITH SYSTEM VERSIONING): only the rows of now")
+	f.BoolVar(&o.checksums, "checksums", false, "also note CHECKSUM TABLE of each table at the moment of the dump (MariaDB): nothing is committed while both views are opened")
 	f.StringVar(&o.nonTransactional, "non-transactional", string(mysql.Refuse), "what to do about tables whose engine has no transactions: `refuse` or lock")
 	addLimits(f, &o.limits, time.Hour)
 	addName(f, &o.name)
 	f.BoolVar(&o.physical, "physical", false, "back up the server's files by mariadb-backup")
-	f = newGroup(&groups, "The snapshot")
-	o.addSnapshotOf(f, "snapshot-host")
-	o.addParent(f)
-	o.addRun(newGroup(&groups, "The run"))
-	o.addHooks(newGroup(&groups, hookTitle))
-	addGroups(cmd, groups)
+	o.addFlagsOf(cmd, &groups, "snapshot-host")
 	return cmd
 }
 
@@ -84,8 +85,8 @@ func (o *mysqlBackupOptions) source(a *app) (source.Source, func() *mysql.Detail
 	}
 	c.Label = o.name
 	if o.physical {
-		if len(o.databases) > 0 || o.noUsers || o.nonTransactional != string(mysql.Refuse) {
-			return nil, nil, usage("--physical backs up the whole server: it does not go with --databases, --no-users and --non-transactional")
+		if len(o.databases) > 0 || o.noUsers || o.noHistory || o.checksums || o.nonTransactional != string(mysql.Refuse) {
+			return nil, nil, usage("--physical backs up the whole server: it does not go with --databases, --no-users, --no-history, --checksums and --non-transactional")
 		}
 		b := &mysql.Physical{Config: c, Looked: a.sayFacts}
 		return b, b.Details, nil
@@ -98,8 +99,8 @@ func (o *mysqlBackupOptions) source(a *app) (source.Source, func() *mysql.Detail
 		return nil, nil, usage(fmt.Sprintf("--non-transactional %q is neither refuse nor lock", o.nonTransactional))
 	}
 	b := &mysql.Logical{
-		Config: c, Databases: o.databases, NoUsers: o.noUsers, Tables: tables, Limits: o.limits, Looked: a.sayFacts,
-		Warn: func(text string) { a.term.Info("the dump program says: " + text) },
+		Config: c, Databases: o.databases, NoUsers: o.noUsers, NoHistory: o.noHistory, Checksums: o.checksums, Tables: tables, Limits: o.limits, Looked: a.sayLogicalFacts,
+		Warn: a.term.Info,
 	}
 	return b, b.Details, nil
 }
@@ -108,6 +109,19 @@ func (a *app) sayFacts(f *mysql.Facts) {
 	a.term.Info(fmt.Sprintf("%s %s: %s, %s", f.Vendor, f.Version, ui.Count(uint64(len(f.Databases)), "database"), ui.Count(uint64(f.Tables), "table")))
 	if !f.Binlog {
 		a.term.Info("the server keeps no binary log: what happens after the backup can not be replayed")
+	}
+}
+
+// sayLogicalFacts also says what a dump does not have.
+func (a *app) sayLogicalFacts(f *mysql.Facts) {
+	a.sayFacts(f)
+	if n := len(f.Floats); n > 0 {
+		have := "have"
+		if n == 1 {
+			have = "has"
+		}
+		a.term.Info(fmt.Sprintf("%s %s columns of the type FLOAT, such as %s.%s: servers print six digits of it, and a dump has no more (DOUBLE, or --physical, is exact)",
+			ui.Count(uint64(n), "table"), have, f.Floats[0].Database, f.Floats[0].Table))
 	}
 }
 

@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/kura-backup/kura/internal/clock"
-	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/source/mysql"
 	"github.com/kura-backup/kura/ui"
 )
@@ -35,11 +32,13 @@ moment.
 Each snapshot has all logs: those of the one before, which are not read again, and what the server has now. They
 come over the connection, as to a replica, without a place on the server's disk being needed. Every event is
 compared with its checksum, and every log with what came before it. If the server has removed logs before they were
-archived the run fails; --after-gap begins a new archive.
+archived, or has begun with others, the run fails; --after-gap begins a new archive. What the one before has stays
+within reach.
 
-With --every the command goes on until it is interrupted, and makes a snapshot each time that there is something new. When
-the server or the repository can not be reached, it says so and tries again the next time. What is lost with the
-server is at most what happened since the last time.`,
+With --every the command goes on until it is interrupted, and makes a snapshot each time that there is something new.
+While nothing happens on the server it makes one after ten such times, or ten minutes if that is longer, so that
+those moments are within reach, too. When the server or the repository can not be reached, it says so and tries again
+the next time. What is lost with the server is at most what happened since the last time.`,
 		Example: `  kura mysql archive-binlogs
   kura mysql archive-binlogs --every 1m --keep 720h --user backup --password-file /etc/kura/mysql-password`,
 		Args: noArgs,
@@ -52,12 +51,7 @@ server is at most what happened since the last time.`,
 	f.DurationVar(&o.keep, "keep", 0, "leave logs out of new snapshots whose last event is older than this `time` (default: none)")
 	addName(f, &o.name)
 	f.BoolVar(&o.afterGap, "after-gap", false, "begin a new archive where logs are missing")
-	f = newGroup(&groups, "The snapshot")
-	o.addSnapshotOf(f, "snapshot-host")
-	o.addParent(f)
-	o.addRun(newGroup(&groups, "The run"))
-	o.addHooks(newGroup(&groups, hookTitle))
-	addGroups(cmd, groups)
+	o.addFlagsOf(cmd, &groups, "snapshot-host")
 	return cmd
 }
 
@@ -99,11 +93,17 @@ func (a *app) runMySQLArchive(ctx context.Context, o mysqlArchiveOptions) error 
 	}
 }
 
-// archiveNew makes a snapshot if there is something new.
+// A server that does nothing is archived when it was looked at so often, and not more often than this.
+const (
+	idleRounds = 10
+	leastIdle  = 10 * time.Minute
+)
+
+// archiveNew makes a snapshot if there is something new, or if the last one does not say for how long there has been nothing.
 func (a *app) archiveNew(ctx context.Context, o *mysqlArchiveOptions, c mysql.Config, last **mysql.ArchiveDetails) error {
 	if *last != nil {
-		behind, err := (&mysql.Archive{Config: c}).Behind(ctx, *last)
-		if err != nil || behind == 0 {
+		due, err := (&mysql.Archive{Config: c}).Due(ctx, *last, max(idleRounds*o.every, leastIdle))
+		if err != nil || !due {
 			return err
 		}
 	}
@@ -116,52 +116,22 @@ func (a *app) archiveNew(ctx context.Context, o *mysqlArchiveOptions, c mysql.Co
 }
 
 func (a *app) archiveOnce(ctx context.Context, o mysqlArchiveOptions, c mysql.Config) (*mysql.ArchiveDetails, error) {
-	src := &mysql.Archive{Config: c, AfterGap: o.afterGap, Keep: o.keep, Now: clock.Now()}
+	src := &mysql.Archive{Config: c, AfterGap: o.afterGap, Keep: o.keep}
 	if err := a.runSource(ctx, o.snapshotOptions, src); err != nil {
 		return nil, err
 	}
 	d := src.Details()
+	if src.Anew() {
+		a.term.Info("this archive is a new one, and continues no other")
+	}
 	a.term.Info(fmt.Sprintf("%s up to %s:%d, whose last event is of %s", ui.Count(uint64(len(d.Logs)), "log"), d.At.File, d.At.Position, d.Last.Local().Format(time.DateTime)))
 	return d, nil
 }
 
 func explainArchive(err error) error {
-	switch {
-	case errors.Is(err, mysql.ErrReach):
-		return withHint(err, "--at chooses an earlier backup; kura mysql archive-binlogs adds what the server has now")
-	case errors.Is(err, mysql.ErrGap):
+	if errors.Is(err, mysql.ErrGap) {
 		return withHint(err, "make a backup with kura mysql backup, and begin a new archive with --after-gap",
 			"the server should keep logs for longer than the time between two runs: binlog_expire_logs_seconds")
 	}
 	return err
-}
-
-// findArchive finds the newest archive of the logs of a backup's server.
-func (o *mysqlChoice) findArchive(ctx context.Context, r *session, b *mysqlBackup) (*mysqlBackup, *mysql.ArchiveDetails, error) {
-	want := mysql.ArchiveOf(b.details)
-	snap, _, err := findSnapshot(ctx, r, "latest", repo.SnapshotFilter{Hosts: []string{b.snap.Host}, Where: func(s *repo.Snapshot) bool {
-		d := mysql.ReadArchiveDetails([]byte(s.Details))
-		return d != nil && d.Root == want
-	}})
-	if err != nil {
-		return nil, nil, withHint(fmt.Errorf("there is no archive of the server's logs: %w", err), "kura mysql archive-binlogs makes one")
-	}
-	d := mysql.ReadArchiveDetails([]byte(snap.Details))
-	return &mysqlBackup{r, snap, &mysql.Details{Root: d.Root}}, d, nil
-}
-
-// parseUntil reads a time, or a GTID. What could be both is a time, unless gtid: is in front.
-func parseUntil(text string) (*mysql.Until, error) {
-	gtid, named := strings.CutPrefix(text, "gtid:")
-	at, err := parseTime("--until", text, false)
-	if err == nil && !named {
-		return &mysql.Until{Time: at}, nil
-	}
-	if g, err := mysql.ParseGTID(gtid); err == nil {
-		return &mysql.Until{GTID: g}, nil
-	}
-	if named {
-		err = usage("--until " + text + ": a GTID of MariaDB is domain-server-number")
-	}
-	return nil, err
 }

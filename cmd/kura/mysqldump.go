@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 )
@@ -20,9 +19,10 @@ func (a *app) mysqlDumpCommand() *cobra.Command {
 
 Without --database and --rename-db that is, byte by byte, what the dump program had printed. Otherwise it
 is what kura mysql restore would execute: it lacks the first line, which only newer clients of MariaDB understand, and the
-place in the server's log.`,
+place in the server's log. Give it to a client in binary mode, in which it does not take what is in texts for
+commands of its own.`,
 		Example: `  kura mysql dump latest > all.sql
-  kura mysql dump latest --database shop.orders --rename-db shop=test | mariadb`,
+  kura mysql dump latest --database shop.orders --rename-db shop=test | mariadb --binary-mode`,
 		Args: wantsSnapshot,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runMySQLDump(cmd.Context(), o, args[0]) },
 	}
@@ -36,7 +36,7 @@ func (a *app) runMySQLDump(ctx context.Context, o mysqlDumpOptions, name string)
 		return err
 	}
 	return a.withRepository(ctx, func(r *session) error {
-		b, err := o.find(ctx, r, name)
+		b, err := o.find(ctx, r, name, ofSQL, nil)
 		if err != nil {
 			return err
 		}
@@ -51,10 +51,8 @@ func (a *app) runMySQLDump(ctx context.Context, o mysqlDumpOptions, name string)
 		if err != nil {
 			return plain{err}
 		}
-		mention, err := plan.WriteTo(ctx, a.term, b.open(ctx))
-		for _, p := range mention {
-			a.term.Info(fmt.Sprintf("%v names the database that was renamed, by its old name", p))
-		}
+		renamed, err := plan.WriteTo(ctx, a.term, b.open(ctx))
+		a.sayRenamed(renamed)
 		return err
 	})
 }

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/kura-backup/kura/source/mysql"
 )
@@ -18,18 +21,26 @@ func (a *app) runMySQLFiles(ctx context.Context, o mysqlRestoreOptions, name str
 	if err != nil {
 		return err
 	}
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 && !o.yes {
-		return withHint(fmt.Errorf("%s is not empty", dir), "a server's files belong into a folder of their own; --yes restores them over what is there")
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real // the folder is moved aside, not the link to it
+	}
+	if err := mysql.Running(dir); err != nil {
+		return explainMySQL(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	full := len(entries) > 0
+	if full && !o.yes {
+		return withHint(fmt.Errorf("%s is not empty", dir), "a server's files belong into a folder of their own; --yes moves aside what is there")
 	}
 	var from string
 	var details *mysql.Details
 	err = a.withRepository(ctx, func(r *session) error {
-		b, err := o.find(ctx, r, name)
+		b, err := o.find(ctx, r, name, ofFiles, nil)
 		if err != nil {
 			return err
-		}
-		if b.details.Kind != "physical" {
-			return withHint(fmt.Errorf("snapshot %s has SQL, not a server's files", b.snap.ID.Short()), "kura mysql restore without --target loads it into a server")
 		}
 		from, details = b.snap.ID.String()+":"+b.details.Root, b.details
 		return nil
@@ -37,7 +48,16 @@ func (a *app) runMySQLFiles(ctx context.Context, o mysqlRestoreOptions, name str
 	if err != nil {
 		return err
 	}
-	if err := a.runRestore(ctx, restoreOptions{target: dir, overwrite: "always", delete: o.yes, dryRun: o.dryRun}, from); err != nil || o.dryRun {
+	if full && o.dryRun {
+		a.term.Info("what is in " + dir + " would be moved aside")
+		return nil
+	}
+	if full {
+		if err := a.moveAside(dir); err != nil {
+			return err
+		}
+	}
+	if err := a.runRestore(ctx, restoreOptions{target: dir, overwrite: "always", dryRun: o.dryRun}, from); err != nil || o.dryRun {
 		return err
 	}
 	if o.prepare {
@@ -48,6 +68,30 @@ func (a *app) runMySQLFiles(ctx context.Context, o mysqlRestoreOptions, name str
 	}
 	a.sayNextSteps(details, dir, o.prepare)
 	return nil
+}
+
+// moveAside gives a folder that no server works in another name. Files of two servers in one folder are none of either.
+func (a *app) moveAside(dir string) error {
+	if err := mysql.Running(dir); err != nil { // finding the snapshot has taken a while
+		return explainMySQL(err)
+	}
+	old := ""
+	for n := 1; ; n++ {
+		old = fmt.Sprintf("%s.old-%d", dir, n)
+		if _, err := os.Lstat(old); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return err
+		}
+	}
+	err := os.Rename(dir, old)
+	if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EXDEV) {
+		return withHint(err, "a volume is mounted there: move away by hand what is in it, or name a folder in it")
+	}
+	if err == nil {
+		a.term.Info("what was there is now " + old)
+	}
+	return err
 }
 
 // sayNextSteps says how a server gets to use restored files.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -68,23 +69,67 @@ type mysqlBackup struct {
 	details *mysql.Details
 }
 
-// findMySQL finds the backup that is meant. Of snapshots that are not of a server, latest means none.
-func (o *mysqlChoice) find(ctx context.Context, r *session, name string) (*mysqlBackup, error) {
+// kinds of backups.
+const (
+	ofSQL   = "logical"
+	ofFiles = "physical"
+)
+
+// find finds the backup that is meant, of a kind; with a moment, one from which logs can lead to it. The flags and these count for latest,
+// which has to be of one server.
+func (o *mysqlChoice) find(ctx context.Context, r *session, name, kind string, moment *mysql.Until) (*mysqlBackup, error) {
 	f, err := (&filterOptions{hosts: o.hosts, tags: o.tags, paths: o.paths, at: o.at}).filter()
 	if err != nil {
 		return nil, err
 	}
-	f.Where = func(s *repo.Snapshot) bool { return mysql.ReadDetails([]byte(s.Details)) != nil }
+	f.Where = func(s *repo.Snapshot) bool {
+		d, err := mysql.ReadDetails([]byte(s.Details))
+		if err != nil {
+			return moment == nil // for a moment any backup before it will do
+		}
+		return d != nil && d.Kind == kind && (moment == nil || precedes(s, d, moment))
+	}
+	if strings.HasPrefix(name, "latest") {
+		root := func(s *repo.Snapshot) string {
+			d, err := mysql.ReadDetails([]byte(s.Details))
+			if err != nil {
+				return pathsOf(s)
+			}
+			return d.Root
+		}
+		if err := oneServer(ctx, r, f, root, "--snapshot-host and --path choose one"); err != nil {
+			return nil, err
+		}
+	}
 	snap, path, err := findSnapshot(ctx, r, name, f)
+	if errors.Is(err, repo.ErrNotFound) && moment != nil {
+		return nil, withHint(err, "--until takes a backup of all databases, from before that moment")
+	}
+	if errors.Is(err, repo.ErrNotFound) {
+		f.Where = func(s *repo.Snapshot) bool {
+			d, err := mysql.ReadDetails([]byte(s.Details))
+			return d != nil || err != nil
+		}
+		if other, _, oerr := findSnapshot(ctx, r, name, f); oerr == nil {
+			snap, err = other, nil // what is wrong with it is said below
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	if path != "" {
 		return nil, usage(fmt.Sprintf("%s: name databases and tables with --database", name))
 	}
-	d := mysql.ReadDetails([]byte(snap.Details))
-	if d == nil {
+	d, err := mysql.ReadDetails([]byte(snap.Details))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("snapshot %s: %w", snap.ID.Short(), err)
+	case d == nil:
 		return nil, fmt.Errorf("snapshot %s is not of a MariaDB or MySQL server", snap.ID.Short())
+	case d.Kind == ofFiles && kind == ofSQL:
+		return nil, withHint(fmt.Errorf("snapshot %s has a server's files, not SQL", snap.ID.Short()), "kura mysql restore --target DIR --prepare restores them")
+	case d.Kind == ofSQL && kind == ofFiles:
+		return nil, withHint(fmt.Errorf("snapshot %s has SQL, not a server's files", snap.ID.Short()), "kura mysql restore without --target loads it into a server")
 	}
 	return &mysqlBackup{r, snap, d}, nil
 }
@@ -102,9 +147,6 @@ func (b *mysqlBackup) open(ctx context.Context) mysql.Opener {
 
 // manifest reads the manifest of a logical backup.
 func (b *mysqlBackup) manifest(ctx context.Context) (*mysql.Manifest, error) {
-	if b.details.Kind != "logical" {
-		return nil, withHint(fmt.Errorf("snapshot %s has a server's files, not SQL", b.snap.ID.Short()), "kura mysql restore --target DIR --prepare restores them")
-	}
 	f, err := b.open(ctx)("+dump.json")
 	if err != nil {
 		return nil, err

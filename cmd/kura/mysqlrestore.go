@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kura-backup/kura/source/mysql"
-	"github.com/kura-backup/kura/source/mysql/dump"
 	"github.com/kura-backup/kura/ui"
 )
 
@@ -41,23 +39,24 @@ structure is compared with the backup: a difference is an error. A restore that 
 so far; run it again with --yes.
 
 With --until the server's logs, which "kura mysql archive-binlogs" has backed up, are replayed from the moment of
-the backup up to a later one. This takes all databases to a server that has none of them; the logs are copied
-into the folder for temporary files meanwhile. Before anything is restored kura looks whether they reach that
-far.
+the backup up to a later one. This takes all databases to a server that has none of them, and that runs no events
+meanwhile; latest is the newest backup from before that moment. Before anything is restored kura looks whether the
+logs are those of the backup's server and reach that far.
 
 Accounts are restored only with --users, before all else: those that are there keep their passwords. Views,
 routines, triggers and events that belong to accounts which are not there are told of.
 
 --rename-db gives a database another name. What a view, routine, trigger or event says in its own text is not
-changed; those that name the old database are told of.
+changed; those that name the old database are told of. Its events are switched off.
 
 Files of a backup made with --physical are restored into a folder, with --target, and made ready for a server by
---prepare, for which mariadb-backup must be of the series of the server that was backed up.`,
+--prepare, for which mariadb-backup must be of the series of the server that was backed up. No server may work in the
+folder. If there is something in it, --yes moves it aside as a whole (DIR.old-1), and deletes nothing.`,
 		Example: `  kura mysql restore latest --dry-run
   kura mysql restore latest --database shop --rename-db shop=shop_yesterday
   kura mysql restore 1a2b3c4d --database shop.orders --yes --verify
   kura mysql restore latest --users --socket /run/new/mysqld.sock
-  kura mysql restore latest --at 2026-03-01 --until "2026-03-01 17:59:59" --socket /run/new/mysqld.sock
+  kura mysql restore latest --until "2026-03-01 17:59:59" --socket /run/new/mysqld.sock
   kura mysql restore latest --target /var/lib/mysql-restored --prepare`,
 		Args: wantsSnapshot,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -74,10 +73,10 @@ Files of a backup made with --physical are restored into a folder, with --target
 	o.mysqlServer.addFlags(a, f)
 	o.mysqlChoice.addFlags(f)
 	f.BoolVar(&o.users, "users", false, "restore accounts and what they may do, too")
-	f.BoolVar(&o.yes, "yes", false, "overwrite what there is on the server")
+	f.BoolVar(&o.yes, "yes", false, "overwrite what there is on the server; with --target, move aside what there is in the folder")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "restore nothing, but say what would be restored, and whether it would overwrite something")
 	f.BoolVar(&o.verify, "verify", false, "dump what was restored and compare every row with the backup")
-	f.StringVar(&o.until, "until", "", "then replay the server's logs up to this `time`, with what happened before it, or GTID, with that transaction")
+	f.StringVar(&o.until, "until", "", "then replay the server's logs up to the first transaction of this `time` or later, or up to a GTID, with that transaction")
 	f.StringVarP(&o.target, "target", "t", "", "`folder` for the files of a backup made with --physical; it must be empty or missing")
 	f.BoolVar(&o.prepare, "prepare", false, "make those files ready for a server, by mariadb-backup --prepare")
 	return cmd
@@ -101,7 +100,7 @@ func (a *app) runMySQLRestore(ctx context.Context, o mysqlRestoreOptions, name s
 		}
 	}
 	return a.withRepository(ctx, func(r *session) error {
-		b, err := o.find(ctx, r, name)
+		b, err := o.find(ctx, r, name, ofSQL, o.moment)
 		if err != nil {
 			return err
 		}
@@ -131,9 +130,10 @@ type restoredMySQL struct {
 	Overwrites  []string `json:"overwrites,omitempty"`
 	DryRun      bool     `json:"dry_run,omitempty"`
 	Compared    string   `json:"compared,omitempty"` // counts or rows
-	// With --until: how many transactions were replayed, and the place in the log that was reached.
+	// With --until: how many transactions were replayed, the place in the log that was reached, and the time of the last of them.
 	Transactions int                `json:"transactions,omitempty"`
 	Reached      *mysql.Coordinates `json:"reached,omitempty"`
+	Last         *time.Time         `json:"last,omitempty"`
 }
 
 func (a *app) restoreMySQL(ctx context.Context, o *mysqlRestoreOptions, c mysql.Config, b *mysqlBackup, plan *mysql.Plan) (err error) {
@@ -156,68 +156,43 @@ func (a *app) restoreMySQL(ctx context.Context, o *mysqlRestoreOptions, c mysql.
 		return withHint(fmt.Errorf("the server has already: %s", strings.Join(result.Overwrites, ", ")),
 			"--rename-db restores a database beside it", "--yes overwrites what is of the same name")
 	}
-	return a.withReplay(ctx, o, b, func(replay *mysql.Replay) error {
+	replay, err := a.prepareReplay(ctx, o, b, s)
+	if err != nil {
+		return err
+	}
+	if replay != nil {
+		result.Transactions, result.Reached = replay.Transactions, &replay.To
+		if replay.Transactions > 0 {
+			result.Last = &replay.Last
+		}
+	}
+	if !o.dryRun {
+		if result.Compared, err = a.loadMySQL(ctx, o, c, b, s, plan); err != nil {
+			return err
+		}
 		if replay != nil {
-			result.Transactions, result.Reached = replay.Transactions, &replay.To
-		}
-		if !o.dryRun {
-			if result.Compared, err = a.loadMySQL(ctx, o, c, b, s, plan); err != nil {
-				return err
-			}
-			if replay != nil {
-				if err := replay.Run(ctx, s); err != nil {
-					return fmt.Errorf("replaying the logs: %w", err)
-				}
+			if err := replay.Run(ctx, s); err != nil {
+				return fmt.Errorf("replaying the logs: %w", err)
 			}
 		}
-		a.sayMySQLRestored(&result)
-		return nil
-	})
-}
-
-// withReplay calls fn with what is to be replayed: nil without --until.
-func (a *app) withReplay(ctx context.Context, o *mysqlRestoreOptions, b *mysqlBackup, fn func(*mysql.Replay) error) (err error) {
-	if o.moment == nil {
-		return fn(nil)
 	}
-	logs, d, err := o.findArchive(ctx, b.r, b)
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "kura-replay-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	replay, err := mysql.PrepareReplay(ctx, d, b.details.At, *o.moment, dir, logs.open(ctx))
-	if err != nil {
-		return explainArchive(err)
-	}
-	return fn(replay)
+	a.sayMySQLRestored(&result, o.moment)
+	return nil
 }
 
 // loadMySQL loads a plan, and says what it was compared by.
 func (a *app) loadMySQL(ctx context.Context, o *mysqlRestoreOptions, c mysql.Config, b *mysqlBackup, s *mysql.Server, plan *mysql.Plan) (compared string, err error) {
 	open := b.open(ctx)
 	if o.users {
-		err := s.Client(ctx, func(w io.Writer) error {
-			f, err := open("+users.sql")
-			if err != nil {
-				return err
-			}
-			return errors.Join(dump.Copy(w, f), f.Close())
-		})
-		if err != nil {
+		if err := s.LoadUsers(ctx, open); err != nil {
 			return "", fmt.Errorf("accounts: %w", err)
 		}
 	}
-	mention, err := plan.Load(ctx, s, open)
+	renamed, err := plan.Load(ctx, s, open)
 	if err != nil {
 		return "", err
 	}
-	for _, p := range mention {
-		a.term.Info(fmt.Sprintf("%v names the database that was renamed, by its old name", p))
-	}
+	a.sayRenamed(renamed)
 	if err := plan.Count(ctx, s); err != nil {
 		return "", err
 	}
@@ -235,19 +210,22 @@ func (a *app) loadMySQL(ctx context.Context, o *mysqlRestoreOptions, c mysql.Con
 	return compared, err
 }
 
-func (a *app) sayMySQLRestored(r *restoredMySQL) {
+// sayRenamed says what became of databases that were renamed, beyond their names.
+func (a *app) sayRenamed(r mysql.Renamed) {
+	for _, p := range r.Mention {
+		a.term.Info(fmt.Sprintf("%v names the database that was renamed, by its old name", p))
+	}
+	for _, p := range r.Disabled {
+		a.term.Info(fmt.Sprintf("%v are switched off, since the database that was renamed has them, too: ALTER EVENT … ENABLE", p))
+	}
+}
+
+func (a *app) sayMySQLRestored(r *restoredMySQL, moment *mysql.Until) {
 	if a.term.JSON {
 		a.term.Message(r)
 		return
 	}
-	replayed := ""
-	if r.Reached != nil {
-		replayed = fmt.Sprintf(", and %s up to %s:%d", ui.Count(uint64(r.Transactions), "transaction"), r.Reached.File, r.Reached.Position)
-		if r.Reached.GTID != "" {
-			replayed += ", GTID " + r.Reached.GTID
-		}
-	}
-	what := fmt.Sprintf("%s of %s in %s", ui.Count(uint64(r.Rows), "row"), ui.Count(uint64(r.Tables), "table"), strings.Join(r.Databases, ", ")) + replayed
+	what := fmt.Sprintf("%s of %s in %s", ui.Count(uint64(r.Rows), "row"), ui.Count(uint64(r.Tables), "table"), strings.Join(r.Databases, ", ")) + sayReplayed(r, moment)
 	switch {
 	case r.DryRun && len(r.Overwrites) > 0:
 		a.term.Print("would restore " + what + ", and needs --yes to overwrite: " + strings.Join(r.Overwrites, ", "))

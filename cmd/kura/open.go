@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/kura-backup/kura/backends/limit"
 	"github.com/kura-backup/kura/backends/location"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/remote"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
@@ -29,6 +31,16 @@ type place struct {
 	singleWriter bool
 	// source is set for a repository that is taken from: what opens it.
 	source *access
+	// peer is set where a kura on another machine has the repository, for which this one works.
+	peer *remote.Peer
+}
+
+// String is the repository's location.
+func (p *place) String() string {
+	if p.peer != nil {
+		return "the repository of the machine that has sent me"
+	}
+	return p.Location.String()
 }
 
 // access is what opens the repository.
@@ -41,6 +53,9 @@ func (a *app) access(p *place) *access {
 
 // place finds out which repository is meant: the one named, or else the embedded one, if there is one.
 func (a *app) place() (*place, error) {
+	if a.peer != nil {
+		return &place{peer: a.peer}, nil
+	}
 	name, err := a.globals.named()
 	if err != nil {
 		return nil, err
@@ -63,8 +78,14 @@ func (a *app) place() (*place, error) {
 }
 
 func errNoneNamed() error {
-	return usage("no repository was named", "name one with -r, --repository-file, $"+envRepository+" or $"+envRepositoryFile,
-		"kura init -r /mnt/disk/backup makes one")
+	hints := []string{
+		"name one with -r, --repository-file, $" + envRepository + " or $" + envRepositoryFile,
+		"kura init -r /mnt/disk/backup makes one",
+	}
+	if os.Getenv("RESTIC_REPOSITORY") != "" || os.Getenv("RESTIC_REPOSITORY_FILE") != "" {
+		hints = append(hints, "kura reads no RESTIC_ variables: its repositories are not those of restic")
+	}
+	return usage("no repository was named", hints...)
 }
 
 // session is an open repository and all that has to be closed with it.
@@ -117,6 +138,13 @@ func (a *app) open(ctx context.Context, p *place) (*session, error) {
 	cache, err := a.globals.cache()
 	if err != nil {
 		return nil, err
+	}
+	if p.peer != nil {
+		r, err := p.peer.Open(ctx, cache)
+		if err != nil {
+			return nil, explainOpen(p, err)
+		}
+		return &session{Repository: r, place: p, store: p.peer.Store()}, nil
 	}
 	store, err := a.openStore(ctx, p.Open)
 	if err != nil {
@@ -184,14 +212,21 @@ func (a *app) openStore(ctx context.Context, do opener) (backends.Store, error) 
 // longPause is one that comes after some shorter ones: whoever waits wants to know why.
 const longPause = 3 * time.Second
 
+// retryNews is how long nothing is said of further failures, since many requests fail when the store is not there.
+const retryNews = 10 * time.Second
+
 // retrying tells that the store did not do something, and that it is asked again.
 func (a *app) retrying(op, name string, err error, pause time.Duration) {
 	if e, ok := err.(*backends.Error); ok && e.Op == op && e.Name == name {
 		err = e.Err // the rest was said
 	}
-	if a.globals.verbose > 0 || pause > longPause {
-		a.term.Info(fmt.Sprintf("%s %s failed and is tried again in %v: %v", op, name, pause.Round(time.Millisecond), err))
+	if a.globals.verbose == 0 {
+		now, last := time.Now().UnixNano(), a.retryTold.Load()
+		if pause <= longPause || last != 0 && now-last < int64(retryNews) || !a.retryTold.CompareAndSwap(last, now) {
+			return
+		}
 	}
+	a.term.Info(fmt.Sprintf("%s %s failed and is tried again in %v: %v", op, name, pause.Round(time.Millisecond), err))
 }
 
 // credential returns the password or key that was given, that of the embedded repository, or one that
@@ -207,6 +242,10 @@ func (a *app) credential(ctx context.Context, p *place) (c seal.Credential, type
 		return c, false, err
 	case p.embedded != nil:
 		c, err = a.keyFromFile(ctx, p.embedded.key)
+		return c, false, err
+	}
+	if a.typed != nil && p.source == nil {
+		c, err = newPassword(a.typed, "the password")
 		return c, false, err
 	}
 	c, err = a.askPasswordOf(ctx, a.access(p))
@@ -225,9 +264,11 @@ func explainOpen(p *place, err error) error {
 		return withHint(fmt.Errorf("this key is none of %v: it was removed, or adding it was cut off%w", p, hidden{err}),
 			"kura key list, with another key, shows those that are")
 	case isDamage(err):
-		return withHint(err, "without this object nothing can be read: put it back from another copy of the repository, if there is one",
+		return withHint(err, append(
+			explainFirst(err), "without this object nothing can be read: put it back from another copy of the repository, if there is one",
 			"change nothing else in the repository until then",
-			"what else there is can be verified with kura check --no-key")
+			"what else there is can be verified with kura check --no-key",
+		)...)
 	case errors.Is(err, repo.ErrNoRepository), errors.Is(err, backends.ErrNoStore):
 		hints := []string{notThere(p)}
 		if p.source == nil {
@@ -244,15 +285,30 @@ func explainOpen(p *place, err error) error {
 	return err
 }
 
+// explainFirst says what may be the matter, or may help, where the first objects are damaged that a repository is opened by.
+func explainFirst(err error) []string {
+	damage := (*repo.DamageError)(nil)
+	if !errors.As(err, &damage) {
+		return nil
+	}
+	switch damage.Object {
+	case object.KeysPrefix:
+		return []string{"if another program made this repository, such as restic, nothing is wrong with it, but kura can not open it"}
+	case object.ConfigName:
+		return []string{"if config and config.copy are both gone, kura init with an owner's password or key file makes them again, and changes nothing else"}
+	}
+	return nil
+}
+
 // notThere asks what may be wrong with the name of a repository that is not there.
 func notThere(p *place) string {
 	switch scheme, _, _ := strings.Cut(p.String(), ":"); scheme {
 	case "s3":
-		return "is the name right: the server, the bucket and the prefix"
+		return "is the name right: the server, the bucket and the prefix?"
 	case "sftp":
-		return "is the name right, and the disk of the server mounted"
+		return "is the name right, and the disk of the server mounted?"
 	}
-	return "is the disk mounted, and the name right"
+	return "is the disk mounted, and the name right?"
 }
 
 // hidden is an error whose text another one has put better.

@@ -78,6 +78,9 @@ func (o *access) passwordFromEnvironment(_ *app, _ context.Context, value string
 
 func (a *app) passwordFromFile(_ context.Context, path string) (seal.Credential, error) {
 	line, err := readLine(path, "password file")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, withHint(err, "put your copy of it there; for a new repository or key, write a password into it first, and keep a copy elsewhere")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +145,7 @@ func (a *app) keyboard() (tty *os.File, done func()) {
 	return tty, func() { _ = tty.Close() }
 }
 
-// askNewPassword asks for a new password at the terminal, twice.
+// askNewPassword asks for the password of a new repository at the terminal, twice.
 func (a *app) askNewPassword(ctx context.Context) (seal.Credential, error) {
 	tty, done, err := a.keyboardFor(&a.globals.access)
 	if err != nil {
@@ -150,7 +153,12 @@ func (a *app) askNewPassword(ctx context.Context) (seal.Credential, error) {
 	}
 	defer done()
 	a.term.Info("whoever loses the password loses the backup: keep a copy of it outside of this machine")
-	password, err := a.readPassword(ctx, tty, "password for the new repository:")
+	return a.askTwice(ctx, tty, "password for the new repository:")
+}
+
+// askTwice asks for a new password, and for the same again.
+func (a *app) askTwice(ctx context.Context, tty *os.File, question string) (seal.Credential, error) {
+	password, err := a.readPassword(ctx, tty, question)
 	if err != nil {
 		return nil, err
 	}

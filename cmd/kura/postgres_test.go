@@ -13,6 +13,7 @@ import (
 // TestPostgres_DumpAsAStream_RestoresIntoAFreshServer runs what docs/streams.md says about PostgreSQL: what comes back into
 // another server is what was there, and a dump of it is the same to the byte.
 func TestPostgres_DumpAsAStream_RestoresIntoAFreshServer(t *testing.T) {
+	t.Parallel()
 	first, second := testserver.NewPostgres(t), testserver.NewPostgres(t)
 	home := t.TempDir()
 	run := func(s *testserver.Postgres, script string) (string, error) {

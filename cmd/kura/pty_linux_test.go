@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a test waits for what must come. It only ends tests that fail.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // terminal is a pseudo-terminal with kura at it.
 type terminal struct {

@@ -87,6 +87,8 @@ func explainRedis(err error) error {
 		hint = "services that others run often forbid it: export a file there and back it up with --rdb FILE"
 	case errors.Is(err, redis.ErrForbidden):
 		hint = "--rdb FILE says where the server saves if it does not; --via replica needs neither CONFIG nor its files"
+	case errors.Is(err, redis.ErrStale):
+		hint = "--allow-stale backs it up nevertheless"
 	case errors.Is(err, redis.ErrOtherFile):
 		hint = "is this the server that saves to this file"
 	case errors.Is(err, redis.ErrSlowSave):

@@ -14,7 +14,7 @@ type redisBackupOptions struct {
 	serverFlags
 	snapshotOptions
 	via, rdb, aof, name string
-	exact               bool
+	exact, allowStale   bool
 	wait                time.Duration
 }
 
@@ -52,6 +52,7 @@ ago keys were used. --exact keeps that as well, at some two bytes a key, and res
 	f.StringVar(&o.via, "via", "", "`way` of getting the data: bgsave or replica")
 	f.StringVar(&o.rdb, "rdb", "", "back up this `file`, or with a server: the file that it saves")
 	f.StringVar(&o.aof, "aof", "", "back up the append-only files in this `folder`")
+	f.BoolVar(&o.allowStale, "allow-stale", false, "back up a replica though it has no link to its master, and old data")
 	f.BoolVar(&o.exact, "exact", false, "keep the order of keys, too, and all else that makes the file the same byte for byte")
 	f.DurationVar(&o.wait, "wait", redis.DefaultWait, "fail if the server takes this `long` to save")
 	f.StringVar(&o.name, "name", "", "`name` of the folder in the snapshot (default: the server's host and port, or local)")
@@ -60,7 +61,7 @@ ago keys were used. --exact keeps that as well, at some two bytes a key, and res
 }
 
 func (a *app) runRedisBackup(ctx context.Context, o redisBackupOptions) error {
-	opts := redis.Options{Via: redis.Via(o.via), RDB: o.rdb, AOF: o.aof, Name: o.name, Exact: o.exact, Wait: o.wait}
+	opts := redis.Options{Via: redis.Via(o.via), RDB: o.rdb, AOF: o.aof, Name: o.name, Exact: o.exact, Wait: o.wait, AllowStale: o.allowStale}
 	switch opts.Via {
 	case "", redis.BGSave, redis.Replica:
 	default:
@@ -105,6 +106,9 @@ func describeRedis(d *redis.Details) string {
 	saved := ""
 	if d.SavedAt != nil {
 		saved = ", saved at " + d.SavedAt.Local().Format(time.DateTime)
+	}
+	if d.MasterLink != "" {
+		saved += ", a replica whose link to its master is " + d.MasterLink
 	}
 	return fmt.Sprintf("%d keys of %s%s", d.RDB.Keys, d.Server, saved)
 }

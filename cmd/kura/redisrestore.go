@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/restore"
+	"github.com/kura-backup/kura/source"
 	"github.com/kura-backup/kura/source/redis"
 	"github.com/kura-backup/kura/ui"
 )
@@ -40,15 +43,7 @@ ID is the beginning of a snapshot's id, latest, or latest~N.`,
 		Example: `  systemctl stop redis-server
   kura redis restore latest --dir /var/lib/redis --yes --check
   systemctl start redis-server`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case len(args) > 1:
-				return wrongArgs(cmd, fmt.Sprintf("unexpected argument %q", args[1]))
-			case len(args) == 0 && o.at == "":
-				return wrongArgs(cmd, "which snapshot? latest is the newest one")
-			}
-			return nil
-		},
+		Args: func(cmd *cobra.Command, args []string) error { return whichSnapshot(cmd, args, o.at) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runRedisRestore(cmd.Context(), o, append(args, "latest")[0])
 		},
@@ -75,6 +70,9 @@ func (o *redisRestoreOptions) target() (*redis.Target, error) {
 	var err error
 	if t.Dir, err = filepath.Abs(o.dir); err != nil {
 		return nil, err
+	}
+	if _, err := os.Stat(t.Dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, usage("there is no folder "+o.dir, "name the server's, which its configuration calls dir, or make it")
 	}
 	if o.config != "" {
 		t.Config, err = redis.ReadConfig(o.config)
@@ -105,11 +103,14 @@ func (a *app) runRedisRestore(ctx context.Context, o redisRestoreOptions, name s
 		return err
 	}
 	return a.withRepository(ctx, func(r *session) error {
-		snap, path, err := findSnapshot(ctx, r, name, f)
+		snap, path, err := findRedis(ctx, r, name, f)
 		if err != nil {
 			return err
 		}
 		d, err := redis.ReadDetails([]byte(snap.Details))
+		if errors.Is(err, source.ErrNewer) {
+			return fmt.Errorf("snapshot %s: %w", snap.ID.Short(), err)
+		}
 		if err == nil && path != "" && path != d.Folder() {
 			err = usage(fmt.Sprintf("%s: only the whole of %s can be restored", name, d.Folder()))
 		}
@@ -129,6 +130,32 @@ func (a *app) runRedisRestore(ctx context.Context, o redisRestoreOptions, name s
 		}
 		return explainRedis(a.installRedis(ctx, r, snap, t, d, o.check))
 	})
+}
+
+// findRedis finds the snapshot that is meant. Of snapshots that are not of a server, latest means none, unless there are no others.
+func findRedis(ctx context.Context, r *session, name string, f repo.SnapshotFilter) (*repo.Snapshot, string, error) {
+	folder := func(s *repo.Snapshot) string {
+		d, err := redis.ReadDetails([]byte(s.Details))
+		switch {
+		case err == nil:
+			return d.Folder()
+		case errors.Is(err, source.ErrNewer):
+			return pathsOf(s)
+		}
+		return ""
+	}
+	of := f
+	of.Where = func(s *repo.Snapshot) bool { return folder(s) != "" }
+	if strings.HasPrefix(name, "latest") {
+		if err := oneServer(ctx, r, of, folder, "--host and --path choose one"); err != nil {
+			return nil, "", err
+		}
+	}
+	snap, path, err := findSnapshot(ctx, r, name, of)
+	if errors.Is(err, repo.ErrNotFound) {
+		return findSnapshot(ctx, r, name, f)
+	}
+	return snap, path, err
 }
 
 // installRedis restores a snapshot into a folder in the server's, and from there to its place.

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
+	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/repair"
 	"github.com/kura-backup/kura/ui"
 )
@@ -123,6 +125,9 @@ func (a *app) repairing(ctx context.Context, run func(host string, ev repair.Eve
 			if s.Gone != nil {
 				s.Gone = plain{s.Gone}
 			}
+			if s.Newer != nil {
+				s.Newer = plain{s.Newer}
+			}
 			a.term.RepairSnapshot(s)
 		},
 	}))
@@ -143,11 +148,17 @@ func (a *app) runRepairIndex(ctx context.Context, o repairOptions) error {
 			res, err = repair.Index(ctx, r.Repository, repair.IndexOptions{AllPacks: o.allPacks, DryRun: o.dryRun, Host: host}, ev)
 			return err
 		})
+		if errors.Is(err, wire.ErrNewer) && errors.As(err, new(*repo.DamageError)) { // a part of the index, and no entry of the log
+			return withHint(err, newerHint, "kura repair index --read-all-packs makes the index without it: what only a newer kura understands is not found then, so repair no snapshots before that has made the index once more")
+		}
 		if err != nil {
 			return err
 		}
 		a.term.RepairIndex(res, o.dryRun)
-		return unlisted(res.Unlisted)
+		if err := unlisted(res.Unlisted); err != nil {
+			return err
+		}
+		return notUnderstood(len(res.Newer), "pack")
 	})
 }
 
@@ -189,8 +200,19 @@ func (a *app) runRepairPacks(ctx context.Context, o repairOptions, names []strin
 			return withHint(fmt.Errorf("%w: %s can not be mended, and this key can not read what is left of them", errDamageFound, ui.Count(uint64(sealed), "pack")),
 				"run it again with the owner's password or key file")
 		}
-		return unlisted(res.Unlisted)
+		if err := unlisted(res.Unlisted); err != nil {
+			return err
+		}
+		return notUnderstood(res.Count(repair.Newer), "pack")
 	})
+}
+
+// notUnderstood is the error of things that could not be looked at because a newer program wrote them.
+func notUnderstood(n int, what string) error {
+	if n == 0 {
+		return nil
+	}
+	return withHint(fmt.Errorf("%s: %w, and not understood", ui.Count(uint64(n), what), wire.ErrNewer), newerHint)
 }
 
 func (a *app) runRepairSnapshots(ctx context.Context, o repairOptions, names []string) error {
@@ -214,7 +236,7 @@ func (a *app) runRepairSnapshots(ctx context.Context, o repairOptions, names []s
 			return err
 		}
 		a.term.RepairSnapshots(res, o.dryRun)
-		return nil
+		return notUnderstood(res.Newer(), "snapshot")
 	})
 }
 

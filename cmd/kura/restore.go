@@ -132,18 +132,11 @@ restored is reported, and the rest is restored all the same: exit code 1, or 4 i
 damaged there.`,
 		Example: `  kura restore latest --target /mnt/restore
   kura restore latest:/home/me/Documents --target ~/Documents
+  kura restore latest:/srv --target ssh://root@www/srv
   kura restore latest:/srv --target /srv --delete --dry-run -vv
   kura restore latest --target / --include /etc/nginx
   kura restore --at "2026-03-01 18:00" --host www --target /tmp/www --verify`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case len(args) > 1:
-				return wrongArgs(cmd, fmt.Sprintf("unexpected argument %q", args[1]))
-			case len(args) == 0 && o.at == "":
-				return wrongArgs(cmd, "which snapshot? latest is the newest one")
-			}
-			return nil
-		},
+		Args: func(cmd *cobra.Command, args []string) error { return whichSnapshot(cmd, args, o.at) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runRestore(cmd.Context(), o, append(args, "latest")[0])
 		},

@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kura-backup/kura/remote"
 	"github.com/kura-backup/kura/ui"
 )
 
@@ -25,6 +28,15 @@ type app struct {
 	// begun is set when the command line was understood, and errors stop being about it.
 	begun bool
 
+	// typed is the password that was typed once for the steps of a plan, or nil.
+	typed []byte
+
+	// peer is set for a command that is run for a kura on another machine, which has the repository.
+	peer *remote.Peer
+
+	// retryTold is when it was told last that a request is tried again, in Unix nanoseconds.
+	retryTold atomic.Int64
+
 	// progress is what SIGUSR1 asks.
 	progress atomic.Pointer[ui.Progress]
 }
@@ -34,7 +46,11 @@ func run(args []string, stdin, stdout, stderr *os.File, exit func(int)) int {
 	a := &app{term: ui.NewTerminal(stdout, stderr), stdin: stdin, stderr: stderr}
 	ctx, stop := a.handleSignals(context.Background(), exit)
 	defer stop()
+	return a.execute(ctx, args, stdout, stderr)
+}
 
+// execute runs a command line and returns the exit code.
+func (a *app) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := a.rootCommand()
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -49,7 +65,7 @@ func run(args []string, stdin, stdout, stderr *os.File, exit func(int)) int {
 		a.term.JSON = a.term.JSON || a.globals.json
 	}
 	code := exitCode(ctx, err)
-	if code != exitOK {
+	if code != exitOK && !errors.As(err, new(exitStatus)) {
 		message, hints := explain(code, err)
 		a.term.Fatal(code, message, hints)
 	}
@@ -62,8 +78,8 @@ func (a *app) rootCommand() *cobra.Command {
 		Short: "back up files into an encrypted, deduplicating repository",
 		Long: `kura backs up files into an encrypted, deduplicating repository, and restores them.
 
-A repository is a folder that is made with "kura init". Each "kura backup" adds a snapshot to it and
-stores only what the repository does not have yet. "kura snapshots" and "kura ls" show what is there,
+A repository is made with "kura init", in a folder, in S3 or on a server with ssh. Each "kura backup" adds
+a snapshot to it and stores only what the repository does not have yet. "kura snapshots" and "kura ls" show what is there,
 "kura restore" brings it back, "kura check" looks for damage. "kura forget" and "kura prune" free the
 space of snapshots that are no longer wanted.
 
@@ -88,38 +104,44 @@ Exit codes:
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.begin(cmd) },
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
+	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommand(helpCommand())
 	a.globals.addFlags(root.PersistentFlags())
-	root.AddCommand(
-		a.initCommand(),
-		a.backupCommand(),
-		a.deviceCommand(),
-		a.snapshotsCommand(),
-		a.lsCommand(),
-		a.restoreCommand(),
-		a.dumpCommand(),
-		a.importTarCommand(),
-		a.redisCommand(),
-		a.copyCommand(),
-		a.checkCommand(),
-		a.repairCommand(),
-		a.statsCommand(),
-		a.doctorCommand(),
-		a.forgetCommand(),
-		a.unforgetCommand(),
-		a.pinCommand(),
-		a.unpinCommand(),
-		a.tagCommand(),
-		a.pruneCommand(),
-		a.catCommand(),
-		a.cacheCommand(),
-		a.keyCommand(),
-		a.mysqlCommand(),
-		a.unlockCommand(),
-		a.versionCommand(),
-	)
+	for _, g := range a.commands() {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, cmd := range g.commands {
+			cmd.GroupID = g.title
+		}
+		root.AddCommand(g.commands...)
+		root.SetHelpCommandGroupID(g.title) // in the end, the last one
+	}
+	root.AddCommand(a.agentCommand())
+	a.allowElsewhere(root)
 	return root
+}
+
+// commandGroup is a part of the list of commands, under a title of its own.
+type commandGroup struct {
+	title    string
+	commands []*cobra.Command
+}
+
+func (a *app) commands() []commandGroup {
+	return []commandGroup{
+		{"Backing up, and restoring:", []*cobra.Command{
+			a.initCommand(), a.backupCommand(), a.snapshotsCommand(), a.lsCommand(), a.restoreCommand(), a.dumpCommand(), a.copyCommand(),
+		}},
+		{"Other sources, and plans for recovery:", []*cobra.Command{
+			a.importTarCommand(), a.mysqlCommand(), a.redisCommand(), a.deviceCommand(), a.runbookCommand(),
+		}},
+		{"What stays, and for how long:", []*cobra.Command{
+			a.forgetCommand(), a.unforgetCommand(), a.pruneCommand(), a.pinCommand(), a.unpinCommand(), a.tagCommand(),
+		}},
+		{"Keys, damage, the store:", []*cobra.Command{
+			a.keyCommand(), a.checkCommand(), a.repairCommand(), a.statsCommand(), a.doctorCommand(), a.unlockCommand(),
+		}},
+		{"More:", []*cobra.Command{a.cacheCommand(), a.catCommand(), a.versionCommand()}},
+	}
 }
 
 // helpCommand is cobra's, but that it fails where there is nothing to explain.

@@ -80,6 +80,7 @@ func (f *far) leases() int {
 }
 
 func TestSingleWriter_StoreWithoutCreateOnly_NeedsTheFlagAndWorks(t *testing.T) {
+	t.Parallel()
 	for name, rule := range map[string]s3proxy.Rule{
 		"ignores the header": s3proxy.On(s3proxy.Put).Always().IgnoreCreateOnly(),
 		"answers 501":        s3proxy.On(s3proxy.Put).Always().RefuseCreateOnly(),
@@ -112,6 +113,7 @@ func TestSingleWriter_StoreWithoutCreateOnly_NeedsTheFlagAndWorks(t *testing.T) 
 
 // A backup that is killed keeps others out until the lease is taken from it.
 func TestSingleWriter_KilledClient_KeepsOthersOutUntilUnlock(t *testing.T) {
+	t.Parallel()
 	f := newFar(t, s3proxy.On(s3proxy.Put).Always().IgnoreCreateOnly())
 	f.kura(0, "init", "--single-writer")
 	f.proxy.Clear()
@@ -122,7 +124,7 @@ func TestSingleWriter_KilledClient_KeepsOthersOutUntilUnlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := 0; f.leases() < 2; i++ { // the first is that of init
-		if time.Sleep(10 * time.Millisecond); i > 6000 {
+		if time.Sleep(10 * time.Millisecond); i > 18_000 {
 			t.Fatal("the backup takes no lease")
 		}
 	}
@@ -142,6 +144,7 @@ func TestSingleWriter_KilledClient_KeepsOthersOutUntilUnlock(t *testing.T) {
 }
 
 func TestInit_SoundStore_NeedsNoFlagAndLeavesNoProbe(t *testing.T) {
+	t.Parallel()
 	f := newFar(t)
 	f.kura(0, "init")
 	probes := 0
@@ -162,6 +165,7 @@ func TestInit_SoundStore_NeedsNoFlagAndLeavesNoProbe(t *testing.T) {
 }
 
 func TestDoctor_NoSuchBucket_EndsWith10(t *testing.T) {
+	t.Parallel()
 	f := newFar(t)
 	f.wants(f.kura(10, "doctor"), "hint: kura doctor looks at a place that is there")
 }

@@ -16,6 +16,7 @@ import (
 
 // Somebody who just runs kura backup at a terminal gets a repository, and is told what it is worth.
 func TestEmbedded_OfferAccepted_BacksUp(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	dir := filepath.Join(u.home, ".local/share/kura/default")
 	key := filepath.Join(u.home, ".config/kura/default.key")
@@ -69,6 +70,7 @@ func TestEmbedded_OfferAccepted_BacksUp(t *testing.T) {
 }
 
 func TestEmbedded_OfferRefused_DoesNothing(t *testing.T) {
+	t.Parallel()
 	for _, answer := range []string{"n\n", "\n", "what\n", "\x04"} {
 		u := newUser(t)
 		p := u.atTerminal(nil, "backup", "files")
@@ -84,6 +86,7 @@ func TestEmbedded_OfferRefused_DoesNothing(t *testing.T) {
 }
 
 func TestEmbedded_NoTerminal_NoOffer(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	if _, stderr := u.run(exitUsage, "backup", "files"); !strings.Contains(stderr, "no repository was named") {
 		t.Error(stderr)
@@ -96,6 +99,7 @@ func TestEmbedded_NoTerminal_NoOffer(t *testing.T) {
 
 // The folders of the XDG specification are honoured, unless they are relative.
 func TestEmbedded_XDGFolders(t *testing.T) {
+	t.Parallel()
 	data, config := t.TempDir(), t.TempDir()
 	u := newUser(t, "XDG_DATA_HOME="+data, "XDG_CONFIG_HOME="+config, "XDG_CACHE_HOME="+t.TempDir())
 	p := u.atTerminal(nil, "backup", "files")
@@ -111,6 +115,7 @@ func TestEmbedded_XDGFolders(t *testing.T) {
 }
 
 func TestInit_AtTerminal_AsksTwiceWithoutEcho(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	p := u.atTerminal(nil, "init", "-r", "repo")
 	p.expect("keep a copy of it outside of this machine")
@@ -128,6 +133,7 @@ func TestInit_AtTerminal_AsksTwiceWithoutEcho(t *testing.T) {
 }
 
 func TestInit_PasswordsDiffer_DoesNothing(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	for _, typed := range [][]string{{"one", "two"}, {""}} {
 		p := u.atTerminal(nil, "init", "-r", "repo")
@@ -148,6 +154,7 @@ func TestInit_PasswordsDiffer_DoesNothing(t *testing.T) {
 }
 
 func TestOpen_WrongPassword_CanBeTypedAgain(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	write(t, filepath.Join(u.home, "pw"), "right")
 	u.run(exitOK, "init", "-q", "-r", "repo", "--password-file", "pw")
@@ -172,6 +179,7 @@ func TestOpen_WrongPassword_CanBeTypedAgain(t *testing.T) {
 
 // A copy asks for the passwords of both repositories, and says which it is about.
 func TestCopy_AtTerminal_AsksForBothPasswords(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	write(t, filepath.Join(u.home, "pw1"), "one")
 	write(t, filepath.Join(u.home, "pw2"), "two")
@@ -189,6 +197,7 @@ func TestCopy_AtTerminal_AsksForBothPasswords(t *testing.T) {
 
 // Ctrl-C at the question must not leave a terminal on which nothing is shown.
 func TestPassword_Interrupted_TerminalEchoesAgain(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	write(t, filepath.Join(u.home, "pw"), "right")
 	u.run(exitOK, "init", "-q", "-r", "repo", "--password-file", "pw")
@@ -204,6 +213,7 @@ func TestPassword_Interrupted_TerminalEchoesAgain(t *testing.T) {
 
 // With a stream on standard input the password is still asked for at the terminal.
 func TestBackup_StreamAtTerminal_AsksAndShowsProgress(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	write(t, filepath.Join(u.home, "pw"), "right")
 	u.run(exitOK, "init", "-q", "-r", "repo", "--password-file", "pw")
@@ -218,7 +228,7 @@ func TestBackup_StreamAtTerminal_AsksAndShowsProgress(t *testing.T) {
 	if _, err := io.WriteString(w, "some data"); err != nil {
 		t.Fatal(err)
 	}
-	p.expect("[0:0") // the progress
+	p.expect("[0:") // the progress
 	p.expect("new")
 	p.expect("\x1b[2K") // is drawn again
 	if err := w.Close(); err != nil {
@@ -231,6 +241,7 @@ func TestBackup_StreamAtTerminal_AsksAndShowsProgress(t *testing.T) {
 // An interrupted backup ends in order, and nothing needs repair after it. SIGUSR1 shows how far it is,
 // also where there is no terminal.
 func TestBackup_Interrupted_NeedsNoRepair(t *testing.T) {
+	t.Parallel()
 	u := newUser(t, "KURA_PASSWORD=x", "KURA_REPOSITORY=repo")
 	u.run(exitOK, "init", "-q")
 	for _, end := range []os.Signal{os.Interrupt, syscall.SIGTERM} {

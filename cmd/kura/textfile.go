@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"unicode/utf16"
+
+	"github.com/kura-backup/kura/backup"
 )
 
 // readInput reads a file that says what to do, or standard input for "-", which only one flag can have.
@@ -84,24 +86,24 @@ func (a *app) readPatterns(flag, name string) ([]string, error) {
 	return patterns, nil
 }
 
-// globPaths reads a list of patterns of paths, and returns the paths that there are.
-func (a *app) globPaths(name string) (paths []string, err error) {
+// globPaths reads a list of patterns of paths, and adds the paths that there are.
+func (a *app) globPaths(name string, to *backup.Options) error {
 	const flag = "--files-from"
 	data, err := a.readInput(flag, name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, p := range meaningful(textLines(data)) {
 		found, err := filepath.Glob(p)
 		if err != nil {
-			return nil, usage(fmt.Sprintf("%s: %q is not a pattern: %v", flag, p, err))
+			return usage(fmt.Sprintf("%s: %q is not a pattern: %v", flag, p, err))
 		}
 		if len(found) == 0 {
-			a.term.Info(fmt.Sprintf("warning: %s: nothing matches %q", flag, p))
+			to.NoMatch = append(to.NoMatch, p)
 		}
-		paths = append(paths, found...)
+		to.Paths = append(to.Paths, found...)
 	}
-	return paths, nil
+	return nil
 }
 
 // listedPaths reads a list of paths, one a line, as they are.

@@ -30,7 +30,7 @@ func parseTime(flag, s string, endOfDay bool) (time.Time, error) {
 		return checkTime(flag, s, t)
 	}
 	return time.Time{}, usage(fmt.Sprintf("%s: %q is not a time", flag, s),
-		`write it as "2006-01-02 15:04:05", 2006-01-02 or 2006-01-02T15:04:05+02:00`)
+		`write it as "2026-03-01 18:00", 2026-03-01 or 2026-03-01T18:00:00+01:00`)
 }
 
 // checkTime refuses times that snapshots can not have: they are counted in nanoseconds in 64 bits, and

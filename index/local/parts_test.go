@@ -16,6 +16,24 @@ import (
 	"github.com/kura-backup/kura/seal"
 )
 
+// A place is new if it is in no way among those before, however many these are.
+func TestPlaceSet_AnyPlaces_OnlyThoseThatWereThereAreKnown(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var set placeSet
+		var met []Place
+		for i, n := range rapid.SliceOfN(rapid.Uint32Max(100), 0, 300).Draw(t, "offsets") {
+			p := Place{SegOffset: n / 2, Bases: JoinBases([]object.BlobID{{byte(n % 2)}})}
+			want := slices.Contains(met, p)
+			if got := set.has(met, &p); got != want {
+				t.Fatalf("place %d was there before: %v, want %v", i, got, want)
+			}
+			if !want {
+				met = append(met, p)
+			}
+		}
+	})
+}
+
 func TestPlaces_AnyPlaces_RoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var want []sourcedPlace

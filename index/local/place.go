@@ -159,3 +159,33 @@ func (r *placeReader) bases() Bases {
 	r.rest = r.rest[n:]
 	return b
 }
+
+// fewPlaces is how many places are compared one by one: mostly there are one or two.
+const fewPlaces = 32
+
+// placeSet tells which of the places of one blob were met before. Who lists a blob in very many places makes looking for it
+// take longer by as many, and not by their square.
+type placeSet struct {
+	many map[Place]struct{} // the first of them, once there are more than a few
+}
+
+// has reports whether a place is among those met so far, which are all different and only grow from one call to the next. Only
+// what is wholly the same is: an index segment that is wrong about a place must not hide the one that is right.
+func (s *placeSet) has(met []Place, p *Place) bool {
+	if len(met) <= fewPlaces {
+		for i := range met {
+			if met[i] == *p {
+				return true
+			}
+		}
+		return false
+	}
+	if s.many == nil {
+		s.many = make(map[Place]struct{}, 2*len(met))
+	}
+	for i := len(s.many); i < len(met); i++ {
+		s.many[met[i]] = struct{}{}
+	}
+	_, ok := s.many[*p]
+	return ok
+}

@@ -106,6 +106,9 @@ func (s *store) checkSimilar(t testing.TB, v *View, refs, known []object.Ref) {
 
 func TestSimilar_GrowingAndShrinkingRepository_LivingBlobsTheMostEqualFirst(t *testing.T) {
 	for _, features := range []uint64{1, 5, 300, 1 << 20} {
+		if testing.Short() && features != 300 {
+			continue
+		}
 		t.Run(fmt.Sprint(features), func(t *testing.T) {
 			s := newStore(testrand.New(t))
 			sketched(s, features)
@@ -174,6 +177,7 @@ func (s *store) single(id object.BlobID) object.Ref { return s.add(s.session(), 
 
 // TestSimilar_EverythingClaimsToBeAlike_FileAndAnswerStaySmall gives all of very many blobs the same sketch.
 func TestSimilar_EverythingClaimsToBeAlike_FileAndAnswerStaySmall(t *testing.T) {
+	notShort(t)
 	const blobs = 200000
 	m := newMade(2, blobs/2)
 	m.sketch = func(uint64) delta.Sketch { return delta.Sketch{1<<48 - 1, 1<<48 - 1, 0} }

@@ -6,10 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrand"
 )
@@ -260,5 +262,24 @@ func TestSync_AnotherProcessBuilds_ReaderWithAllItNeedsDoesNotWait(t *testing.T)
 	s.check(t, v, want)
 	if v.allLive {
 		t.Error("the levels were rewritten beside another builder")
+	}
+}
+
+// TestSync_BlobInVeryManyPlaces_EachIsFoundOnce lists one blob as a forger would: in many index segments, in thousands of places, each of them
+// in two segments. None of them may hide another, nor cost more than itself.
+func TestSync_BlobInVeryManyPlaces_EachIsFoundOnce(t *testing.T) {
+	s := newStore(testrand.New(t))
+	ss := s.session()
+	id := s.ids(1)[0]
+	s.add(ss, []object.BlobID{id})
+	for range 4 {
+		s.add(ss, slices.Repeat([]object.BlobID{id}, index.MaxPlaces))
+		again := *s.segments[s.refs[len(s.refs)-1]]
+		s.put(ss, &again)
+	}
+	v := s.sync(t, open(t, t.TempDir()), s.refs)
+	s.check(t, v, s.refs)
+	if places := v.Lookup(id, nil); len(places) != 1+4*index.MaxPlaces {
+		t.Errorf("%d places", len(places))
 	}
 }

@@ -205,6 +205,7 @@ func (r *reader) lookup(v *View, dst []Place) (out []Place, bad int) {
 	out = dst
 	defer unguard(debug.SetPanicOnFault(true), &at, &bad)
 	bad = -1
+	var seen placeSet
 	for ; at < len(r.cursors); at++ {
 		if !r.filters[at].mayHave(r.key[:]) {
 			continue
@@ -214,7 +215,7 @@ func (r *reader) lookup(v *View, dst []Place) (out []Place, bad int) {
 			continue
 		}
 		var ok bool
-		if out, ok = v.appendPlaces(out, len(dst), value, &r.place); !ok {
+		if out, ok = v.appendPlaces(out, len(dst), value, &r.place, &seen); !ok {
 			bad = at
 		}
 	}
@@ -231,22 +232,15 @@ func unguard(old bool, at, bad *int) {
 }
 
 // appendPlaces decodes the living places. The same place is in two index segments while one
-// replaces the other; it is not given twice after out[from:].
-func (v *View) appendPlaces(out []Place, from int, value []byte, p *sourcedPlace) (_ []Place, ok bool) {
+// replaces the other; it is not given twice after out[from:], which seen has met.
+func (v *View) appendPlaces(out []Place, from int, value []byte, p *sourcedPlace, seen *placeSet) (_ []Place, ok bool) {
 	reader := placeReader{rest: value}
-next:
 	for reader.next(p) {
-		if !v.allLive && !v.live.has(p.source) {
-			continue
-		}
-		for i := from; i < len(out); i++ {
-			// Wholly the same: an index segment that is wrong about a place must not hide the one
-			// that is right.
-			if out[i] == p.Place {
-				continue next
+		if v.allLive || v.live.has(p.source) {
+			if !seen.has(out[from:], &p.Place) {
+				out = append(out, p.Place)
 			}
 		}
-		out = append(out, p.Place)
 	}
 	return out, !reader.bad
 }
@@ -392,7 +386,8 @@ func (v *View) All(ctx context.Context) iter.Seq2[Entry, error] {
 			}
 			e.ID = object.BlobID(id)
 			var ok bool
-			if e.Places, ok = v.appendPlaces(e.Places[:0], 0, values, &p); !ok {
+			var seen placeSet
+			if e.Places, ok = v.appendPlaces(e.Places[:0], 0, values, &p, &seen); !ok {
 				return v.levels[0].damaged("places of %v", e.ID)
 			}
 			if len(e.Places) > 0 && !yield(e, nil) {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -89,8 +91,8 @@ func (d *disk) clone(w *world) *disk {
 	return &disk{dir: dir}
 }
 
-// onDisk prepares a scenario in a folder, and counts the changes of a clean run.
-func (s *scenario) onDisk(t *testing.T, rng *rand.Rand) (w *world, prepared *disk, n int) {
+// onDisk prepares a scenario in a folder, and returns the kinds of the changes of a clean run.
+func (s *scenario) onDisk(t *testing.T, rng *rand.Rand) (w *world, prepared *disk, done []string) {
 	w = newWorld(t, rng)
 	prepared = &disk{dir: filepath.Join(w.dir, "repo")}
 	w.must(os.Mkdir(prepared.dir, 0o700))
@@ -100,11 +102,19 @@ func (s *scenario) onDisk(t *testing.T, rng *rand.Rand) (w *world, prepared *dis
 	w.look()
 
 	clean := prepared.clone(w)
-	counted := clean.open(t, func(int, durabletest.Op) (durabletest.When, error) { return 0, nil })
-	p := w.process(counted)
+	var mu sync.Mutex // guards done
+	watched := clean.open(t, func(n int, op durabletest.Op) (durabletest.When, error) {
+		if n > 0 {
+			mu.Lock()
+			defer mu.Unlock()
+			done = append(done, op.Kind)
+		}
+		return 0, nil
+	})
+	p := w.process(watched)
 	w.must(s.run(p))
-	w.must(counted.Close())
-	return w, prepared, int(clean.changed.Load())
+	w.must(watched.Close())
+	return w, prepared, done
 }
 
 // attempt runs a command on a disk that fails, and then what comes after it on the same disk, mended.
@@ -170,17 +180,16 @@ func (d *disk) wantNoLitter() error {
 }
 
 // onDisks runs a test of each scenario, side by side, and adds up what they count.
-func onDisks(t *testing.T, salt int, try func(t *testing.T, sc *scenario, w *world, prepared *disk, sum *tally)) *tally {
+func onDisks(t *testing.T, salt int, try func(t *testing.T, sc *scenario, w *world, prepared *disk, steps []int, sum *tally)) *tally {
 	seed, all := seed(t), new(tally)
 	t.Run("all", func(t *testing.T) {
 		for i := range scenarios {
 			sc := &scenarios[i]
 			t.Run(sc.name, func(t *testing.T) {
 				t.Parallel()
-				sum := tally{worlds: 1}
-				w, prepared, n := sc.onDisk(t, sc.rng(seed, salt))
-				sum.mutations = n
-				try(t, sc, w, prepared, &sum)
+				w, prepared, done := sc.onDisk(t, sc.rng(seed, salt))
+				sum := tally{worlds: 1, mutations: len(done)}
+				try(t, sc, w, prepared, steps(w.rng, done), &sum)
 				all.add(&sum)
 			})
 		}
@@ -194,9 +203,9 @@ func onDisks(t *testing.T, salt int, try func(t *testing.T, sc *scenario, w *wor
 // TestCommands_DeathAtEveryFileOperation_NothingLostAndNoHelpNeeded lets commands die at each step of the local
 // store: what is left are temporary files, halves of them, objects in folders that were not synced.
 func TestCommands_DeathAtEveryFileOperation_NothingLostAndNoHelpNeeded(t *testing.T) {
-	all := onDisks(t, 1000, func(t *testing.T, sc *scenario, w *world, prepared *disk, sum *tally) {
-		for _, i := range sample(w.rng, sum.mutations, steps(12)) {
-			for _, when := range []durabletest.When{durabletest.Before, durabletest.After} {
+	all := onDisks(t, 1000, func(t *testing.T, sc *scenario, w *world, prepared *disk, steps []int, sum *tally) {
+		for _, i := range steps {
+			for _, when := range whens(w.rng) {
 				d := prepared.clone(w)
 				fail := func(n int, _ durabletest.Op) (durabletest.When, error) {
 					switch {
@@ -226,9 +235,9 @@ func TestCommands_DeathAtEveryFileOperation_NothingLostAndNoHelpNeeded(t *testin
 // TestCommands_DiskFailsAtEveryChange_FailWithoutHarm lets each change of the file system fail in turn, once or from
 // then on, as a full, a broken and a read-only disk do.
 func TestCommands_DiskFailsAtEveryChange_FailWithoutHarm(t *testing.T) {
-	all := onDisks(t, 2000, func(t *testing.T, sc *scenario, w *world, prepared *disk, sum *tally) {
-		for k, i := range sample(w.rng, sum.mutations, steps(24)) {
-			for _, errno := range errnos(k) {
+	all := onDisks(t, 2000, func(t *testing.T, sc *scenario, w *world, prepared *disk, steps []int, sum *tally) {
+		for _, i := range steps {
+			for _, errno := range errnos(w.rng) {
 				forGood := w.rng.IntN(2) == 0
 				d := prepared.clone(w)
 				fail := func(n int, op durabletest.Op) (durabletest.When, error) {
@@ -261,33 +270,37 @@ func TestCommands_DiskFailsAtEveryChange_FailWithoutHarm(t *testing.T) {
 	t.Logf("in all: %d changes: %d failures ended the command, %d did not matter, %d were never met", all.mutations, all.deaths, all.inVain, all.outlived)
 }
 
-// errnos are the errors that the kth failure is tried with: one after the other, or all.
-func errnos(k int) []syscall.Errno {
-	all := []syscall.Errno{syscall.ENOSPC, syscall.EIO, syscall.EROFS}
+// whens are the moments of a death: before what is done or after it, drawn, or both.
+func whens(rng *rand.Rand) []durabletest.When {
+	return some(rng, durabletest.Before, durabletest.After)
+}
+
+// errnos are the errors that a failure is tried with: one that is drawn, or all.
+func errnos(rng *rand.Rand) []syscall.Errno {
+	return some(rng, syscall.ENOSPC, syscall.EIO, syscall.EROFS)
+}
+
+func some[T any](rng *rand.Rand, all ...T) []T {
 	if *crashLong {
 		return all
 	}
-	return all[k%3 : k%3+1]
+	i := rng.IntN(len(all))
+	return all[i : i+1]
 }
 
-// steps is how many steps of a command on a disk are gone through, by default n: there are several for each object.
-func steps(n int) int {
-	switch {
-	case *crashLong:
-		return 1 << 20
-	case testing.Short():
-		return 3
+// steps returns which of the changes of a command on a disk are gone through: one of each kind, or all. There are several for each
+// object.
+func steps(rng *rand.Rand, done []string) (chosen []int) {
+	byKind := map[string][]int{}
+	for i, kind := range done {
+		byKind[kind] = append(byKind[kind], i+1)
 	}
-	return n
-}
-
-// sample returns up to k of the numbers 1 to n, in order.
-func sample(rng *rand.Rand, n, k int) []int {
-	all := rng.Perm(n)
-	all = all[:min(n, k)]
-	slices.Sort(all)
-	for i := range all {
-		all[i]++
+	for _, kind := range slices.Sorted(maps.Keys(byKind)) {
+		if all := byKind[kind]; *crashLong {
+			chosen = append(chosen, all...)
+		} else {
+			chosen = append(chosen, all[rng.IntN(len(all))])
+		}
 	}
-	return all
+	return chosen
 }

@@ -29,7 +29,7 @@ type scenario struct {
 	atomic bool
 	// prunes: the command is the first of the two prunes that must leave no garbage.
 	prunes bool
-	// worlds is how many differently prepared repositories the default run goes through.
+	// worlds is how many differently prepared repositories the long run goes through; others go through two.
 	worlds int
 }
 

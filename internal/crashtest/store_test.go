@@ -3,10 +3,13 @@ package crashtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/kura-backup/kura/backends"
@@ -44,20 +47,37 @@ type flight struct {
 // then on nothing is done. It is safe for concurrent use.
 type mortal struct {
 	backends.Store
-	dieAt int // number of the mutation, from 1; 0: never
-	way   way
-	rng   *rand.Rand
-	kill  context.CancelFunc // ends what waits in the process
+	end
+	rng  *rand.Rand
+	kill context.CancelFunc // ends what waits in the process
 
-	mu        sync.Mutex
-	mutations int
-	dying     bool
-	dead      chan struct{} // closed when it is
-	flights   []flight
+	mu      sync.Mutex
+	counts  map[string]int // mutations by their kind; that of all is empty
+	dying   bool
+	dead    chan struct{} // closed when it is
+	flights []flight
 }
 
-func newMortal(s backends.Store, dieAt int, w way, rng *rand.Rand, kill context.CancelFunc) *mortal {
-	return &mortal{Store: s, dieAt: dieAt, way: w, rng: rng, kill: kill, dead: make(chan struct{})}
+// end is when a process dies, and how.
+type end struct {
+	at   int    // number of the mutation, from 1; 0: never
+	kind string // among those of this kind; empty: among all
+	way
+}
+
+func (e end) String() string { return fmt.Sprintf("%v at %s %d", e.way, e.kind, e.at) }
+
+func newMortal(s backends.Store, e end, rng *rand.Rand, kill context.CancelFunc) *mortal {
+	return &mortal{Store: s, end: e, rng: rng, kill: kill, counts: map[string]int{}, dead: make(chan struct{})}
+}
+
+// kindOf says what a mutation does to which class of objects.
+func kindOf(op, name string) string {
+	class, rest, _ := strings.Cut(name, "/")
+	if strings.HasSuffix(rest, ".copy") {
+		class += ".copy"
+	}
+	return op + " " + class
 }
 
 func (m *mortal) isDead() bool {
@@ -73,12 +93,13 @@ func (m *mortal) isDead() bool {
 const soon = 30
 
 // mutate does one mutation, or dies.
-func (m *mortal) mutate(ctx context.Context, do func(context.Context) error) error {
+func (m *mortal) mutate(ctx context.Context, kind string, do func(context.Context) error) error {
 	if m.isDead() {
 		return errDead
 	}
 	m.mu.Lock()
-	m.mutations++
+	m.counts[""]++
+	m.counts[kind]++
 	switch {
 	case m.dying: // under way when the end came
 		if m.rng.IntN(3) > 0 {
@@ -87,7 +108,7 @@ func (m *mortal) mutate(ctx context.Context, do func(context.Context) error) err
 		m.mu.Unlock()
 		<-m.dead
 		return errDead
-	case m.mutations != m.dieAt:
+	case m.kind != "" && m.kind != kind || m.counts[m.kind] != m.at:
 		m.mu.Unlock()
 		return do(ctx)
 	}
@@ -122,20 +143,20 @@ func (m *mortal) took() []flight {
 	return m.flights
 }
 
-// count is how many mutations were asked for.
-func (m *mortal) count() int {
+// asked is how many mutations of each kind were asked for.
+func (m *mortal) asked() map[string]int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.mutations
+	return maps.Clone(m.counts)
 }
 
 func (m *mortal) Put(ctx context.Context, name string, data []byte) error {
 	data = slices.Clone(data) // the process may use the memory again before it lands
-	return m.mutate(ctx, func(ctx context.Context) error { return m.Store.Put(ctx, name, data) })
+	return m.mutate(ctx, kindOf("put", name), func(ctx context.Context) error { return m.Store.Put(ctx, name, data) })
 }
 
 func (m *mortal) Delete(ctx context.Context, name string) error {
-	return m.mutate(ctx, func(ctx context.Context) error { return m.Store.Delete(ctx, name) })
+	return m.mutate(ctx, kindOf("delete", name), func(ctx context.Context) error { return m.Store.Delete(ctx, name) })
 }
 
 func (m *mortal) Get(ctx context.Context, name string, offset, length int64, buf []byte) ([]byte, error) {

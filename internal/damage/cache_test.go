@@ -20,7 +20,7 @@ import (
 // TestCache_AnyDamage_CostsOnlyTime damages the files that a client keeps itself: the local index, and what it
 // remembers of the log. The commands that follow do what they would have done without a cache.
 func TestCache_AnyDamage_CostsOnlyTime(t *testing.T) {
-	s := theSeed()
+	s := theSeed(t)
 	t.Logf("-damage.seed=%d -damage.cases=%d", s, *cases)
 	w := newWorld(t, s)
 	files := w.cacheFiles(t)

@@ -67,7 +67,7 @@ func problems(t *testing.T, r *repo.Repository) map[string]check.Problem {
 
 // An older copy of everything is a repository like any other: only who has seen the newer one can know.
 func TestRollback_OfEverything_IsNoticedByWhoHasSeenMore(t *testing.T) {
-	w := newWorld(t, theSeed())
+	w := newWorld(t, theSeed(t))
 	if _, err := w.openAs(t, w.older, true); !errors.Is(err, log.ErrRollback) {
 		t.Errorf("a client that had seen more opened it: %v", err)
 	}
@@ -82,7 +82,7 @@ func TestRollback_OfEverything_IsNoticedByWhoHasSeenMore(t *testing.T) {
 
 // With the log alone put back, what was written since is still there, and gives it away.
 func TestRollback_OfTheLogAlone_IsReportedByCheck(t *testing.T) {
-	w := newWorld(t, theSeed())
+	w := newWorld(t, theSeed(t))
 	store := w.store.Clone()
 	putBack(t, store, w.older, object.LogPrefix)
 	r, err := w.openAs(t, store, false)
@@ -103,7 +103,7 @@ func TestRollback_OfTheLogAlone_IsReportedByCheck(t *testing.T) {
 
 // A fork has other entries, made with the same keys, from some number on.
 func TestFork_OfTheWholeRepository_IsNoticedByWhoHasSeenTheOther(t *testing.T) {
-	w := newWorld(t, theSeed())
+	w := newWorld(t, theSeed(t))
 	if _, err := w.openAs(t, w.fork, true); !errors.Is(err, log.ErrRollback) {
 		t.Errorf("opened: %v", err)
 	}
@@ -114,7 +114,7 @@ func TestFork_OfTheWholeRepository_IsNoticedByWhoHasSeenTheOther(t *testing.T) {
 
 // One entry of another history breaks the chain, wherever it is put, or is seen to be another one.
 func TestFork_OneEntryOrCheckpointOfIt_IsReported(t *testing.T) {
-	w := newWorld(t, theSeed())
+	w := newWorld(t, theSeed(t))
 	tried := 0
 	for _, o := range slices.Concat(w.byFork["log"], w.byFork["checkpoints"]) {
 		old, err := w.store.Get(t.Context(), o.name, 0, -1, nil)
@@ -152,7 +152,7 @@ func TestFork_OneEntryOrCheckpointOfIt_IsReported(t *testing.T) {
 
 // An entry is bound to its number, also where it says so nowhere in clear.
 func TestLog_CopyOfTheEntryBefore_IsDamageOfThatEntry(t *testing.T) {
-	w := newWorld(t, theSeed())
+	w := newWorld(t, theSeed(t))
 	for n := uint64(2); n <= 5; n++ {
 		store := w.store.Clone()
 		putBack(t, store, mem.New(), object.CheckpointsPrefix)
@@ -170,7 +170,7 @@ func TestLog_CopyOfTheEntryBefore_IsDamageOfThatEntry(t *testing.T) {
 // Both copies of a slot, and the config, of another repository that the same password opens: nobody gets a
 // repository other than the one whose objects these are.
 func TestOtherRepository_ItsSlotsOrConfig_DoNotOpenThisOne(t *testing.T) {
-	w := newWorld(t, theSeed())
+	w := newWorld(t, theSeed(t))
 	for _, c := range []struct {
 		name     string
 		prefixes []string
@@ -196,7 +196,7 @@ func TestOtherRepository_ItsSlotsOrConfig_DoNotOpenThisOne(t *testing.T) {
 
 // The slots of two repositories in one folder, as after a copy to the wrong place: the one that fits counts.
 func TestOtherRepository_ItsSlotsBesideThisOnes_AreTriedAndPassedOver(t *testing.T) {
-	w := newWorld(t, theSeed())
+	w := newWorld(t, theSeed(t))
 	store := w.store.Clone()
 	for _, o := range w.byElse["keys"] {
 		store.Tamper(o.name, o.data)
@@ -212,7 +212,7 @@ func TestOtherRepository_ItsSlotsBesideThisOnes_AreTriedAndPassedOver(t *testing
 
 // A valid index segment of the same repository under the name of another one; likewise packs.
 func TestSwap_ValidObjectsOfOneRepository_AreKnownByTheirNames(t *testing.T) {
-	w := newWorld(t, theSeed())
+	w := newWorld(t, theSeed(t))
 	for _, folder := range []string{"index", "data", "tree"} {
 		items := slices.DeleteFunc(slices.Clone(w.all), func(o item) bool { return classOf(o.name) != folder })
 		if len(items) < 3 {

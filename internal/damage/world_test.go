@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
@@ -56,20 +56,6 @@ type world struct {
 	other  *mem.Store // another repository, with the same keys to its slots
 	byFork map[string][]item
 	byElse map[string][]item
-}
-
-// memoryDir returns a folder in memory, where there is such a thing, that is removed with the test.
-func memoryDir(t testing.TB) string {
-	dir, err := os.MkdirTemp("/dev/shm", "kura-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }
 
 // builder makes repositories.
@@ -243,7 +229,7 @@ func (b *builder) end() {
 func newWorld(t testing.TB, seed uint64) *world {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 0))
-	w := &world{dir: memoryDir(t), items: map[string][]item{}, group: map[string]bool{}}
+	w := &world{dir: testsys.MemoryDir(t), items: map[string][]item{}, group: map[string]bool{}}
 
 	b, store := begin(t, rng)
 	b.middle(store)

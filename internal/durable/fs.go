@@ -52,7 +52,7 @@ type FS interface {
 	// errors.ErrUnsupported on file systems that do not sync folders.
 	SyncDir(name string) error
 
-	// ReadDir returns the entries of a folder, in any order.
+	// ReadDir returns the entries of a folder, in any order, and has asked for their Info.
 	ReadDir(name string) ([]fs.DirEntry, error)
 
 	// Stat describes a name, without following a link.
@@ -62,8 +62,7 @@ type FS interface {
 	Close() error
 }
 
-// Far is an FS on another machine, where each call waits for a network. Its ReadDir brings what Stat would
-// tell of the entries.
+// Far is an FS on another machine, where each call waits for a network.
 type Far interface {
 	FS
 

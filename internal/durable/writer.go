@@ -137,9 +137,10 @@ func (w *Writer) attempt(ctx context.Context, name string, data []byte) error {
 }
 
 // swept marks the errors that come from a temporary file or a folder that
-// vanished, which a new attempt makes anew.
+// vanished, which a new attempt makes anew. What is unclear stays so: that the
+// file was not found yet says nothing, and another attempt's error would hide it.
 func swept(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, unclear := errors.AsType[*UnclearError](err); !unclear && errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w (%w)", errSwept, err)
 	}
 	return err

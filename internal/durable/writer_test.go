@@ -325,6 +325,28 @@ func TestCreateExclusive_LinkAndLookFail_Unclear(t *testing.T) {
 	}
 }
 
+// The link may still come, since its source could not be taken away. A second attempt, which might end with an error that says
+// nothing of it, is not made.
+func TestCreateExclusive_LinkFailsAndNothingIsThereYet_Unclear(t *testing.T) {
+	_, fsys := folder(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	fsys.Fail = func(_ int, op durabletest.Op) (durabletest.When, error) {
+		if op.Kind == "link" || op.Kind == "unlink" {
+			cancel()
+			return durabletest.Before, errDisk
+		}
+		return 0, nil
+	}
+	w := durable.NewWriter(fsys, "tmp")
+	err := w.CreateExclusive(ctx, "a", []byte("one"))
+	if ue, ok := errors.AsType[*durable.UnclearError](err); !ok || ue.Name != "a" {
+		t.Fatalf("err = %v", err)
+	}
+	if n := fsys.Count("link tmp/put-* a"); n != 1 {
+		t.Errorf("%d attempts", n)
+	}
+}
+
 // Whoever finds the own bytes under the name of an unclear create takes it for done: by
 // then it must be durable.
 func TestFound_AfterAnUnclearCreate_SyncsTheFolderOnce(t *testing.T) {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +34,18 @@ func (e *Error) Error() string {
 // Unwrap returns the reason.
 func (e *Error) Unwrap() error { return e.Err }
 
+// ours are the variables that tell hooks how a run went.
+var ours = []string{
+	"KURA_HOOK", "KURA_RESULT", "KURA_EXIT_CODE", "KURA_ERROR", "KURA_SNAPSHOT", "KURA_SECONDS",
+	"KURA_FILES", "KURA_BYTES", "KURA_BYTES_ADDED", "KURA_BYTES_STORED", "KURA_ERRORS",
+}
+
+// isOurs reports whether a variable is one of another run, in a hook of which this one runs.
+func isOurs(variable string) bool {
+	name, _, _ := strings.Cut(variable, "=")
+	return slices.Contains(ours, name)
+}
+
 // Run runs the command with variables added to the environment, and waits for it. It is ended when ctx is. The error is an
 // Error, or that of ctx.
 func (h Hook) Run(ctx context.Context, vars map[string]string) error {
@@ -52,7 +64,7 @@ func (h Hook) Run(ctx context.Context, vars map[string]string) error {
 	}
 	cmd := process.New(limited, argv)
 	cmd.Stdout = cmd.Stderr
-	cmd.Env = os.Environ()
+	cmd.Env = slices.DeleteFunc(cmd.Env, isOurs)
 	for name, value := range vars {
 		cmd.Env = append(cmd.Env, name+"="+strings.ReplaceAll(value, "\x00", ""))
 	}

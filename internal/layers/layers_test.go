@@ -21,7 +21,7 @@ var formats = []string{"chunk", "seal", "pack", "pack/parity", "index", "tree", 
 // helpers are there for tests alone.
 var helpers = []string{
 	"backends/fault", "backends/mem", "backends/storetest", "internal/testserver", "internal/durable/durabletest", "internal/durable/lossy", "internal/reader",
-	"internal/testrand", "internal/testrepo", "internal/testsys", "internal/treecmp", "repo/model", "source/sourcetest",
+	"internal/testrand", "internal/testrepo", "internal/testsys", "internal/testvm", "internal/treecmp", "repo/model", "source/sourcetest",
 }
 
 // rule forbids packages (and what is below them, for those that end in /...) to import others.
@@ -107,9 +107,36 @@ var rules = []rule{
 		why:  "a copy knows nothing of where files come from and go to",
 	},
 	{
+		from: []string{"runbook/..."},
+		to: []string{
+			"os/exec", module + "repo/...", module + "backends/...", module + "seal", module + "backup/...", module + "restore/...",
+			module + "source/...", module + "ui/...",
+		},
+		why: "a plan is carried out by commands that somebody could type, each with all that it starts under control",
+	},
+	{
 		from: []string{"internal/treecmp", "internal/testsys"},
 		to:   []string{module + "backup/...", module + "restore/...", module + "source/...", module + "tree"},
 		why:  "what decides whether a restore is right may not make the mistakes of backup and restore",
+	},
+	{
+		from: []string{"repo/...", "backup/...", "restore/...", "transfer/...", "source/...", "backends/..."},
+		to:   []string{module + "remote/..."},
+		why:  "which machine the repository is on is not theirs: they get it open, and do as ever",
+	},
+	{
+		from: []string{"remote/..."},
+		to: []string{
+			module + "backup/...", module + "restore/...", module + "transfer/...", module + "source/...", module + "ui/...",
+			module + "chunk", module + "tree", module + "delta", module + "repo/gc", module + "repo/repair",
+			"os", "os/exec", "net", "net/http",
+		},
+		why: "it carries a repository over a connection that it is given: what is done with it, and what the connection is, is not its own",
+	},
+	{
+		from: []string{"remote/frames"},
+		to:   []string{module + "repo/...", module + "seal", module + "backends/...", module + "internal/wire", module + "internal/object"},
+		why:  "frames know nothing of what is in them",
 	},
 	{
 		from: []string{"retain/..."},
@@ -273,6 +300,7 @@ func TestForbidden_KnowsOffenders(t *testing.T) {
 		{"backup", module + "ui"},
 		{"restore", module + "source/files"},
 		{"source/ignore", module + "repo"},
+		{"runbook", "os/exec"},
 		{"pack/parity", module + "seal"},
 		{"internal/treecmp", module + "tree"},
 		{"backends/limit", module + "pack/parity"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -95,10 +96,15 @@ func unescape(s string) string {
 }
 
 // Of returns the mount in which a path lies.
-func Of(path string) (Mount, error) {
+func Of(path string) (Mount, error) { return of(unix.AT_FDCWD, path, path, 0) }
+
+// OfFile returns the mount through which a file was opened.
+func OfFile(f *os.File) (Mount, error) { return of(int(f.Fd()), "", f.Name(), unix.AT_EMPTY_PATH) }
+
+func of(dir int, path, name string, flags int) (Mount, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID, &st); err != nil {
-		return Mount{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	if err := unix.Statx(dir, path, flags, unix.STATX_MNT_ID, &st); err != nil {
+		return Mount{}, &os.PathError{Op: "stat", Path: name, Err: err}
 	}
 	all, err := List()
 	if err != nil {
@@ -109,7 +115,7 @@ func Of(path string) (Mount, error) {
 			return m, nil
 		}
 	}
-	return Mount{}, fmt.Errorf("%w: %s", ErrNone, path)
+	return Mount{}, fmt.Errorf("%w: %s", ErrNone, name)
 }
 
 // OfDevice returns the mounts of a block device, which is known by its number or, for file systems with numbers of their own, its name.
@@ -122,17 +128,22 @@ func OfDevice(path string) (out []Mount, err error) {
 	if err != nil {
 		return nil, err
 	}
+	return ofDevice(all, dev), nil
+}
+
+func ofDevice(all []Mount, dev uint64) (out []Mount) {
+	devices := append(btrfsMates(dev), dev) // only one of several is named as the source
 	for _, m := range all {
 		same := unix.Mkdev(m.Major, m.Minor) == dev
 		if !same && strings.HasPrefix(m.Source, "/dev/") {
 			n, err := number(m.Source)
-			same = err == nil && n == dev
+			same = err == nil && slices.Contains(devices, n)
 		}
 		if same {
 			out = append(out, m)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // number returns the number of a block device.
@@ -176,4 +187,37 @@ func FileSystemID(f *os.File) (string, error) {
 		return "", &os.PathError{Op: "statfs", Path: f.Name(), Err: err}
 	}
 	return fmt.Sprintf("%x%08x", uint32(st.Fsid.Val[0]), uint32(st.Fsid.Val[1])), nil
+}
+
+// deepest bounds how far Depth looks: a file system that is mounted over its own image would have no end.
+const deepest = 32
+
+// Depth is in how many others a mounted file system lies: one on a loop device of an image lies in that of the image, whatever is between the two:
+// partitions, LVM, LUKS, MD.
+func (m *Mount) Depth() int { return m.depth(deepest) }
+
+func (m *Mount) depth(left int) (depth int) {
+	dev := unix.Mkdev(m.Major, m.Minor)
+	if n, err := number(m.Source); err == nil {
+		dev = n
+	}
+	for _, d := range append(btrfsMates(dev), dev) {
+		depth = max(depth, depthOf(d, left))
+	}
+	return depth
+}
+
+// depthOf is in how many file systems a device lies.
+func depthOf(dev uint64, left int) (depth int) {
+	if left == 0 {
+		return 0
+	}
+	for _, o := range outers(dev, whole) {
+		if o.isDevice() {
+			depth = max(depth, depthOf(o.st.Rdev, left-1))
+		} else if m, err := Of(o.name); err == nil {
+			depth = max(depth, 1+m.depth(left-1))
+		}
+	}
+	return depth
 }

@@ -13,17 +13,25 @@ type kind struct {
 	// altered: what arrives may be other bytes, without a sign of it. Then it may be reported as damage.
 	altered bool
 	stalls  bool
-	rates   []float64 // of the default run
+	rates   []float64 // of which the default run draws one
 }
 
-// stalled is how long requests are stalled, and patience how long the client waits for bytes.
+// stalled is how long requests are stalled, patience how long the client waits for bytes, and stalls how often it has to.
 const (
-	stalled  = 2 * time.Second
-	patience = 300 * time.Millisecond
+	stalled  = time.Minute
+	patience = 2 * time.Second
+	stalls   = 4
 )
 
+// one is a rule that fires at the given rate, and once for certain.
 func one(rule s3.Rule) func(float64, uint64) []s3.Rule {
-	return func(rate float64, seed uint64) []s3.Rule { return []s3.Rule{rule.Rate(rate, seed)} }
+	return func(rate float64, seed uint64) []s3.Rule { return []s3.Rule{rule.Rate(rate, seed), rule.Nth(3)} }
+}
+
+func some(rule s3.Rule) func(float64, uint64) []s3.Rule {
+	return func(rate float64, seed uint64) []s3.Rule {
+		return []s3.Rule{rule.Rate(rate, seed).Times(stalls - 1), rule.Nth(3)}
+	}
 }
 
 const none = "none"
@@ -44,8 +52,8 @@ var kinds = []kind{
 	{name: "sent late", rules: one(s3.On(s3.Put, s3.Delete, s3.Batch).Late(40 * time.Millisecond)), rates: []float64{0.1, 0.5}},
 	{name: "409", rules: one(s3.On(s3.Put).Answer(409, "")), rates: []float64{0.5}},
 	{name: "412 for free names", rules: one(s3.On(s3.Put).Answer(412, "")), rates: []float64{0.5}},
-	{name: "stalled request", rules: one(s3.On().Stall(stalled)), stalls: true, rates: []float64{0.05}},
-	{name: "stalled answer", rules: one(s3.On().StallResponse(stalled)), stalls: true, rates: []float64{0.05}},
+	{name: "stalled request", rules: some(s3.On().Stall(stalled)), stalls: true, rates: []float64{0.05}},
+	{name: "stalled answer", rules: some(s3.On().StallResponse(stalled)), stalls: true, rates: []float64{0.05}},
 }
 
 // everything is all kinds at once that leave a sign, each at a tenth of the rate.

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"math/rand/v2"
 	"os"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/kura-backup/kura/backends/s3"
 	"github.com/kura-backup/kura/internal/s3proxy"
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/testserver"
 	"github.com/kura-backup/kura/internal/testsys"
 )
@@ -25,9 +27,6 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if *seed == 0 {
-		*seed = uint64(time.Now().UnixNano())
-	}
 	minio.DefaultRetryUnit = time.Millisecond              // it pauses after its only try, too
 	if err := flag.Set("test.parallel", "8"); err != nil { // they wait most of the time
 		panic(err)
@@ -36,6 +35,17 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	stop()
 	os.Exit(code)
+}
+
+// seedOf returns the seed of a test, and says how to repeat it.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	s := *seed
+	if s == 0 {
+		s = testrand.Seed(t)
+	}
+	t.Logf("-netfault.seed %d", s)
+	return s
 }
 
 // newBucket makes a bucket, without the proxy.
@@ -64,10 +74,11 @@ func TestStory_EveryFault_RightResultOrClearError(t *testing.T) {
 func tellAll(t *testing.T, server *testserver.S3) {
 	server.Setenv(t)
 	leaks := goleak.IgnoreCurrent()
-	t.Logf("-netfault.seed %d", *seed)
+	seed := seedOf(t)
+	rng := rand.New(rand.NewPCG(seed, 0))
 	t.Run("kinds", func(t *testing.T) {
 		for _, k := range append(kinds, everything) {
-			rates := k.rates
+			rates := []float64{k.rates[rng.IntN(len(k.rates))]}
 			if *all && k.name != none {
 				rates = []float64{0.01, 0.1, 0.5}
 			}
@@ -75,13 +86,13 @@ func tellAll(t *testing.T, server *testserver.S3) {
 				for round := range *rounds {
 					t.Run(fmt.Sprintf("%s/%g%%/%d", k.name, rate*100, round), func(t *testing.T) {
 						t.Parallel()
-						tell(t, server, k, rate, *seed+uint64(round))
+						tell(t, server, k, rate, seed+uint64(round))
 					})
 				}
 			}
 		}
 	})
-	goleak.VerifyNone(t, leaks)
+	testsys.VerifyNone(t, leaks)
 }
 
 // tell tells a story with a kind of fault and looks at its end.
@@ -100,8 +111,8 @@ func tell(t *testing.T, server *testserver.S3, k kind, rate float64, seed uint64
 	sum := s3proxy.Sum(p.Requests(), nil)
 	t.Logf("%d requests for %d calls, %d tampered with, %d snapshots, %d commands failed, %d with unknown outcome: %v",
 		sum.Requests, s.calls, fired, len(s.committed), len(s.failed), s.unknown, s.failed)
-	// With half of them in vain two are sent for each that succeeds, and a Get can need three.
-	if sum.Requests > 8*s.calls {
+	// With half of them in vain two are sent for each that succeeds, and a Get can need three. Of few calls each may need many more.
+	if sum.Requests > 8*s.calls+500 {
 		t.Errorf("%d requests for %d calls", sum.Requests, s.calls)
 	}
 	if rate >= 0.05 && k.name != none && fired == 0 {

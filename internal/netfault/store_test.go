@@ -15,6 +15,7 @@ import (
 	"github.com/kura-backup/kura/backends/storetest"
 	"github.com/kura-backup/kura/internal/s3proxy"
 	"github.com/kura-backup/kura/internal/testserver"
+	"github.com/kura-backup/kura/internal/testsys"
 )
 
 // openStore opens a fresh place behind a proxy.
@@ -35,7 +36,7 @@ func openStore(t *testing.T, server *testserver.S3, p *s3proxy.Proxy, bucket, pr
 func TestStore_OneRequestInTenFails_KeepsTheContract(t *testing.T) {
 	server := testserver.Versitygw(t)
 	server.Setenv(t)
-	t.Logf("-netfault.seed %d", *seed)
+	seed := seedOf(t)
 	bucket := newBucket(t, server)
 	reads := s3proxy.On(s3proxy.Get, s3proxy.Head, s3proxy.List)
 	removals := s3proxy.On(s3proxy.Delete, s3proxy.Batch)
@@ -47,7 +48,7 @@ func TestStore_OneRequestInTenFails_KeepsTheContract(t *testing.T) {
 			removals.AnswerAfter(500, ""), removals.ResetAfter(), removals.Again(20 * time.Millisecond),
 			s3proxy.On().Answer(503, ""), s3proxy.On(s3proxy.Put).Answer(409, ""), s3proxy.On(s3proxy.Put).CorruptRequest(),
 		} {
-			p.Add(rule.Rate(0.025, *seed+uint64(i)))
+			p.Add(rule.Rate(0.025, seed+uint64(i)))
 		}
 		places++
 		return openStore(t, server, p, bucket, fmt.Sprint(places), stubborn(false))
@@ -102,8 +103,11 @@ func TestStore_ServerOnlyFails_RequestsAreBounded(t *testing.T) {
 					t.Parallel()
 					p := s3proxy.New(t, server.Endpoint)
 					p.Add(fault.rule(c.ops...).Always())
-					o := stubborn(fault.name == "stall")
+					o := stubborn(false)
 					o.Tries = most
+					if fault.name == "stall" {
+						o.Idle = patience / 4
+					}
 					s := openStore(t, server, p, bucket, "bounds", o)
 					err := c.call(s)
 					if err == nil || backends.KindOf(err) == backends.Permanent {
@@ -118,7 +122,8 @@ func TestStore_ServerOnlyFails_RequestsAreBounded(t *testing.T) {
 					if name == "put" {
 						want = fault.put
 					}
-					if requests != want {
+					// On a busy machine one may be given up before it has arrived.
+					if requests > want || requests < want && fault.name != "stall" {
 						t.Errorf("%d requests, want %d: %v", requests, want, err)
 					}
 					if name != "put" && !strings.Contains(err.Error(), fmt.Sprintf("given up after %d tries", most)) {
@@ -128,7 +133,7 @@ func TestStore_ServerOnlyFails_RequestsAreBounded(t *testing.T) {
 			}
 		}
 	})
-	goleak.VerifyNone(t, leaks)
+	testsys.VerifyNone(t, leaks)
 }
 
 func TestStore_ServerRestarts_IsSurvived(t *testing.T) {
@@ -137,8 +142,14 @@ func TestStore_ServerRestarts_IsSurvived(t *testing.T) {
 	bucket := newBucket(t, server)
 	p := s3proxy.New(t, server.Endpoint)
 	o := stubborn(false)
+	o.Tries = 1_000_000 // how long it takes until the server is up is not known
 	notified := make(chan struct{}, 1000)
-	o.Notify = func(string, string, error, time.Duration) { notified <- struct{}{} }
+	o.Notify = func(string, string, error, time.Duration) {
+		select {
+		case notified <- struct{}{}:
+		default:
+		}
+	}
 	s := openStore(t, server, p, bucket, "restart", o)
 	defer s.Close()
 	if err := s.Put(t.Context(), "data/a", []byte("x")); err != nil {
@@ -187,6 +198,6 @@ func TestStall_ThirtySeconds_IsWaitedOut(t *testing.T) {
 		}
 	}
 	if len(tried) > 0 || p.Fired() != 2 {
-		t.Errorf("%d stalls; tried again after %v", p.Fired(), <-tried)
+		t.Errorf("%d stalls, tried again %d times", p.Fired(), len(tried))
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/kura-backup/kura/internal/s3proxy"
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/internal/testserver"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
 )
@@ -26,7 +27,7 @@ func TestCommit_ManyWritersAndLostAnswers_EachEntryOnce(t *testing.T) {
 	server.Setenv(t)
 	bucket := newBucket(t, server)
 	leaks := goleak.IgnoreCurrent()
-	t.Logf("-netfault.seed %d", *seed)
+	seed := seedOf(t)
 	t.Run("writers", func(t *testing.T) {
 		p := s3proxy.New(t, server.Endpoint)
 		testrepo.Init(t, openStore(t, server, p, bucket, "writers", stubborn(false)))
@@ -35,7 +36,7 @@ func TestCommit_ManyWritersAndLostAnswers_EachEntryOnce(t *testing.T) {
 			entries.AnswerAfter(500, ""), entries.ResetAfter(), entries.Reset(), entries.Again(time.Millisecond), entries.Late(10 * time.Millisecond),
 			entries.Answer(409, ""), entries.Answer(412, ""),
 		} {
-			p.Add(rule.Rate(0.08, *seed+uint64(i)))
+			p.Add(rule.Rate(0.08, seed+uint64(i)))
 		}
 		const writers, each = 4, 6
 		var wg sync.WaitGroup
@@ -45,7 +46,7 @@ func TestCommit_ManyWritersAndLostAnswers_EachEntryOnce(t *testing.T) {
 		for w := range writers {
 			store := openStore(t, server, p, bucket, "writers", stubborn(false))
 			defer store.Close()
-			r, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: t.TempDir()})
+			r, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: testsys.MemoryDir(t)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +93,7 @@ func TestCommit_ManyWritersAndLostAnswers_EachEntryOnce(t *testing.T) {
 			t.Errorf("%d snapshots", snapshots)
 		}
 	})
-	goleak.VerifyNone(t, leaks)
+	testsys.VerifyNone(t, leaks)
 }
 
 func commit(t *testing.T, r *repo.Repository, data []byte) (id object.SessionID, err error) {

@@ -2,6 +2,8 @@ package object
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 
@@ -65,6 +67,17 @@ const MaxBlobSize = 16 << 20
 // SessionID identifies one attempt at one log entry. A snapshot's id is the id of the session
 // that committed it.
 type SessionID [16]byte
+
+// sessionDraw is how much of a session's id is random. People see the beginning of it, and it spreads objects over folders.
+const sessionDraw = 10
+
+// NewSessionID draws the id of a session that begins on the state after log entry n, which is the end of the id: by it
+// those can be told that began before an entry. Whoever reads ids takes them for 16 bytes without a meaning.
+func NewSessionID(n uint64) (s SessionID) {
+	binary.BigEndian.PutUint64(s[8:], n)
+	rand.Read(s[:sessionDraw]) // never fails; n never needs the two bytes that are lost
+	return s
+}
 
 func (s SessionID) String() string { return hex.EncodeToString(s[:]) }
 

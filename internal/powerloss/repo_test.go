@@ -18,6 +18,7 @@ import (
 	"github.com/kura-backup/kura/internal/durable/lossy"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/repo/log"
@@ -54,7 +55,7 @@ type cacheCopy struct {
 }
 
 func newHistory(t testing.TB, rng *rand.Rand) *history {
-	h := &history{run: newRun(rng), t: t, temp: t.TempDir(), inited: never, folds: map[string]*folded{}, snaps: map[object.SessionID]*snapshot{}}
+	h := &history{run: newRun(rng), t: t, temp: testsys.MemoryDir(t), inited: never, folds: map[string]*folded{}, snaps: map[object.SessionID]*snapshot{}}
 	for range 8 {
 		h.pool = append(h.pool, h.bytes())
 	}

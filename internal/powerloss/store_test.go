@@ -7,13 +7,13 @@ import (
 	"math/rand/v2"
 	"path"
 	"testing"
-	"time"
 
 	"github.com/kura-backup/kura/internal/durable/lossy"
+	"github.com/kura-backup/kura/internal/testrand"
 )
 
 var (
-	statesFlag = flag.Int("powerloss.states", 60_000, "states to look at, two thirds of them in stores, a third in repositories")
+	statesFlag = flag.Int("powerloss.states", 24_000, "states to look at, two thirds of them in stores, a third in repositories")
 	seedFlag   = flag.Uint64("powerloss.seed", 0, "seed of the power failures; 0 draws one")
 )
 
@@ -21,7 +21,7 @@ var (
 func seeded(t testing.TB) uint64 {
 	seed := *seedFlag
 	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
+		seed = testrand.Seed(t)
 	}
 	t.Logf("seed %d (repeat with -powerloss.seed)", seed)
 	return seed
@@ -67,15 +67,24 @@ func (r *run) name() string {
 	return fmt.Sprintf("%s/%d%c%04x", []string{"data", "tree"}[r.rng.IntN(2)], r.rng.IntN(2), "ab"[r.rng.IntN(2)], r.rng.IntN(1<<16))
 }
 
-// search runs a scenario and looks at what each power failure leaves. It returns the
-// first violation.
-func (s *scenario) search(ctx context.Context, seed uint64, perPrefix int, n *tally, prepare func(*run)) error {
+// play runs a scenario.
+func (s *scenario) play(ctx context.Context, seed uint64, prepare func(*run)) (*run, error) {
 	r := newRun(rand.New(rand.NewPCG(seed, hashOf(s.name))))
 	if prepare != nil {
 		prepare(r)
 	}
 	if err := s.run(ctx, r); err != nil {
-		return fmt.Errorf("%s: %w", s.name, err)
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	return r, nil
+}
+
+// search runs a scenario and looks at what each power failure leaves. It returns the
+// first violation.
+func (s *scenario) search(ctx context.Context, seed uint64, perPrefix int, n *tally, prepare func(*run)) error {
+	r, err := s.play(ctx, seed, prepare)
+	if err != nil {
+		return err
 	}
 	look := r.look
 	if look == nil {

@@ -14,24 +14,26 @@ import (
 const Patience = 5 * time.Second
 
 // Command is a command to be started with Start, and waited for with Wait, after which it has ended. When its context is
-// cancelled it gets SIGTERM, and SIGKILL after Patience. Where there is no terminal it has a process group of its own, and
-// both go to all of that; at a terminal an interrupt reaches all of them anyway, and in a group of its own it could not
-// ask for a password. It is not safe for concurrent use.
+// cancelled it and what it has started get SIGTERM, and SIGKILL after WaitDelay, which is Patience. Where there is no terminal it has a process
+// group of its own, and both go to all of that. At a terminal it is in the group of this process, since in one of its own it could not
+// ask for a password: there its descendants are looked for. What has left the group goes on. It is not safe for concurrent use.
 type Command struct {
 	*exec.Cmd
-	ctx   context.Context // of the run
-	group bool
+	ctx    context.Context // of the run
+	group  bool
+	family *family // at a terminal, of a command that was asked to end
 }
 
-// New returns a command. Its standard error is this process's.
+// New returns a command. Its standard error is this process's, and its environment what a command of the user's has (Environ).
 func New(ctx context.Context, argv []string) *Command {
 	c := &Command{ctx: ctx, Cmd: exec.CommandContext(ctx, argv[0], argv[1:]...)} //nolint:gosec // what the user has asked for
 	c.Stderr = os.Stderr
+	c.Env = Environ()
 	c.WaitDelay = Patience
 	if c.group = !hasTerminal(); c.group {
 		c.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	}
-	c.Cancel = func() error { return c.signal(unix.SIGTERM) }
+	c.Cancel = c.end
 	return c
 }
 
@@ -45,33 +47,44 @@ var hasTerminal = sync.OnceValue(func() bool {
 	return true
 })
 
-func (c *Command) signal(s unix.Signal) error {
+// end asks the command to end, and what it has started. It is over before Wait goes on.
+func (c *Command) end() error {
 	if c.group {
-		return unix.Kill(-c.Process.Pid, s)
+		return unix.Kill(-c.Process.Pid, unix.SIGTERM)
 	}
-	return c.Process.Signal(s)
+	c.family = newFamily(c.Process.Pid)
+	c.family.signal(unix.SIGTERM) // before their parents are gone, by which they are found
+	return c.Process.Signal(unix.SIGTERM)
 }
 
-// endGroup ends what an ended command has left behind. A shell ends at once when it is asked to, while what it has started may
+// left sends a signal to what an ended command has left behind, and reports whether there is anything.
+func (c *Command) left(s unix.Signal) bool {
+	if c.group {
+		return unix.Kill(-c.Process.Pid, s) == nil
+	}
+	return c.family != nil && c.family.signal(s) > 0
+}
+
+// endRest ends what an ended command has left behind. A shell ends at once when it is asked to, while what it has started may
 // still be putting things in order: that has the same time as the command.
-func (c *Command) endGroup() {
+func (c *Command) endRest() {
 	const step = 20 * time.Millisecond
 	tick := time.NewTicker(step)
 	defer tick.Stop()
-	for range Patience / step {
-		if unix.Kill(-c.Process.Pid, 0) != nil {
-			return // there is nobody
+	for range c.WaitDelay / step {
+		if !c.left(0) {
+			return
 		}
 		<-tick.C
 	}
-	_ = unix.Kill(-c.Process.Pid, unix.SIGKILL)
+	c.left(unix.SIGKILL)
 }
 
 // Wait waits until the command has ended, and returns nil only if it says that all went well.
 func (c *Command) Wait() error {
 	err := c.Cmd.Wait()
-	if c.group && c.ctx.Err() != nil {
-		c.endGroup()
+	if c.ctx.Err() != nil {
+		c.endRest()
 	}
 	return err
 }

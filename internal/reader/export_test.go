@@ -9,7 +9,7 @@ import (
 // NewFold is a repository that has folded entry 1, with signers of these roles.
 func NewFold(roles map[string]int) *Repository {
 	r := &Repository{
-		n: 1, epochs: 1, signers: map[string]value{}, snapshots: map[string]*Snapshot{},
+		n: 1, began: make([]value, 1), signers: map[string]value{}, snapshots: map[string]*Snapshot{},
 		live: map[string]int{}, dropped: map[string]bool{}, ended: map[string]bool{},
 	}
 	for id, role := range roles {
@@ -23,7 +23,7 @@ func NewFold(roles map[string]int) *Repository {
 func (r *Repository) ApplyPayload(payload []byte, signer string) bool {
 	r.n++
 	e, void := decode(payload), len(r.Void)
-	r.apply(e.int(1), e.fixed(4, 16), signer, e.at(6).understood(), func(epoch value) bool { return epoch.has(3) })
+	r.apply(e.int(1), e.fixed(4, 16), signer, e.at(6), func(epoch value) bool { return epoch.has(3) })
 	return len(r.Void) == void
 }
 
@@ -46,8 +46,15 @@ func (r *Repository) Describe(packs, sids []string) (lines []string) {
 		}
 	}
 	for id := range r.signers {
-		lines = append(lines, fmt.Sprintf("signer %x in epoch %d", id, r.epochs))
+		lines = append(lines, fmt.Sprintf("signer %x in epoch %d", id, len(r.began)))
 	}
 	slices.Sort(lines)
 	return lines
+}
+
+// Decode decodes a structure.
+func Decode(b []byte) (err error) {
+	defer new(Repository).rescue(&err)
+	decode(b)
+	return nil
 }

@@ -66,7 +66,7 @@ func (v value) at(key int) value {
 		check(key >= 0 && key < len(list), "nothing at %d of %d", key, len(list))
 		return value{list[key]}
 	}
-	return value{as[map[int]any](v)[key]}
+	return value{as[map[int]any](v.understood())[key]}
 }
 
 func (v value) has(key int) bool     { return v.at(key).any != nil }
@@ -93,7 +93,7 @@ func split(b []byte, n int) (list []string) {
 	return list
 }
 
-// understood refuses a negative key: it must be understood, and none is.
+// understood refuses a map with a negative key: it must be understood, and none is.
 func (v value) understood() value {
 	for k := range as[map[int]any](v) {
 		check(k >= 0, "key %d is of a newer kura", k)
@@ -104,7 +104,7 @@ func (v value) understood() value {
 var cborMode = must(cbor.DecOptions{
 	DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
 	TagsMd: cbor.TagsForbidden, MaxNestedLevels: 16, MaxArrayElements: 4194304, MaxMapPairs: 65536,
-	IntDec: cbor.IntDecConvertSignedOrFail, DefaultMapType: reflect.TypeFor[map[int]any](),
+	IntDec: cbor.IntDecConvertSignedOrBigInt, DefaultMapType: reflect.TypeFor[map[int]any](),
 }.DecMode())
 
 func decode(b []byte) value {
@@ -186,7 +186,7 @@ func parse(class string, b []byte) object {
 		b = b[:u32(b[n:])] // what follows is parity
 	}
 	check(len(b) >= 80 && string(b[:4]) == "KURA" && int(b[4]) == slices.Index(classes, class), "no %s object", class)
-	check(b[5] == 0 && b[7] == 0, "format %d is of a newer kura", b[5])
+	check(b[5] == 1 && b[7] == 0, "format %d is not the one that this reads", b[5])
 	n := u32(b[12:])
 	check(n <= 65536 && 80+n <= len(b), "clear part of %d bytes", n)
 	return object{class, string(b[16:48]), b[:80], b[80 : 80+n], b[80+n:]}
@@ -194,7 +194,7 @@ func parse(class string, b []byte) object {
 
 // open decrypts sealed part i. The secret is K_index of the header's epoch, but for slots.
 func (o object) open(secret []byte, binding string, i int, sealed []byte) []byte {
-	info, aad := "kura/0 envelope "+o.class, slices.Concat(o.header, o.clear, []byte(binding))
+	info, aad := "kura/1 envelope "+o.class, slices.Concat(o.header, o.clear, []byte(binding))
 	return unseal(int(o.header[6]), secret, o.salt, info, string(o.header[48:]), i, sealed, aad)
 }
 
@@ -213,7 +213,7 @@ func (r *Repository) openSigned(class string, b []byte, binding string) (payload
 	body := decode(o.open(r.indexKey(o), binding, 0, o.rest))
 	by = body.fixed(1, 8)
 	if key, ok := r.signers[by]; ok {
-		message := "kura/0 sign " + class + "\x00" + binding + string(body.bytes(2))
+		message := "kura/1 sign " + class + "\x00" + binding + string(body.bytes(2))
 		check(ed25519.Verify([]byte(key.fixed(2, 32)), []byte(message), body.bytes(3)), "signature does not match")
 	}
 	return decode(body.bytes(2)), by
@@ -221,13 +221,13 @@ func (r *Repository) openSigned(class string, b []byte, binding string) (payload
 
 // openSegment decrypts the stored bytes of a segment of a class of packs.
 func (r *Repository) openSegment(class string, origin value, ordinal int, ciphertext []byte) []byte {
-	kind, info, private := 1, "kura/0 origin data", 6
+	kind, info, private := 1, "kura/1 origin data", 6
 	if class == "tree" {
-		kind, info, private = 2, "kura/0 origin meta", 4
+		kind, info, private = 2, "kura/1 origin meta", 4
 	}
 	check(origin.int(1) == kind, "origin of kind %d", origin.int(1))
 	secret := unsealHPKE(r.epoch(origin.int(2)).bytes(private), info+r.id, origin.bytes(4))
-	return unseal(origin.int(3), secret, origin.fixed(5, 32), "kura/0 segment", origin.fixed(6, 32), ordinal, ciphertext, nil)
+	return unseal(origin.int(3), secret, origin.fixed(5, 32), "kura/1 segment", origin.fixed(6, 32), ordinal, ciphertext, nil)
 }
 
 // find returns a place of a blob, of less than a depth, that counts: one of which each base has one of less depth.
@@ -274,7 +274,7 @@ func (r *Repository) blob(class, id string, below int) []byte {
 	}
 	n, inside := len(l.segment), p.at >= 0 && p.length > 0 && p.length <= p.plain-p.at
 	check(inside && n == p.plain && n <= 16<<20, "blob %x is not in the %d bytes of its segment", id, n)
-	b, h := l.segment[p.at:p.at+p.length], must(blake3.NewKeyed(kdf(r.keys.bytes(3), "", "kura/0 id "+class, 32)))
+	b, h := l.segment[p.at:p.at+p.length], must(blake3.NewKeyed(kdf(r.keys.bytes(3), "", "kura/1 id "+class, 32)))
 	h.Write(b)
 	check(string(h.Sum(nil)) == id, "%s blob %x in pack %x", class, id, p.pack[1:])
 	return b

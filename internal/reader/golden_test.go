@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +27,7 @@ import (
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/restore"
 	"github.com/kura-backup/kura/seal"
+	"github.com/kura-backup/kura/tree"
 )
 
 var update = flag.Bool("update", false, "make the golden repository anew")
@@ -149,6 +151,18 @@ func TestFresh_Repository_RestoresAlike(t *testing.T) {
 		if diff := cmp.Diff(want, listing(t, ours, true)); diff != "" {
 			t.Errorf("reader differs from the source (-source +restored):\n%s", diff)
 		}
+	}
+}
+
+// TestDecode_InodeAbove63Bits_IsRead: file systems in user space make up such numbers.
+func TestDecode_InodeAbove63Bits_IsRead(t *testing.T) {
+	node := tree.Node{Name: "file", Type: tree.File, Inode: math.MaxUint64, Links: 2}
+	page, err := tree.EncodePage(&tree.Page{Kind: tree.Leaf, Nodes: []tree.Node{node}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.Decode(page); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -295,6 +309,8 @@ func makeTree(t *testing.T, dir string, generation int) {
 	must(os.Link(path("linked"), path("folder/and another")))
 	must(os.Symlink("folder/does not exist \xf0", path("symlink")))
 	must(unix.Mkfifo(path("fifo"), 0o640))
+	must(os.Link(path("symlink"), path("folder/the symlink")))
+	must(os.Link(path("fifo"), path("folder/the fifo")))
 
 	// Two chunks at least, since none is above 8 MiB, of a text that compresses to nothing.
 	page := blake3.Sum256(fmt.Appendf(nil, "%d", generation/2))
@@ -372,8 +388,8 @@ func wantDelta(t *testing.T, r *repo.Repository, generation int) {
 	}
 }
 
-// listing describes a tree, a line for each entry: type, mode, owner, mtime, size and BLAKE3 of the
-// content, attributes.
+// listing describes a tree, a line for each entry: type, mode, owner, mtime, which name it is linked to, size and BLAKE3 of
+// the content, attributes.
 func listing(t *testing.T, dir string, owners bool) string {
 	t.Helper()
 	var out strings.Builder
@@ -395,6 +411,11 @@ func listing(t *testing.T, dir string, owners bool) string {
 			fmt.Fprintf(&out, " %d:%d", st.Uid, st.Gid)
 		}
 		fmt.Fprintf(&out, " %d.%09d", st.Mtim.Sec, st.Mtim.Nsec)
+		if !d.IsDir() && st.Nlink > 1 && first[st.Ino] != "" {
+			fmt.Fprintf(&out, " linked to %q", first[st.Ino])
+		} else {
+			first[st.Ino] = name
+		}
 		switch {
 		case d.Type() == fs.ModeSymlink:
 			target, err := os.Readlink(path)
@@ -415,12 +436,6 @@ func listing(t *testing.T, dir string, owners bool) string {
 			}
 			if st.Size > 64<<20 && st.Blocks*512 > st.Size/4 {
 				fmt.Fprintf(&out, " not sparse: %d", st.Blocks*512)
-			}
-			if st.Nlink > 1 && first[st.Ino] != "" {
-				fmt.Fprintf(&out, " linked to %q", first[st.Ino])
-			}
-			if first[st.Ino] == "" {
-				first[st.Ino] = name
 			}
 		}
 		if d.IsDir() || d.Type().IsRegular() {

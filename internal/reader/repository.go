@@ -29,11 +29,12 @@ type Repository struct {
 		place
 		packed, segment []byte
 	}
-	links   map[string]string // by inode and mount, the path restored first
+	links   map[string]string // by inode, type and mount, the path restored first
 	skipped []string
 
 	// The fold of the log. Packs and index segments are refs of 49 bytes: class, session, hash.
-	n, epochs      int // how many entries, and how many epochs have begun
+	n              int     // how many entries
+	began          []value // the epochs that have begun, as their entries name them
 	hash           string
 	signers        map[string]value // by signer id
 	snapshots      map[string]*Snapshot
@@ -55,7 +56,7 @@ type Snapshot struct {
 // the log and the index; or, if told to ignore the index, the directories of all live packs.
 func Open(dir, key string, ignoreIndex bool) (_ *Repository, err error) {
 	r := &Repository{store: os.DirFS(dir), hash: string(make([]byte, 32)), places: map[string][]place{}, ended: map[string]bool{}}
-	r.epochs, r.signers, r.snapshots, r.live, r.dropped = 1, map[string]value{}, map[string]*Snapshot{}, map[string]int{}, map[string]bool{}
+	r.signers, r.snapshots, r.live, r.dropped = map[string]value{}, map[string]*Snapshot{}, map[string]int{}, map[string]bool{}
 	defer r.rescue(&err)
 	for _, path := range must(fs.Glob(r.store, "keys/*/*")) {
 		keys, err := r.openSlot(path, key) // an error: it is for another key, or damaged
@@ -76,7 +77,12 @@ func Open(dir, key string, ignoreIndex bool) (_ *Repository, err error) {
 		check(e.int(2) == r.n+1 && e.fixed(3, 32) == r.hash, "entry says it is number %d", e.int(2))
 		check(r.n > 0 || r.signers[by].any != nil, "not signed by the owner")
 		r.n, r.hash = r.n+1, hash(b)
-		r.apply(e.int(1), e.fixed(4, 16), by, e.at(6).understood(), r.begun)
+		r.apply(e.int(1), e.fixed(4, 16), by, e.at(6), r.begun)
+	}
+	for i, e := range r.began {
+		keys := r.epoch(i + 1)
+		id := kdf(keys.bytes(2), hash(slices.Concat(keys.bytes(3), keys.bytes(5), keys.bytes(7))), "kura/1 epoch id", 16)
+		check(e.int(1) == i+1 && e.fixed(2, 16) == string(id), "the keyring has other keys for epoch %d", i+1)
 	}
 	for _, s := range r.snapshots {
 		r.reading = "manifest of " + s.ID
@@ -121,14 +127,14 @@ func (r *Repository) openSlot(path, key string) (keys value, err error) {
 		check(c.int(1) == 1 && 0 < t && t <= 16 && 0 < m && m <= 1<<20 && 0 < p && p <= 64, "no slot of a passphrase")
 		secret = argon2.IDKey([]byte(key), []byte(o.salt), uint32(t), uint32(m), uint8(p), 32)
 	} else {
-		check(c.int(1) == 2 && string(kdf(secret, o.salt, "kura/0 keyfile tag", 16)) == c.fixed(5, 16), "no slot of this key file")
+		check(c.int(1) == 2 && string(kdf(secret, o.salt, "kura/1 keyfile tag", 16)) == c.fixed(5, 16), "no slot of this key file")
 	}
 	n := c.int(9)
 	check(n >= 0 && n+64 <= len(o.rest), "slot is cut off")
 	holder, ring, id := decode(o.open(secret, "", 0, o.rest[:n])), decode(o.rest[n+64:]), string(c.bytes(8))
-	info := "kura/0 ring" + holder.fixed(1, 16) + id + string(binary.LittleEndian.AppendUint32(nil, uint32(ring.int(1))))
+	info := "kura/1 ring" + holder.fixed(1, 16) + id + string(binary.LittleEndian.AppendUint32(nil, uint32(ring.int(1))))
 	signed := decode(unsealHPKE(holder.bytes(4), info, ring.bytes(2)))
-	message := "kura/0 sign ring\x00" + holder.fixed(1, 16) + id + string(signed.bytes(1))
+	message := "kura/1 ring signature\x00" + holder.fixed(1, 16) + id + string(signed.bytes(1))
 	check(ed25519.Verify([]byte(holder.fixed(5, 32)), []byte(message), signed.bytes(2)), "keyring is not signed by an owner")
 	keys = decode(signed.bytes(1))
 	check(newest(keys) == ring.int(1) && keys.fixed(6, 32) == holder.fixed(5, 32), "keyring of another")
@@ -142,7 +148,8 @@ func (r *Repository) openConfig(path string) (err error) {
 	defer r.rescue(&err)
 	c, by := r.openSigned("config", r.read(path), r.id)
 	check(r.signers[by].any != nil && c.fixed(1, 16) == r.id, "not signed by the owner, or of another repository")
-	check(!c.has(3), "features %v are of a newer kura", c.at(3))
+	other := slices.ContainsFunc(c.list(4), func(f value) bool { return f.any != int64(1) }) // which concerns writing alone
+	check(len(c.list(3))+len(c.list(5)) == 0 && !other, "features %v, %v, %v are of a newer kura", c.at(3), c.at(4), c.at(5))
 	return nil
 }
 
@@ -154,7 +161,7 @@ func (v value) ref() string {
 // begun tells if the owners have signed that an epoch begins.
 func (r *Repository) begun(epoch value) bool {
 	number := binary.LittleEndian.AppendUint32(nil, uint32(epoch.int(1)))
-	message := "kura/0 sign epoch\x00" + r.id + string(number) + epoch.fixed(2, 16)
+	message := "kura/1 epoch signature\x00" + r.id + string(number) + epoch.fixed(2, 16)
 	return ed25519.Verify(r.keys.bytes(6), []byte(message), epoch.bytes(3))
 }
 
@@ -190,7 +197,7 @@ func (r *Repository) apply(kind int, session, signer string, b value, begun func
 		owners += k.int(1) / 3
 	}
 	began := kind == 7 && b.has(3)
-	void = void || owners == 0 || began && (b.at(3).int(1) != r.epochs+1 || !begun(b.at(3))) ||
+	void = void || owners == 0 || began && (b.at(3).int(1) != len(r.began)+1 || !begun(b.at(3))) ||
 		slices.ContainsFunc(withdrawn, func(id string) bool { return r.signers[id].any == nil })
 	old, add := slices.Concat(drop, replace), map[string]int{}
 	for _, p := range packs {
@@ -216,8 +223,8 @@ func (r *Repository) apply(kind int, session, signer string, b value, begun func
 		r.Void = append(r.Void, r.n)
 		return
 	}
-	if r.signers = known; began {
-		r.epochs++
+	if r.signers = known; began || kind == 1 {
+		r.began = append(r.began, b.at(2+kind/7)) // by its place in an init or a keys entry
 	}
 	for _, sid := range ended {
 		r.ended[sid] = true
@@ -231,12 +238,12 @@ func (r *Repository) apply(kind int, session, signer string, b value, begun func
 		r.snapshots[sid].Forgotten = slices.Contains(forget, sid)
 	}
 	for _, sid := range pin {
-		r.snapshots[sid].pinned = b.int(2) == 1
+		r.snapshots[sid].pinned = b.int(2) != 0
 	}
 	maps.DeleteFunc(r.snapshots, func(sid string, _ *Snapshot) bool { return slices.Contains(gone, sid) })
 	if kind == 2 {
 		id := fmt.Sprintf("%x", session)
-		r.snapshots[session] = &Snapshot{ID: id, N: r.n, Partial: b.int(5) == 1, signer: signer, body: b}
+		r.snapshots[session] = &Snapshot{ID: id, N: r.n, Partial: b.int(5) != 0, signer: signer, body: b}
 	}
 }
 
@@ -323,7 +330,7 @@ func (r *Repository) folder(id, path, mount string, depth int) {
 		r.folder(inner.fixed(1, 32), path, mount, depth+1)
 	}
 	for _, n := range page.list(1) {
-		name := string(n.understood().bytes(1))
+		name := string(n.bytes(1))
 		check(name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\x00"), "name %q in %q", name, path)
 		r.node(n, filepath.Join(path, name), mount)
 	}
@@ -332,19 +339,18 @@ func (r *Repository) folder(id, path, mount string, depth int) {
 // node restores one entry: content, then metadata.
 func (r *Repository) node(n value, path, mount string) {
 	r.restoring = fmt.Sprintf(", for %q", path)
-	kind, id := n.int(2), fmt.Sprintf("%d on %s", n.int(12), mount)
+	kind, id := n.int(2), fmt.Sprintf("%v of type %d, linked %t, on %s", n.at(12), n.int(2), n.int(13) > 1, mount)
 	if n.has(21) {
 		r.skipped = append(r.skipped, fmt.Sprintf("%q: %v", path, n.at(21)))
 	}
 	switch first := r.links[id]; {
 	case n.has(21) && (kind == 1 || kind == 2 && !n.has(20) || kind == 3 && !n.has(14)):
 		return // there is nothing to restore
-	case kind == 1 && n.int(13) > 1 && first != "":
+	case kind != 2 && n.int(13) > 1 && first != "":
 		must(0, os.Link(first, path))
 		return
 	case kind == 1:
 		r.file(n, path)
-		r.links[id] = path
 	case kind == 2:
 		must(0, os.Mkdir(path, 0o700))
 		if n.has(22) {
@@ -358,6 +364,7 @@ func (r *Repository) node(n value, path, mount string) {
 		bits := map[int]uint32{4: unix.S_IFIFO, 5: unix.S_IFCHR, 6: unix.S_IFBLK, 7: unix.S_IFSOCK}[kind]
 		must(0, unix.Mknod(path, bits|0o600, int(unix.Mkdev(uint32(n.int(15)>>32), uint32(n.int(15))))))
 	}
+	r.links[id] = path
 	r.metadata(n, path)
 }
 

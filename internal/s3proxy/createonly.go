@@ -2,7 +2,6 @@ package s3proxy
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,11 +10,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/minio/minio-go/v7/pkg/signer"
-
-	"github.com/kura-backup/kura/internal/clock"
 )
 
 type keys struct{ access, secret, region string }
@@ -88,34 +84,36 @@ func unframe(body []byte) (plain []byte, trailer http.Header, err error) {
 	}
 }
 
-// race is several Puts of one name that are under way at once.
+// race is the Puts of one name that have come since it is free.
 type race struct {
-	racers, waiting int
-	taken           bool // before it began
+	racers int
+	met    chan struct{} // closed when there are two
 }
 
-// race waits with a Put for d and reports whether others of the same name have come meanwhile.
-func (p *Proxy) race(in *http.Request, d time.Duration) bool {
+// race waits until another Put of the same name has come. It is false if the name was taken, or nobody came.
+func (p *Proxy) race(in *http.Request) bool {
 	name := in.URL.Path
 	p.mu.Lock()
+	if p.put[name] {
+		p.mu.Unlock()
+		return false
+	}
 	r := p.racing[name]
 	if r == nil {
-		_, taken := p.put[name]
-		r = &race{taken: taken}
+		r = &race{met: make(chan struct{})}
 		p.racing[name] = r
 	}
-	r.racers++
-	r.waiting++
+	if r.racers++; r.racers == 2 {
+		close(r.met)
+	}
 	p.mu.Unlock()
 
-	sleep(context.WithoutCancel(in.Context()), d)
-
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if r.waiting--; r.waiting == 0 {
-		delete(p.racing, name)
+	select {
+	case <-r.met:
+		return true
+	case <-in.Context().Done():
+		return false
 	}
-	return r.racers > 1 && !r.taken
 }
 
 var (
@@ -123,8 +121,8 @@ var (
 	listed  = regexp.MustCompile(`<Key>(.*?)</Key>`)
 )
 
-// hide takes out of a listing what was put less than d ago.
-func (p *Proxy) hide(listing []byte, in *http.Request, d time.Duration) []byte {
+// hide takes out of a listing what no listing has had since it was put.
+func (p *Proxy) hide(listing []byte, in *http.Request) []byte {
 	bucket, _, _ := strings.Cut(strings.TrimPrefix(in.URL.Path, "/"), "/")
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,8 +131,8 @@ func (p *Proxy) hide(listing []byte, in *http.Request, d time.Duration) []byte {
 		if key == nil {
 			return entry
 		}
-		put, ok := p.put["/"+bucket+"/"+string(key[1])]
-		if ok && clock.Since(put) < d {
+		if name := "/" + bucket + "/" + string(key[1]); p.unlisted[name] {
+			delete(p.unlisted, name)
 			return nil
 		}
 		return entry

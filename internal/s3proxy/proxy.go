@@ -34,7 +34,8 @@ type Proxy struct {
 	requests []Request
 	latency  time.Duration
 	keys     *keys
-	put      map[string]time.Time // when an object was put, by its path
+	put      map[string]bool // the paths of objects that are there
+	unlisted map[string]bool // of those, the ones that HideNew has not hidden yet
 	racing   map[string]*race
 }
 
@@ -69,8 +70,9 @@ func Start(target string) (*Proxy, error) {
 			MaxIdleConns: 256, MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute,
 			DisableCompression: true, WriteBufferSize: 64 << 10, ReadBufferSize: 64 << 10,
 		},
-		put:    map[string]time.Time{},
-		racing: map[string]*race{},
+		put:      map[string]bool{},
+		unlisted: map[string]bool{},
+		racing:   map[string]*race{},
 	}
 	p.sent = sync.NewCond(&p.mu)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -187,9 +189,12 @@ func (p *Proxy) record(r Request) {
 	defer p.mu.Unlock()
 	switch {
 	case r.Op == Put && r.Status == http.StatusOK:
-		p.put[r.Path] = r.End
+		p.put[r.Path], p.unlisted[r.Path] = true, true
 	case r.Op == Delete:
-		delete(p.put, r.Path)
+		for _, m := range []map[string]bool{p.put, p.unlisted} {
+			delete(m, r.Path)
+		}
+		delete(p.racing, r.Path)
 	}
 	p.requests = append(p.requests, r)
 }

@@ -160,11 +160,12 @@ func (r Rule) IgnoreCreateOnly() Rule { r.effect = ignoreCreateOnly; return r }
 // RefuseCreateOnly answers every Put that has the header If-None-Match with 501.
 func (r Rule) RefuseCreateOnly() Rule { r.effect = refuseCreateOnly; return r }
 
-// SeveralWinners waits d with a Put that has the header If-None-Match. All that wait for one name at once win if one does.
-func (r Rule) SeveralWinners(d time.Duration) Rule { r.effect, r.delay = severalWinners, d; return r }
+// SeveralWinners waits with a Put that has the header If-None-Match until there is another of the same name, and then all win that
+// come until the name is taken.
+func (r Rule) SeveralWinners() Rule { r.effect = severalWinners; return r }
 
-// HideNew takes objects out of a listing that were put less than d ago.
-func (r Rule) HideNew(d time.Duration) Rule { r.effect, r.delay = hideNew, d; return r }
+// HideNew takes objects out of a listing that no listing has had since they were put.
+func (r Rule) HideNew() Rule { r.effect = hideNew; return r }
 
 // conditional says whether the rule only concerns create-only requests.
 func (r Rule) conditional() bool {

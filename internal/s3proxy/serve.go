@@ -100,7 +100,7 @@ func (x *exchange) passOn() {
 	case stall:
 		sleep(in.Context(), r.delay)
 	}
-	if r.effect == ignoreCreateOnly || r.effect == severalWinners && x.p.race(x.in, r.delay) {
+	if r.effect == ignoreCreateOnly || r.effect == severalWinners && x.p.race(x.in) {
 		signed, plain, err := x.p.overwriting(x.in, x.body)
 		if err != nil {
 			x.fail(http.StatusInternalServerError, err.Error())
@@ -168,7 +168,7 @@ func (x *exchange) mangle(resp *http.Response) (io.Reader, error) {
 	case corruptResponse:
 		corrupt(whole)
 	case hideNew:
-		whole = x.p.hide(whole, x.in, r.delay)
+		whole = x.p.hide(whole, x.in)
 	case short:
 		whole = whole[:max(0, n-int(r.bytes))]
 	}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -131,7 +130,7 @@ func TestSeveralWinners_RealServer_RacersWinButNotLatecomers(t *testing.T) {
 	p := s3proxy.New(t, s.Endpoint)
 	core, bucket := client(t, s, p)
 	p.Sign(s.AccessKey, s.SecretKey, s.Region)
-	p.Add(s3proxy.On().Always().SeveralWinners(200 * time.Millisecond))
+	p.Add(s3proxy.On().Always().SeveralWinners())
 	race := func(racers int) (winners int) {
 		var wg sync.WaitGroup
 		var mu sync.Mutex

@@ -5,19 +5,20 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/kura-backup/kura/internal/clock"
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/zst"
 )
 
 var (
 	seedFlag  = flag.Uint64("schedule.seed", 0, "seed of the random schedules; 0 draws one")
-	runsFlag  = flag.Int("schedule.runs", 400, "random schedules")
-	limitFlag = flag.Int("schedule.limit", 150, "schedules of each exhaustive search; 0: all that there are")
+	runsFlag  = flag.Int("schedule.runs", 150, "random schedules")
+	limitFlag = flag.Int("schedule.limit", 40, "schedules of each exhaustive search; 0: all that there are")
 )
 
 func TestMain(m *testing.M) {
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 		os.Setenv("TMPDIR", dir)
 		defer os.RemoveAll(dir)
 	}
+	debug.SetGCPercent(400) // buffers of packs come and go thousands of times
 	// One client runs at a time.
 	runtime.GOMAXPROCS(1)
 	m.Run()
@@ -56,7 +58,7 @@ func seed(t *testing.T) uint64 {
 	t.Helper()
 	n := *seedFlag
 	if n == 0 {
-		n = uint64(time.Now().UnixNano())
+		n = testrand.Seed(t)
 	}
 	t.Logf("seed %d (repeat with -schedule.seed)", n)
 	return n

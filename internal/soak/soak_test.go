@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/testserver"
 	"github.com/kura-backup/kura/internal/testsys"
 )
@@ -38,7 +39,7 @@ func TestSoak_ProcessesStoppedAndKilled_NothingIsLost(t *testing.T) {
 	}
 	seed := *seedFlag
 	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
+		seed = testrand.Seed(t)
 	}
 	w := newWorld(t, seed)
 	t.Logf("seed %d (repeat with -soak.seed), %d writers for %v on %s", seed, *writersFlag, *timeFlag, w.where)
@@ -52,8 +53,8 @@ func TestSoak_ProcessesStoppedAndKilled_NothingIsLost(t *testing.T) {
 		people.Go(func() { w.forgetAndPrune(stop, n) })
 	}
 	people.Go(func() { w.look(stop) })
-	people.Go(func() { w.impatient(stop) })
 	calm := make(chan struct{})
+	people.Go(func() { w.impatient(calm) })
 	chaos.Go(func() { w.disturb(calm) })
 
 	select {
@@ -62,10 +63,28 @@ func TestSoak_ProcessesStoppedAndKilled_NothingIsLost(t *testing.T) {
 	}
 	close(calm)
 	chaos.Wait() // what is stopped goes on
+	w.awaitCommit()
 	close(stop)
 	people.Wait()
 	w.verify()
 	w.report()
+}
+
+// awaitCommit waits until somebody has committed something: on a busy machine nobody may have, as long as there was trouble.
+func (w *world) awaitCommit() {
+	for {
+		w.mu.Lock()
+		done := w.commits > 0
+		w.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-w.failed:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // newWorld makes the repository.

@@ -8,6 +8,7 @@ import (
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/seal"
 )
@@ -25,7 +26,7 @@ func New(t testing.TB) (*repo.Repository, *mem.Store) {
 // Init makes a repository in store, with a cache folder of its own.
 func Init(t testing.TB, store backends.Store) *repo.Repository {
 	t.Helper()
-	r, err := repo.Init(t.Context(), store, repo.InitOptions{Credential: Credential, CacheDir: t.TempDir()})
+	r, err := repo.Init(t.Context(), store, repo.InitOptions{Credential: Credential, CacheDir: testsys.MemoryDir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func Init(t testing.TB, store backends.Store) *repo.Repository {
 func InitFrom(t testing.TB, from *repo.Repository) (*repo.Repository, *mem.Store) {
 	t.Helper()
 	store := mem.New()
-	r, err := repo.Init(t.Context(), store, repo.InitOptions{Credential: Credential, CacheDir: t.TempDir(), From: from.Keys()})
+	r, err := repo.Init(t.Context(), store, repo.InitOptions{Credential: Credential, CacheDir: testsys.MemoryDir(t), From: from.Keys()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func InitFrom(t testing.TB, from *repo.Repository) (*repo.Repository, *mem.Store
 // Open opens the repository in store as another client, with a cache folder of its own.
 func Open(t testing.TB, store backends.Store) *repo.Repository {
 	t.Helper()
-	r, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: Credential, CacheDir: t.TempDir()})
+	r, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: Credential, CacheDir: testsys.MemoryDir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,10 +19,10 @@ import (
 )
 
 const (
-	startTimeout = time.Minute
+	startTimeout = 3 * time.Minute
 	tryTimeout   = 5 * time.Second
 	pollEvery    = 10 * time.Millisecond
-	startTries   = 3 // another may take the port between our choice and the server's
+	startTries   = 3
 )
 
 // process is a running server with its folder.
@@ -115,16 +114,6 @@ func (p *process) stop() {
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // it may have ended
 	<-p.done
 	p.log.Close()
-}
-
-// freePort returns a port of loopback that nobody has at the moment.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // shared is a server that the tests of a binary have in common.

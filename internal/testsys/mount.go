@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,15 +58,47 @@ func mountAt(t testing.TB, source, kind, options string) string {
 // there are none.
 func Loop(t testing.TB, image string) string {
 	t.Helper()
-	name, err := loop(t, image)
+	name, err := loop(t, image, 0)
 	if err != nil {
 		t.Skipf("no loop devices here: %v", err)
 	}
 	return name
 }
 
+// Partitioned returns a loop device of an image, as Loop does, and a partition of it that has all but the first MiB.
+func Partitioned(t testing.TB, image string) (disk, part string) {
+	t.Helper()
+	disk, err := loop(t, image, unix.LO_FLAGS_PARTSCAN)
+	if err != nil {
+		t.Skipf("no loop devices here: %v", err)
+	}
+	info, err := os.Stat(image)
+	must(t, err)
+	f, err := os.Open(disk)
+	must(t, err)
+	defer f.Close()
+	// What linux/blkpg.h says, and x/sys does not.
+	span := struct {
+		start, length int64
+		number        int32
+		_             [132]byte
+	}{start: 1 << 20, length: info.Size() - 1<<20, number: 1}
+	add := struct {
+		op, flags, size int32
+		data            unsafe.Pointer
+	}{op: 1, size: int32(unsafe.Sizeof(span)), data: unsafe.Pointer(&span)}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKPG, uintptr(unsafe.Pointer(&add))); errno != 0 {
+		t.Skipf("no partitions of loop devices here: %v", errno)
+	}
+	part = disk + "p1"
+	if _, err := os.Stat(part); err != nil {
+		t.Skipf("no nodes for partitions here: %v", err)
+	}
+	return disk, part
+}
+
 // loop returns a loop device that goes when nothing uses it any more.
-func loop(t testing.TB, image string) (string, error) {
+func loop(t testing.TB, image string, flags uint32) (string, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
 		return "", err
@@ -87,7 +120,7 @@ func loop(t testing.TB, image string) (string, error) {
 			return "", err
 		}
 		t.Cleanup(func() { _ = dev.Close() }) // after the mount, which then holds it alone
-		config := unix.LoopConfig{Fd: uint32(backing.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+		config := unix.LoopConfig{Fd: uint32(backing.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR | flags}}
 		err = unix.IoctlLoopConfigure(int(dev.Fd()), &config)
 		if err == nil {
 			return name, nil
@@ -97,19 +130,4 @@ func loop(t testing.TB, image string) (string, error) {
 		}
 	}
 	return "", unix.EBUSY
-}
-
-// MemoryDir returns a folder that is quickly filled with many entries, and removed with the test.
-func MemoryDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "kura-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }

@@ -107,13 +107,16 @@ func TestSigns_Forged_CostAtMostARetry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dead, err := w.thief.Keys().Seal(object.Sign, nil, seal.BindRepo(w.thief.Keys().RepoID()), plain)
-	if err != nil {
-		t.Fatal(err)
+	dead := func(of object.SessionID, k uint32) []byte {
+		obj, err := w.thief.Keys().Seal(object.Sign, nil, seal.BindSign(w.thief.Keys().RepoID(), of, k), plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return obj
 	}
-	w.put(object.SignName(s.ID(), 9999), dead)
+	w.put(object.SignName(s.ID(), 9999), dead(s.ID(), 9999))
 	w.put(object.SignName(sid(1), 1), []byte("no sign"))
-	w.put(object.SignName(sid(2), 1), dead)
+	w.put(object.SignName(sid(2), 1), dead(sid(2), 1))
 	w.prune()
 	if _, err := s.Commit(repo.CommitOptions{Manifest: m}); err != nil && !errors.Is(err, repo.ErrStale) {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package thief_test
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/kura-backup/kura/internal/object"
@@ -55,7 +56,6 @@ func TestManifest_ThatIsNone_IsListedAndBlocksNothing(t *testing.T) {
 			return w.seal(seal.Meta, zst.Encode(nil, make([]byte, 64<<20), zst.Default))
 		},
 		"another structure":      func(w *world) log.SealedManifest { return w.seal(seal.Meta, w.zip([]int{1})) },
-		"a key to be understood": func(w *world) log.SealedManifest { return w.seal(seal.Meta, w.zip(map[int]any{-1: 1, 8: root})) },
 		"no root":                func(w *world) log.SealedManifest { return w.seal(seal.Meta, w.zip(repo.Manifest{Root: []byte{1}})) },
 		"sealed as data":         func(w *world) log.SealedManifest { return w.seal(seal.Data, w.zip(repo.Manifest{Root: root})) },
 		"a key of times to come": future,
@@ -112,6 +112,28 @@ func TestManifest_ThatIsNone_IsListedAndBlocksNothing(t *testing.T) {
 			w.survive(1)
 		})
 	}
+}
+
+// TestManifest_OfANewerProgram_HoldsPruneUpUntilForgotten commits a snapshot that looks as if a newer program could read it. What it
+// needs is then not known here, so nothing is collected until somebody says that it can go.
+func TestManifest_OfANewerProgram_HoldsPruneUpUntilForgotten(t *testing.T) {
+	w := newWorld(t)
+	manifest := w.seal(seal.Meta, w.zip(map[int]any{-1: 1, 8: make([]byte, 32)}))
+	w.enter(&log.Entry{Kind: log.KindSnapshot, Session: sid(1), Manifest: manifest})
+	w.wantWhole("after the attack")
+	w.refresh()
+	before := w.maintainer.State().N
+	_, err := gc.Run(t.Context(), w.maintainer, gc.Options{}, gc.Events{})
+	if !errors.Is(err, wire.ErrNewer) || !strings.Contains(err.Error(), sid(1).Short()) || w.maintainer.State().N != before {
+		t.Fatalf("prune: %v", err)
+	}
+	if ids, err := w.maintainer.Forget(t.Context(), []object.SessionID{sid(1)}); err != nil || len(ids) != 1 {
+		t.Fatalf("forgot %v, %v", ids, err)
+	}
+	if _, err := gc.Run(t.Context(), w.maintainer, gc.Options{Hold: 1 << 60}, gc.Events{}); err != nil {
+		t.Errorf("prune --hold: %v", err)
+	}
+	w.surviveAll()
 }
 
 // TestManifest_WithATreeThatIsNone_HoldsPruneUpUntilForgotten commits snapshots that can be opened, and whose folders

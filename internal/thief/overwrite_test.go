@@ -10,6 +10,7 @@ import (
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
 	"github.com/kura-backup/kura/repo/log"
@@ -22,6 +23,7 @@ var needed = []string{object.DataPrefix, object.TreePrefix, object.IndexPrefix, 
 // loss can not be prevented. Each object in turn is deleted, replaced by garbage, and by another of its class:
 // what is read is what was written or an error, and check reports what costs something.
 func TestOverwriting_AnyObject_IsNoticedAndNothingFalseIsRead(t *testing.T) {
+	t.Setenv("TMPDIR", testsys.MemoryDir(t)) // for caches of clients without a folder for them
 	w := newWorld(t)
 	clean := w.store
 	counts := map[string]int{}

@@ -1,17 +1,21 @@
 package thief_test
 
 import (
+	"bytes"
+	"errors"
 	"slices"
 	"testing"
 
 	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/repo/repair"
+	"github.com/kura-backup/kura/seal"
 )
 
 // lies claim everything that honest snapshots have, at a byte each.
@@ -230,7 +234,7 @@ func TestIndex_ForgedPlaces_CostNobodyABlob(t *testing.T) {
 // such an index, and none is lost by it: a maintainer repairs it.
 func TestIndex_SegmentThatIsNone_StopsUntilRepaired(t *testing.T) {
 	w := newWorld(t)
-	garbage := []byte("no index segment")
+	garbage := bytes.Repeat([]byte("no index segment"), 20) // more than a header
 	there := object.Ref{Class: object.Index, Session: sid(1), Hash: object.Sum(garbage)}
 	w.put(there.Name(), garbage)
 	missing := object.Ref{Class: object.Index, Session: sid(1), Hash: object.Hash{1}}
@@ -243,6 +247,28 @@ func TestIndex_SegmentThatIsNone_StopsUntilRepaired(t *testing.T) {
 		t.Fatal("the index can be read: the test showed nothing")
 	}
 	if _, err := repair.Index(t.Context(), w.maintainer, repair.IndexOptions{}, repair.Events{}); err != nil {
+		t.Fatal(err)
+	}
+	w.surviveAll()
+}
+
+// TestIndex_SegmentOfANewerProgram_StopsUntilAllIsMadeAgain names an index segment that looks as if a newer program could read it. What
+// that would find in it is not known here, so it only goes if somebody says so.
+func TestIndex_SegmentOfANewerProgram_StopsUntilAllIsMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	obj, err := w.thief.Keys().Seal(object.Index, make([]byte, 12), seal.BindRepo(w.thief.Keys().RepoID()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	obj[5]++ // the format
+	ref := object.Ref{Class: object.Index, Session: sid(1), Hash: object.Sum(obj)}
+	w.put(ref.Name(), obj)
+	w.enter(&log.Entry{Kind: log.KindSnapshot, Session: sid(1), Manifest: w.manifest(), Index: []log.PackRef{{Ref: ref, Size: int64(len(obj))}}})
+	w.refresh()
+	if _, err := repair.Index(t.Context(), w.maintainer, repair.IndexOptions{}, repair.Events{}); !errors.Is(err, wire.ErrNewer) {
+		t.Fatalf("%v", err)
+	}
+	if _, err := repair.Index(t.Context(), w.maintainer, repair.IndexOptions{AllPacks: true}, repair.Events{}); err != nil {
 		t.Fatal(err)
 	}
 	w.surviveAll()

@@ -12,6 +12,7 @@ import (
 	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/repo"
@@ -94,7 +95,7 @@ func (w *world) again() {
 
 func (w *world) reopened(role seal.Role) *repo.Repository {
 	w.t.Helper()
-	r, err := repo.Open(w.t.Context(), w.store, repo.OpenOptions{Credential: seal.KeyFile([32]byte{9, byte(role)}), CacheDir: w.t.TempDir()})
+	r, err := repo.Open(w.t.Context(), w.store, repo.OpenOptions{Credential: seal.KeyFile([32]byte{9, byte(role)}), CacheDir: testsys.MemoryDir(w.t)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -239,7 +240,7 @@ func TestRotation_StolenMaintainersKey_ForgesNoState(t *testing.T) {
 	st = w.owner.State()
 	forge("of the tail, in the new epoch", st.N, st.Hash, st.Epoch)
 	forge("of an entry to come", st.N+1, object.Hash{1}, stolen.Keys().Epoch())
-	w.maintainer, _ = repo.Open(t.Context(), w.store, repo.OpenOptions{Credential: seal.KeyFile([32]byte{78, byte(seal.Maintainer)}), CacheDir: t.TempDir()})
+	w.maintainer, _ = repo.Open(t.Context(), w.store, repo.OpenOptions{Credential: seal.KeyFile([32]byte{78, byte(seal.Maintainer)}), CacheDir: testsys.MemoryDir(t)})
 	if w.maintainer == nil {
 		t.Fatal("the other maintainer's key does not open the repository")
 	}

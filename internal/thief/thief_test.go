@@ -12,6 +12,7 @@ import (
 	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/pack/parity"
 	"github.com/kura-backup/kura/repo"
@@ -69,7 +70,7 @@ func (w *world) clientOf(role seal.Role, n byte) *repo.Repository {
 	if _, err := w.owner.AddSlot(w.t.Context(), repo.NewSlot{Role: role, Credential: credential}); err != nil {
 		w.t.Fatal(err)
 	}
-	r, err := repo.Open(w.t.Context(), w.store, repo.OpenOptions{Credential: credential, CacheDir: w.t.TempDir()})
+	r, err := repo.Open(w.t.Context(), w.store, repo.OpenOptions{Credential: credential, CacheDir: testsys.MemoryDir(w.t)})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -203,7 +203,7 @@ func (s *scanner) table(sc *schema, n, depth int) error {
 		}
 		elem := sc.field(key)
 		if elem == nil {
-			if key < 0 && depth == 1 {
+			if key < 0 && sc.shape == record {
 				return &UnknownKeyError{Key: key}
 			}
 			elem = whatever

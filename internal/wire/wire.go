@@ -20,9 +20,13 @@ var (
 	// shape of the structure they are read into.
 	ErrInvalid = errors.New("wire: invalid encoding")
 
+	// ErrNewer is wrapped by errors about what authenticates and is not understood: a newer program wrote it. It is no
+	// damage, and nothing is dropped, left out or written anew because of it.
+	ErrNewer = errors.New("written by a newer kura")
+
 	// ErrUnknownKey is returned, in an [UnknownKeyError], for a structure with a key that must
-	// be understood and is not: a newer program wrote it.
-	ErrUnknownKey = errors.New("wire: unknown key that must be understood")
+	// be understood and is not. It wraps [ErrNewer].
+	ErrUnknownKey = fmt.Errorf("%w: unknown key that must be understood", ErrNewer)
 )
 
 // UnknownKeyError names the negative key that is not understood. It wraps [ErrUnknownKey].
@@ -92,7 +96,7 @@ func Marshal(v any) ([]byte, error) {
 func Canonical(v any) ([]byte, error) { return encMode.Marshal(v) }
 
 // Unmarshal reads one structure that fills data into v, a non-nil pointer. Keys that v's type
-// does not have are ignored when positive and refused when negative (at the top level).
+// does not have are ignored when positive and refused when negative.
 // v keeps no reference to data.
 func Unmarshal(data []byte, v any) error {
 	t := reflect.TypeOf(v)

@@ -101,16 +101,16 @@ func TestMarshal_NilSlice_IsEmptyNotNull(t *testing.T) {
 
 func TestUnmarshal_GoodBytes_AreRead(t *testing.T) {
 	for name, in := range map[string]string{
-		"minimal":                        minimal,
-		"keys in another order":          "a2 06 82 00 00 01 4401020304",
-		"longer than shortest integer":   "a2 1801 4401020304 06 82 1800 1a00000000",
-		"unknown positive key":           "a3 01 4401020304 06 82 00 00 18 63 a1 01 f5",
-		"unknown positive key, large":    "a3 01 4401020304 06 82 00 00 1b7fffffffffffffff 00",
-		"known negative key":             "a3 01 4401020304 06 82 00 00 21 05",
-		"unknown negative key below top": "a3 01 4401020304 06 82 00 00 05 a2 01 00 38 63 00",
-		"null for a pointer":             "a3 01 4401020304 06 82 00 00 05 f6",
-		"anything in a raw value":        "a3 01 4401020304 06 82 00 00 07 83 f6 a1 20 00 61 61",
-		"16 levels":                      "a3 01 4401020304 06 82 00 00 07" + strings.Repeat("81", 15) + "00",
+		"minimal":                      minimal,
+		"keys in another order":        "a2 06 82 00 00 01 4401020304",
+		"longer than shortest integer": "a2 1801 4401020304 06 82 1800 1a00000000",
+		"unknown positive key":         "a3 01 4401020304 06 82 00 00 18 63 a1 01 f5",
+		"unknown positive key, large":  "a3 01 4401020304 06 82 00 00 1b7fffffffffffffff 00",
+		"known negative key":           "a3 01 4401020304 06 82 00 00 21 05",
+		"negative key in a raw value":  "a3 01 4401020304 06 82 00 00 07 a1 20 00",
+		"null for a pointer":           "a3 01 4401020304 06 82 00 00 05 f6",
+		"anything in a raw value":      "a3 01 4401020304 06 82 00 00 07 83 f6 a1 20 00 61 61",
+		"16 levels":                    "a3 01 4401020304 06 82 00 00 07" + strings.Repeat("81", 15) + "00",
 	} {
 		t.Run(name, func(t *testing.T) {
 			var v sample
@@ -181,12 +181,14 @@ func TestUnmarshal_UnknownNegativeKey_MustBeUnderstood(t *testing.T) {
 	for in, key := range map[string]int64{
 		"a3 01 4401020304 06 82 00 00 20 05":                 -1,
 		"a3 01 4401020304 06 82 00 00 38 63 05":              -100,
+		"a3 01 4401020304 06 82 00 00 05 a2 01 00 38 63 00":  -100, // of a structure within
+		"a3 01 4401020304 04 81 a2 01 00 20 00 06 82 00 00":  -1,
 		"a3 01 4401020304 06 82 00 00 3b7fffffffffffffff 05": math.MinInt64,
 	} {
 		var v sample
 		err := Unmarshal(unhex(t, in), &v)
 		var unknown *UnknownKeyError
-		if !errors.As(err, &unknown) || !errors.Is(err, ErrUnknownKey) || unknown.Key != key {
+		if !errors.As(err, &unknown) || !errors.Is(err, ErrUnknownKey) || !errors.Is(err, ErrNewer) || unknown.Key != key {
 			t.Errorf("%s: %v", in, err)
 		}
 	}

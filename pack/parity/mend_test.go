@@ -39,6 +39,12 @@ func mend(t interface {
 
 // spoil changes every byte of b, or makes all of it zero.
 func spoil(r *rand.Rand, b []byte) {
+	before := bytes.Clone(b)
+	defer func() {
+		if bytes.Equal(b, before) { // it was zero
+			b[0] = 1
+		}
+	}()
 	switch r.IntN(4) {
 	case 0: // one bit
 		b[r.IntN(len(b))] ^= 1 << r.IntN(8)
@@ -47,9 +53,9 @@ func spoil(r *rand.Rand, b []byte) {
 			b[i] ^= byte(1 + r.IntN(255))
 		}
 	case 2: // torn
-		b = b[r.IntN(len(b)):]
-		clear(b)
-		b[0] = ^b[0]
+		torn := b[r.IntN(len(b)):]
+		clear(torn)
+		torn[0] = ^torn[0]
 	default:
 		clear(b)
 	}

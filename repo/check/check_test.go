@@ -6,6 +6,7 @@ import (
 
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
 	"github.com/kura-backup/kura/repo/gc"
@@ -43,7 +44,7 @@ func TestRun_SoundRepository_HasNoProblems(t *testing.T) {
 // removing it.
 func TestRun_EveryObjectDamaged_IsNamed(t *testing.T) {
 	r, store := testrepo.New(t)
-	testrepo.CommitFile(t, r, testrepo.Random(1, 3<<20), []byte("small"))
+	testrepo.CommitFile(t, r, testrepo.Random(1, 300<<10), []byte("small"))
 	if err := r.Log().WriteCheckpoint(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func TestRun_EveryObjectDamaged_IsNamed(t *testing.T) {
 			}
 			obj[len(obj)/2] ^= 1
 			damaged.Tamper(name, obj)
-			client, err := repo.Open(t.Context(), damaged, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: t.TempDir()})
+			client, err := repo.Open(t.Context(), damaged, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: testsys.MemoryDir(t)})
 			if err != nil {
 				if !strings.Contains(err.Error(), name) {
 					t.Fatalf("open failed without naming %s: %v", name, err)
@@ -74,7 +75,7 @@ func TestRun_EveryObjectDamaged_IsNamed(t *testing.T) {
 			if err := damaged.Delete(t.Context(), name); err != nil {
 				t.Fatal(err)
 			}
-			client, err := repo.Open(t.Context(), damaged, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: t.TempDir()})
+			client, err := repo.Open(t.Context(), damaged, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: testsys.MemoryDir(t)})
 			if err != nil {
 				if !strings.Contains(err.Error(), name) {
 					t.Fatalf("open failed without naming %s: %v", name, err)

@@ -7,6 +7,7 @@ import (
 	"github.com/kura-backup/kura/backends/fault"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
 	"github.com/kura-backup/kura/repo/gc"
@@ -23,12 +24,12 @@ func TestRun_CollectedAndCheckpointedAtAnyMoment_IsNoDamage(t *testing.T) {
 	for _, readData := range []bool{false, true} {
 		for n := 1; ; n++ {
 			inner := store.Clone()
-			other, err := repo.Open(t.Context(), inner, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: t.TempDir()})
+			other, err := repo.Open(t.Context(), inner, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: testsys.MemoryDir(t)})
 			if err != nil {
 				t.Fatal(err)
 			}
 			watched := fault.New(inner)
-			client, err := repo.Open(t.Context(), watched, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: t.TempDir()})
+			client, err := repo.Open(t.Context(), watched, repo.OpenOptions{Credential: testrepo.Credential, CacheDir: testsys.MemoryDir(t)})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -38,7 +38,7 @@ func flipBit(b []byte) []byte { b[len(b)/2] ^= 1; return b }
 
 func TestRun_FlippedBitInAPack_IsMendableAndNoFileIsNamed(t *testing.T) {
 	r, store := testrepo.New(t)
-	testrepo.CommitFile(t, r, testrepo.Random(1, 3<<20), []byte("small"))
+	testrepo.CommitFile(t, r, testrepo.Random(1, 300<<10), []byte("small"))
 	bad := testrepo.Names(t, store, object.DataPrefix)[0]
 	tamper(t, store, bad, flipBit)
 	rep := run(t, testrepo.Open(t, store), true)
@@ -49,7 +49,7 @@ func TestRun_FlippedBitInAPack_IsMendableAndNoFileIsNamed(t *testing.T) {
 
 func TestRun_LostDataPack_NamesTheFilesOfEverySnapshot(t *testing.T) {
 	r, store := testrepo.New(t)
-	big := testrepo.Random(1, 3<<20)
+	big := testrepo.Random(1, 300<<10)
 	first := testrepo.CommitFile(t, r, big)
 	lost := testrepo.Names(t, store, object.DataPrefix)
 	second := testrepo.CommitFile(t, r, big, []byte("more"))
@@ -82,7 +82,7 @@ func TestRun_LostDataPack_NamesTheFilesOfEverySnapshot(t *testing.T) {
 // TestRun_ObjectsThatTheDiskCanNotRead_AreNamedAndTheRestIsChecked makes each object in turn one that gives EIO.
 func TestRun_ObjectsThatTheDiskCanNotRead_AreNamedAndTheRestIsChecked(t *testing.T) {
 	r, store := testrepo.New(t)
-	testrepo.CommitFile(t, r, testrepo.Random(1, 3<<20), []byte("small"))
+	testrepo.CommitFile(t, r, testrepo.Random(1, 300<<10), []byte("small"))
 	if err := r.Log().WriteCheckpoint(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestRun_ObjectsThatTheDiskCanNotRead_AreNamedAndTheRestIsChecked(t *testing
 
 func TestRun_ReadPacks_AreNotedUnlessDamagedAndRecordsAreMerged(t *testing.T) {
 	r, store := testrepo.New(t)
-	testrepo.CommitFile(t, r, testrepo.Random(1, 3<<20), []byte("small"))
+	testrepo.CommitFile(t, r, testrepo.Random(1, 300<<10), []byte("small"))
 	packs := len(r.State().Packs)
 	if rep := run(t, r, false); rep.RecordErr != nil || len(testrepo.Names(t, store, object.RecordsPrefix)) != 0 {
 		t.Error("a check that reads no packs noted something")

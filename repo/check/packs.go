@@ -186,7 +186,7 @@ func (c *checker) pack(ctx context.Context, ix *repo.Index, p candidate, size in
 		c.problem(Problem{Object: p.ref.Name(), Mendable: true, Err: fmt.Errorf("%w; parity mends it: kura repair packs writes it anew", wrong)})
 	}
 	if dir, err = pack.OpenDirectory(c.r.Keys(), p.ref.Class, obj); err != nil {
-		return &repo.DamageError{Object: p.ref.Name(), Err: err}
+		return &repo.DamageError{Object: p.ref.Name(), Err: seal.AsWritten(err)} // its hash is right
 	}
 	if err := c.directory(ix, p.ref, dir); err != nil {
 		return err

@@ -125,15 +125,21 @@ func (c *collector) record(ix *repo.Index, drop map[object.Ref]struct{}, add []*
 	o.added = len(add)
 	o.packsAfter += len(add)
 	o.gone, o.revoked = e.Gone, e.Revoke
+	st := ix.State()
 	o.listed = len(e.Index)
+	o.put = written
+	for _, s := range e.Index {
+		o.put += s.Size
+	}
 	for _, ref := range e.Replace {
-		if _, own := c.own[ref.Session]; !own {
+		if _, own := c.own[ref.Session]; own {
+			o.put -= st.Index[ref] // by an earlier entry of this run: countDeleted leaves out its own
+		} else {
 			o.replaced++
 		}
 	}
 	c.slice.outcome = o
 
-	st := ix.State()
 	c.slice.garbage = c.slice.garbage[:0]
 	for _, ref := range e.Drop {
 		c.slice.garbage = append(c.slice.garbage, backends.Info{Name: ref.Name(), Size: st.Packs[ref].Size})
@@ -175,6 +181,7 @@ func (r *Result) add(s *slice) {
 	r.PacksRepacked += o.repacked
 	r.PacksAdded += o.added
 	r.BytesRepacked += s.bytes
+	r.BytesAdded += o.put
 	r.BytesUnused += o.unused
 	r.Gone = append(r.Gone, o.gone...)
 	r.Revoked = append(r.Revoked, o.revoked...)

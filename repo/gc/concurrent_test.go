@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
@@ -27,9 +28,13 @@ var (
 func TestRun_BesideWritersAndAnotherCollector_LosesNothing(t *testing.T) {
 	seed := *seedFlag
 	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
+		seed = testrand.Seed(t)
 	}
 	t.Logf("seed %d (repeat with -gc.seed)", seed)
+	rounds := *roundsFlag
+	if testing.Short() {
+		rounds = min(rounds, 6)
+	}
 	_, store := testrepo.New(t)
 	pool := make([][]byte, 40)
 	for i := range pool {
@@ -64,7 +69,7 @@ func TestRun_BesideWritersAndAnotherCollector_LosesNothing(t *testing.T) {
 		r := testrepo.Open(t, store)
 		rng := rand.New(rand.NewPCG(seed, uint64(w)))
 		writers.Go(func() {
-			for range *roundsFlag {
+			for range rounds {
 				waitForCollectors()
 				var chunks []int
 				for range 1 + rng.IntN(12) {

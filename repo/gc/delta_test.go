@@ -65,8 +65,8 @@ func TestRun_DeltasInSparsePacks_AreCarriedAsTheyAre(t *testing.T) {
 	r, store := testrepo.New(t)
 	contents := testrepo.Generations(1, 1<<20, 4)
 	chunks := [][]byte{contents[0]}
-	for i := range 16 {
-		chunks = append(chunks, testrepo.Random(uint64(100+i), 400<<10))
+	for i := range 32 { // half of them beside what is needed, on average
+		chunks = append(chunks, testrepo.Random(uint64(100+i), 260<<10))
 	}
 	forget(t, r, testrepo.CommitFile(t, r, chunks...))
 	var last *repo.Snapshot

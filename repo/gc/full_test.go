@@ -22,8 +22,8 @@ func TestRun_NoRoomToRepack_DropsWhatIsDeadAndTheNextRunRepacks(t *testing.T) {
 	shared := testrepo.Random(1, 300<<10)
 	dead := testrepo.CommitFile(t, r, testrepo.Random(2, 6<<20))
 	chunks := [][]byte{shared}
-	for i := range 16 { // chunks go to either of two packs: some are beside what is shared
-		chunks = append(chunks, testrepo.Random(uint64(3+i), 400<<10))
+	for i := range 32 { // chunks go to either of two packs: some are beside what is shared
+		chunks = append(chunks, testrepo.Random(uint64(3+i), 260<<10))
 	}
 	sparse := testrepo.CommitFile(t, r, chunks...)
 	kept := testrepo.CommitFile(t, r, shared)
@@ -50,6 +50,7 @@ func TestRun_NoRoomToRepack_DropsWhatIsDeadAndTheNextRunRepacks(t *testing.T) {
 
 // TestRun_RoomOnceSomethingIsDeleted_IsUsed has a disk without room, and then one on which a large slice has none.
 func TestRun_RoomOnceSomethingIsDeleted_IsUsed(t *testing.T) {
+	notShort(t)
 	r, inner, kept, files := sparse(t, seedOf(t), 2)
 	forget(t, r, testrepo.CommitFile(t, r, testrepo.Random(1, 6<<20)))
 	whole := run(t, testrepo.Open(t, inner.Clone()), gc.Options{})

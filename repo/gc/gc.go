@@ -11,6 +11,7 @@ import (
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
@@ -84,6 +85,7 @@ type Result struct {
 	PacksAdded                  int
 	BytesBefore, BytesAfter     int64 // in live packs
 	BytesRepacked               int64 // written again into new packs
+	BytesAdded                  int64 // put into the store: packs, index segments, parity; for a dry run, packs
 	BytesUnused                 int64 // of BytesAfter, needed by nobody
 	IndexReplaced, IndexAdded   int
 	Late                        bool // whether there was no time to write all packs again that should be
@@ -242,7 +244,8 @@ func (c *collector) mark(ctx context.Context) (*repo.Index, error) {
 // live opens the snapshots of a state that must be kept. One with a manifest that is none, in an entry that
 // is authentic, was made so by whoever held the key, and would stop every run until somebody forgets it.
 // Nobody can restore it, and nothing can be marked from it: only the packs that its entry added stay,
-// as they are, until it is forgotten.
+// as they are, until it is forgotten. One that a newer program wrote is an error, since that
+// one can restore it, but not when it is forgotten and held: forgetting it would not help before that is over.
 func (c *collector) live(st *log.State) ([]*repo.Snapshot, error) {
 	var out []*repo.Snapshot
 	c.unreadable = map[uint64]object.SessionID{}
@@ -251,7 +254,9 @@ func (c *collector) live(st *log.State) ([]*repo.Snapshot, error) {
 			continue
 		}
 		snap, err := c.r.OpenSnapshot(s)
-		if errors.As(err, new(*repo.UnreadableError)) {
+		_, assumed := c.assumed[s.ID]
+		must := s.Live() && !assumed
+		if errors.As(err, new(*repo.UnreadableError)) && !(must && errors.Is(err, wire.ErrNewer)) {
 			c.unreadable[s.N] = s.ID
 			continue
 		}

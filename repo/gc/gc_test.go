@@ -100,8 +100,8 @@ func TestRun_SharedBlobs_SurviveByBeingCarried(t *testing.T) {
 	r, store := testrepo.New(t)
 	shared, small := testrepo.Random(1, 300<<10), []byte("in a group with others")
 	chunks := [][]byte{shared, small, []byte("dead")}
-	for i := range 16 { // chunks go to either of two packs: some are beside what is shared
-		chunks = append(chunks, testrepo.Random(uint64(2+i), 400<<10))
+	for i := range 32 { // chunks go to either of two packs: some are beside what is shared
+		chunks = append(chunks, testrepo.Random(uint64(2+i), 260<<10))
 	}
 	first := testrepo.CommitFile(t, r, chunks...)
 	second := testrepo.CommitFile(t, r, shared, small)
@@ -183,9 +183,9 @@ func TestCommit_PackCollectedMeanwhile_IsStale(t *testing.T) {
 
 func TestNewSession_AfterADeadOne_AdoptsItsPacks(t *testing.T) {
 	r, store := testrepo.New(t)
-	a := testrepo.Random(1, 40<<20)
+	a := testrepo.Random(1, 14<<20)
 	ctx, cancel := context.WithCancel(t.Context())
-	dead, err := r.NewSession(ctx, repo.SessionOptions{})
+	dead, err := r.NewSession(ctx, repo.SessionOptions{Packing: repo.Packing{Size: 5 << 20}})
 	if err != nil {
 		t.Fatal(err)
 	}

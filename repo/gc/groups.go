@@ -160,6 +160,7 @@ func (k *groupKeeper) put(ctx context.Context, group *parity.Group) (repo.GroupO
 		k.c.res.GroupsAdded++
 		k.c.res.Groups++
 		k.c.res.GroupBytes += g.Size
+		k.c.res.BytesAdded += g.Size
 	}
 	return g, err
 }

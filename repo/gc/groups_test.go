@@ -105,6 +105,7 @@ func groupsAreCounted(t testing.TB, r *repo.Repository, res *gc.Result) {
 }
 
 func TestRun_PacksGo_GroupsKeepTheOthersSafe(t *testing.T) {
+	notShort(t)
 	r, store := testrepo.New(t)
 	keep := [][]byte{testrepo.Random(1, 6<<20), testrepo.Random(2, 7<<20)}
 	var snaps []*repo.Snapshot

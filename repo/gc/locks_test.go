@@ -72,6 +72,7 @@ func (s *lockStore) ExtendLock(_ context.Context, name string) (bool, error) {
 // is locked all the time, for at least almost half of the days; garbage goes when its lock has ended; and most days cost
 // few requests.
 func TestRun_ObjectLock_NothingThatIsNeededComesFree(t *testing.T) {
+	notShort(t)
 	now := clock.NewFake(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
 	store := &lockStore{Store: mem.NewWithClock(now), clock: now, until: map[string]time.Time{}}
 	r := testrepo.Init(t, store)

@@ -2,7 +2,6 @@ package gc
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,8 +37,7 @@ func MergeIndex(ctx context.Context, r *repo.Repository, host string) (merged in
 	if len(smallSegments(r.State())) < manyIndex {
 		return 0, nil
 	}
-	m := &merger{r: r}
-	rand.Read(m.sid[:]) // never fails
+	m := &merger{r: r, sid: object.NewSessionID(r.State().N)}
 	if err := r.Log().CheckTail(ctx); err != nil {
 		return 0, fmt.Errorf("gc: nothing was merged: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
 	"github.com/kura-backup/kura/repo/gc"
@@ -96,7 +97,7 @@ func TestMergeIndex_WritersKey_DoesNothing(t *testing.T) {
 	if _, err := r.AddSlot(t.Context(), repo.NewSlot{Role: seal.Writer, Credential: credential}); err != nil {
 		t.Fatal(err)
 	}
-	writer, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})
+	writer, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: testsys.MemoryDir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +125,9 @@ func TestMergeIndex_OthersCommitMeanwhile_NothingIsLost(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.name == "backup" || c.name == "revoking" {
+				notShort(t) // they come in the same goroutine
+			}
 			r, inner, snaps := segmented(t)
 			store := fault.New(inner)
 			client := testrepo.Open(t, store)

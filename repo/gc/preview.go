@@ -19,7 +19,7 @@ func (c *collector) preview(ctx context.Context) error {
 	s.outcome = s.summarise(ix, s.drop, written)
 	s.bytes = written
 	o := &s.outcome
-	o.revoked, o.added = c.revoke, packs
+	o.revoked, o.added, o.put = c.revoke, packs, written
 	o.packsAfter += packs
 	st := ix.State()
 	_, signer := c.r.Keys().Signer()

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/kura-backup/kura/index"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo/log"
 
@@ -22,7 +23,7 @@ func TestRun_TwoHonestCopies_OnlyWhoReadsThemDropsOne(t *testing.T) {
 	if _, err := r.AddSlot(t.Context(), repo.NewSlot{Role: seal.Maintainer, Credential: credential}); err != nil {
 		t.Fatal(err)
 	}
-	maintainer, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})
+	maintainer, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: testsys.MemoryDir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +106,7 @@ func TestRun_OneSegmentInTwoSmallPacks_MaintainerMergesThem(t *testing.T) {
 	}
 	forge(t, r, snap, []log.PackRef{{Ref: ref, Size: int64(len(second))}}, &listed)
 
-	maintainer, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})
+	maintainer, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: testsys.MemoryDir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,13 +2,13 @@ package gc
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"syscall"
 	"time"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo/log"
 )
 
@@ -51,7 +51,7 @@ func (c *collector) run(ctx context.Context) error {
 
 // turn makes one entry, in a new session.
 func (c *collector) turn(ctx context.Context) error {
-	rand.Read(c.sid[:]) // never fails
+	c.sid = object.NewSessionID(c.r.State().N)
 	c.own[c.sid] = struct{}{}
 	c.uploaded = false
 	if !c.opts.DryRun {

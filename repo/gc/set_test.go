@@ -43,6 +43,9 @@ func TestPrefixSet_AnyIDs_HasWhatWasAdded(t *testing.T) {
 
 // TestPrefixSet_Million_TakesFewBytesForEach has ids like real ones, which are keyed hashes.
 func TestPrefixSet_Million_TakesFewBytesForEach(t *testing.T) {
+	if testing.Short() {
+		t.Skip("in one goroutine")
+	}
 	const n = 1 << 20
 	var s prefixSet
 	for i := range uint64(n) {

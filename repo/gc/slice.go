@@ -27,6 +27,7 @@ type outcome struct {
 	bytesBefore, bytesAfter int64
 	dropped, repacked       int
 	unused                  int64 // bytes of packs that were to be repacked and stay
+	put                     int64 // bytes of packs and index segments
 	added                   int
 	gone, revoked           []object.SessionID
 	replaced, listed        int // index segments

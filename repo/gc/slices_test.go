@@ -18,6 +18,7 @@ import (
 	"github.com/kura-backup/kura/backends/fault"
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
@@ -29,12 +30,16 @@ func sparse(t testing.TB, seed uint64, snapshots int) (*repo.Repository, *mem.St
 	t.Helper()
 	r, store := testrepo.New(t)
 	rng := rand.New(rand.NewPCG(seed, 2))
+	chunks := 40
+	if testing.Short() {
+		chunks = 14
+	}
 	var kept []*repo.Snapshot
 	var files [][][]byte
 	var old []*repo.Snapshot
 	for i := range snapshots {
 		var all, half [][]byte
-		for k := range 40 {
+		for k := range chunks {
 			chunk := testrepo.Random(uint64(1000*i+k), 300<<10+rng.IntN(200<<10))
 			all = append(all, chunk)
 			if k%2 == 0 {
@@ -57,12 +62,12 @@ func wantFiles(t testing.TB, store backends.Store, snaps []*repo.Snapshot, files
 	}
 }
 
-// notShort leaves a test of sums out of the race run: what it collects takes long there, and smaller tests collect
-// alike.
+// notShort leaves a test of sums, or of what one collector does after another, out of the race run: what it collects takes
+// long there, and smaller tests collect alike.
 func notShort(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("a test of sums: under the race detector smaller ones do")
+		t.Skip("under the race detector smaller tests do")
 	}
 }
 
@@ -70,7 +75,7 @@ func seedOf(t testing.TB) uint64 {
 	t.Helper()
 	seed := *previewSeed
 	if seed == 0 {
-		seed = rand.Uint64()
+		seed = testrand.Seed(t)
 	}
 	t.Logf("-gc.preview-seed %d", seed)
 	return seed
@@ -81,18 +86,36 @@ func TestRun_ManyEntries_AddUpToWhatADryRunSays(t *testing.T) {
 	notShort(t)
 	r, store, kept, files := sparse(t, seedOf(t), 4)
 	dry := run(t, r, gc.Options{DryRun: true})
+	before := stored(t, store)
 	real := run(t, testrepo.Open(t, store), gc.Options{CommitEvery: 4 << 20})
 	if real.Entries < 4 {
 		t.Errorf("only %d entries: that shows nothing", real.Entries)
 	}
+	if freed := before - stored(t, store); freed <= 0 || freed != real.BytesDeleted-real.BytesAdded {
+		t.Errorf("%d bytes deleted, %d added, and the store has %d less", real.BytesDeleted, real.BytesAdded, freed)
+	}
 	for _, res := range []*gc.Result{dry, real} {
-		res.Entry, res.Entries, res.PacksAdded, res.PacksAfter, res.BytesAfter, res.IndexAdded = 0, 0, 0, 0, 0, 0
+		res.Entry, res.Entries, res.PacksAdded, res.PacksAfter, res.BytesAfter, res.BytesAdded, res.IndexAdded = 0, 0, 0, 0, 0, 0, 0
 	}
 	if diff := cmp.Diff(dry, real); diff != "" {
 		t.Errorf("dry run (-) and real run (+):\n%s", diff)
 	}
 	wantFiles(t, store, kept, files)
 	noGarbage(t, testrepo.Open(t, store), store)
+}
+
+// stored returns the bytes of all objects but those of the log.
+func stored(t *testing.T, store backends.Store) (n int64) {
+	t.Helper()
+	for _, prefix := range []string{object.DataPrefix, object.TreePrefix, object.IndexPrefix, object.ParityPrefix, object.SessionsPrefix} {
+		for info, err := range store.List(t.Context(), prefix, "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += info.Size
+		}
+	}
+	return n
 }
 
 // listStore counts the listings of data packs.
@@ -109,6 +132,7 @@ func (s *listStore) List(ctx context.Context, prefix, after string) iter.Seq2[ba
 }
 
 func TestRun_ManyEntries_DeleteWhatTheyDropWithoutListing(t *testing.T) {
+	notShort(t)
 	_, inner, kept, files := sparse(t, seedOf(t), 6)
 	store := &listStore{Store: inner}
 	client := testrepo.Open(t, store)
@@ -267,7 +291,7 @@ func TestRun_ObjectsThatCanNotBeDeleted_AreCountedAndTheRestGoes(t *testing.T) {
 	}{{"locked", nil}, {"failing", broken}} {
 		t.Run(c.name, func(t *testing.T) {
 			_, inner, kept, files := sparse(t, seedOf(t), 1)
-			n := 0
+			locked := map[string]time.Time{} // a collection of several entries asks again
 			store := &deleteStore{Store: inner, kept: backends.Kept{Objects: 7, Why: "versions"}}
 			store.fail = func(name string) error {
 				if !strings.HasPrefix(name, object.DataPrefix) {
@@ -276,8 +300,10 @@ func TestRun_ObjectsThatCanNotBeDeleted_AreCountedAndTheRestGoes(t *testing.T) {
 				if c.err != nil {
 					return c.err
 				}
-				n++
-				return &backends.LockedError{Name: name, Until: until.AddDate(0, 0, n)}
+				if _, again := locked[name]; !again {
+					locked[name] = until.AddDate(0, 0, 1+len(locked))
+				}
+				return &backends.LockedError{Name: name, Until: locked[name]}
 			}
 			r := testrepo.Open(t, store)
 			data := len(testrepo.Names(t, inner, object.DataPrefix))
@@ -330,6 +356,10 @@ func TestRun_OpenSession_IsNamedByHost(t *testing.T) {
 func TestRun_AnotherCollectorBetweenTwoEntries_GoesOn(t *testing.T) {
 	r, store, kept, files := sparse(t, seedOf(t), 3)
 	other := testrepo.Open(t, store)
+	every := int64(4 << 20)
+	if testing.Short() {
+		every = 1 << 20
+	}
 	entries := 0
 	ev := gc.Events{Phase: func(name string) {
 		if name != "deleting garbage" {
@@ -339,7 +369,7 @@ func TestRun_AnotherCollectorBetweenTwoEntries_GoesOn(t *testing.T) {
 			run(t, other, gc.Options{})
 		}
 	}}
-	res, err := gc.Run(t.Context(), r, gc.Options{CommitEvery: 4 << 20}, ev)
+	res, err := gc.Run(t.Context(), r, gc.Options{CommitEvery: every}, ev)
 	if err != nil {
 		t.Fatal(err)
 	}

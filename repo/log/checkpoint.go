@@ -263,13 +263,17 @@ func (l *Log) loadCheckpoint(ctx context.Context, n uint64) (*State, error) {
 	return st, nil
 }
 
-// UsableCheckpoint reports whether the checkpoint with the name can stand for the log up to its entry.
+// UsableCheckpoint reports whether the checkpoint with the name can stand for the log up to its entry. One that a maintainer's newer
+// program signed can, for that program.
 func (l *Log) UsableCheckpoint(ctx context.Context, name string) (bool, error) {
 	n, err := object.ParseNumbered(object.CheckpointsPrefix, name)
 	if err != nil {
 		return false, nil
 	}
 	_, err = l.loadCheckpoint(ctx, n)
+	if errors.Is(err, wire.ErrNewer) {
+		return true, nil
+	}
 	if errors.As(err, new(*DamageError)) || errors.Is(err, backends.ErrNotExist) {
 		return false, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/seal"
 )
 
@@ -180,7 +181,10 @@ const slotKeySize = 1216
 func unpackSigners(in []wireSigner) ([]seal.Signer, error) {
 	var out []seal.Signer
 	for _, w := range in {
-		if w.Role < seal.Writer || w.Role > seal.Owner || len(w.Public) != ed25519.PublicKeySize || len(w.Slot) != slotKeySize {
+		if w.Role > seal.Owner {
+			return nil, fmt.Errorf("%w: signer of role %d", wire.ErrNewer, w.Role)
+		}
+		if w.Role < seal.Writer || len(w.Public) != ed25519.PublicKeySize || len(w.Slot) != slotKeySize {
 			return nil, fmt.Errorf("signer of role %d with keys of %d and %d bytes", w.Role, len(w.Public), len(w.Slot))
 		}
 		out = append(out, seal.Signer{

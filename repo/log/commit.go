@@ -52,6 +52,43 @@ func (l *Log) Commit(ctx context.Context, build Build) (*State, error) {
 	}
 }
 
+// ErrRefused is returned by Add for what is no entry that could be added.
+var ErrRefused = errors.New("log: refusing to add this entry")
+
+// Add puts entry n that somebody else has sealed, who borrowed the keyring: a whole one that counts, and that allowed
+// returns nil for. The error wraps backends.ErrExist when the number is taken, and ErrRefused when the entry is not right.
+func (l *Log) Add(ctx context.Context, n uint64, obj []byte, allowed func(*Record) error) error {
+	if err := l.Refresh(ctx); err != nil {
+		return err
+	}
+	st, keys, err := l.current()
+	switch {
+	case err != nil:
+		return err
+	case n <= st.N:
+		return &backends.Error{Op: "put", Name: object.LogName(n), Err: backends.ErrExist}
+	case n > st.N+1:
+		return fmt.Errorf("%w: %d after %d", ErrRefused, n, st.N)
+	}
+	rec, err := OpenEntry(keys, st, obj)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	case rec.Mended:
+		return fmt.Errorf("%w: it is damaged", ErrRefused)
+	}
+	if _, err := st.Apply(rec.Entry, rec.Signer, rec.Hash); err != nil {
+		return fmt.Errorf("%w: it would be void: %w", ErrRefused, err)
+	}
+	if err := allowed(rec); err != nil {
+		return err
+	}
+	if err := l.store.Put(ctx, object.LogName(n), obj); err != nil {
+		return err
+	}
+	return l.advance(ctx, n, obj, true)
+}
+
 // Conflicts is how often an entry of another client took the number first since Open.
 func (l *Log) Conflicts() uint64 { return l.conflicts.Load() }
 

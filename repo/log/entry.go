@@ -2,6 +2,7 @@ package log
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/wire"
@@ -118,7 +119,7 @@ type Record struct {
 }
 
 type wireEntry struct {
-	Kind    Kind     `cbor:"1,keyasint"`
+	Kind    uint64   `cbor:"1,keyasint"` // a [Kind], or a newer program's
 	N       uint64   `cbor:"2,keyasint"`
 	Prev    []byte   `cbor:"3,keyasint"`
 	Session []byte   `cbor:"4,keyasint"`
@@ -164,7 +165,7 @@ func EncodeEntry(n uint64, prev object.Hash, e *Entry) ([]byte, error) {
 		return nil, fmt.Errorf("log: encode entry: %w", err)
 	}
 	return wire.Marshal(wireEntry{
-		Kind: e.Kind, N: n, Prev: prev[:], Session: e.Session[:], Clock: e.Clock, Body: raw,
+		Kind: uint64(e.Kind), N: n, Prev: prev[:], Session: e.Session[:], Clock: e.Clock, Body: raw,
 	})
 }
 
@@ -174,7 +175,10 @@ func DecodeEntry(payload []byte) (n uint64, prev object.Hash, e *Entry, err erro
 	if err := wire.Unmarshal(payload, &w); err != nil {
 		return 0, prev, nil, fmt.Errorf("log: entry: %w", err)
 	}
-	e = &Entry{Kind: w.Kind, Clock: w.Clock}
+	if w.Kind > math.MaxUint8 {
+		return 0, prev, nil, &NewerError{What: fmt.Sprintf("kind %d", w.Kind)}
+	}
+	e = &Entry{Kind: Kind(w.Kind), Clock: w.Clock}
 	if len(w.Prev) != len(prev) || len(w.Session) != len(e.Session) {
 		return 0, prev, nil, fmt.Errorf("log: entry: hash or session id of the wrong length")
 	}
@@ -186,9 +190,12 @@ func DecodeEntry(payload []byte) (n uint64, prev object.Hash, e *Entry, err erro
 	return w.N, prev, e, nil
 }
 
-// NewerError is an entry that this program does not know: the repository was written by a newer one.
+// NewerError is an entry that this program does not know: the repository was written by a newer one. It wraps [wire.ErrNewer].
 type NewerError struct{ What string }
 
 func (e *NewerError) Error() string {
 	return fmt.Sprintf("log: entry of %s: this repository was written by a newer kura; update kura to use it", e.What)
 }
+
+// Unwrap returns [wire.ErrNewer].
+func (e *NewerError) Unwrap() error { return wire.ErrNewer }

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -109,6 +110,9 @@ func fixed(e *Entry) Build {
 // sameState fails unless two states are equal in all fields.
 func sameState(t testing.TB, a, b *State) {
 	t.Helper()
+	if reflect.DeepEqual(a, b) { // in a tenth of the time
+		return
+	}
 	if d := cmp.Diff(a, b, cmp.AllowUnexported(State{})); d != "" {
 		t.Errorf("states differ:\n%s", d)
 	}
@@ -147,6 +151,27 @@ func put(t *testing.T, store backends.Store, l *Log, keys *seal.Keyring, e *Entr
 		t.Fatal(err)
 	}
 	if err := l.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// putPayload puts a payload on top of a state, signed, whatever is in it.
+func putPayload(t *testing.T, store backends.Store, st *State, keys *seal.Keyring, payload []byte) {
+	t.Helper()
+	bind := seal.BindLog(keys.RepoID(), st.N+1, st.Hash)
+	body, err := keys.SignBody(object.LogEntry, bind, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	envelope, err := keys.Seal(object.LogEntry, nil, bind, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	obj, err := appendParity(envelope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Put(t.Context(), object.LogName(st.N+1), obj); err != nil {
 		t.Fatal(err)
 	}
 }

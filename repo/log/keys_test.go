@@ -228,22 +228,7 @@ func TestRotation_WithoutTheOwnersSignature_IsVoid(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		bind := seal.BindLog(owner.RepoID(), st.N+1, st.Hash)
-		body, err := owner.SignBody(object.LogEntry, bind, payload)
-		if err != nil {
-			t.Fatal(err)
-		}
-		envelope, err := owner.Seal(object.LogEntry, nil, bind, body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		obj, err := appendParity(envelope)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := store.Put(t.Context(), object.LogName(st.N+1), obj); err != nil {
-			t.Fatal(err)
-		}
+		putPayload(t, store, st, owner, payload)
 		if err := l.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/longlock"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/seal"
 )
 
@@ -281,10 +282,7 @@ func (f *folding) add(n uint64, obj []byte) error {
 	l := f.l
 	rec, err := OpenEntry(l.all, f.next, obj)
 	if err != nil {
-		if newer := (*NewerError)(nil); errors.As(err, &newer) {
-			return err
-		}
-		return &DamageError{object.LogName(n), err}
+		return notOpened(n, err)
 	}
 	if n == l.seen.N {
 		if rec.Hash != l.seen.Hash {
@@ -356,6 +354,14 @@ func OpenEntry(keys *seal.Keyring, st *State, obj []byte) (*Record, error) {
 	return &Record{N: n, Hash: object.Sum(whole), Size: len(whole), Mended: mended, Signer: who.ID, Entry: e}, nil
 }
 
+// notOpened is the error for entry n, which is damaged, or was written by a newer program.
+func notOpened(n uint64, err error) error {
+	if errors.Is(err, wire.ErrNewer) {
+		return fmt.Errorf("%s: %w", object.LogName(n), err)
+	}
+	return &DamageError{object.LogName(n), err}
+}
+
 // entry reads the object of entry n.
 func (l *Log) entry(ctx context.Context, n uint64) ([]byte, error) {
 	obj, err := l.store.Get(ctx, object.LogName(n), 0, -1, nil)
@@ -372,7 +378,7 @@ func (l *Log) Entries(ctx context.Context, yield func(*Record) error) error {
 		}
 		rec, err := OpenEntry(l.allKeys(), st, obj.bytes)
 		if err != nil {
-			return &DamageError{object.LogName(n), err}
+			return notOpened(n, err)
 		}
 		rec.Void = st.step(rec.Entry, rec.Signer, rec.Hash) // nobody else sees st
 		if err := yield(rec); err != nil {

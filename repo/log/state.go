@@ -90,11 +90,12 @@ func (st *State) clone() *State {
 	}
 }
 
-// Knows reports whether what the holder of a keyring signs counts.
+// Knows reports whether what the holder of a keyring signs counts. A keyring that was lent has a lower role than its
+// signer.
 func (st *State) Knows(keys *seal.Keyring) bool {
 	role, id := keys.Signer()
 	s, ok := st.Signers[id]
-	return ok && s.Role == role
+	return ok && s.Role >= role
 }
 
 // Live reports whether pack p is live.

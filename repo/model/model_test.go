@@ -7,14 +7,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/kura-backup/kura/internal/testrand"
 )
 
 var (
-	flagStates = flag.Uint64("model.states", 200_000, "states visited in each large world")
-	flagSteps  = flag.Uint64("model.steps", 5_000_000, "random steps in all")
+	flagStates = flag.Uint64("model.states", 100_000, "states visited in each large world")
+	flagSteps  = flag.Uint64("model.steps", 2_000_000, "random steps in all")
 	flagSeed   = flag.Uint64("model.seed", 0, "seed of the random walks; 0 draws one")
-	flagLong   = flag.Bool("model.long", false, "ten times the states and steps, every state checked with a collection alone")
+	flagLong   = flag.Bool("model.long", false, "twenty times the states and steps, every state checked with a collection alone")
 )
 
 // raceEnabled is set by the race detector's build: what it looks for shows in a
@@ -27,7 +28,7 @@ func brief() bool { return raceEnabled || testing.Short() }
 func size(n uint64) uint64 {
 	switch {
 	case *flagLong:
-		return 10 * n
+		return 20 * n
 	case brief():
 		return n / 30
 	}
@@ -108,7 +109,7 @@ func TestSearch_AllRules_FindsNothing(t *testing.T) {
 func TestWalk_AllRules_FindsNothing(t *testing.T) {
 	seed := *flagSeed
 	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
+		seed = testrand.Seed(t)
 	}
 	walkers := uint64(runtime.GOMAXPROCS(0))
 	results := make([]result, walkers)

@@ -3,10 +3,12 @@ package repair
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/seal"
@@ -42,6 +44,8 @@ func (w *writer) factsOf(ctx context.Context, ref object.Ref) (*facts, error) {
 		f.packs = coverageOf(seg)
 		obj, err := w.r.Store().Get(ctx, ref.Name(), 0, -1, nil)
 		f.mended = err != nil || object.Sum(obj) != ref.Hash
+	case errors.Is(err, wire.ErrNewer) && !w.all:
+		return nil, err
 	case isDamage(ctx, err):
 		f.bad = err
 	default:
@@ -148,7 +152,7 @@ func directory(ctx context.Context, r *repo.Repository, ref object.Ref, size int
 		return nil, lerr
 	}
 	if dir, err = pack.OpenDirectory(r.Keys(), ref.Class, obj); err != nil {
-		err = &repo.DamageError{Object: ref.Name(), Err: err}
+		err = &repo.DamageError{Object: ref.Name(), Err: seal.AsWritten(err)}
 	}
 	return dir, err
 }

@@ -10,7 +10,8 @@ import (
 // IndexOptions say how to repair the index.
 type IndexOptions struct {
 	// AllPacks makes all of the index again from the directories of the packs, also where nothing seems to be
-	// wrong with it.
+	// wrong with it, or a newer program wrote what this one does not understand (otherwise Index returns an error that
+	// wraps [wire.ErrNewer], and nothing is changed).
 	AllPacks bool
 	DryRun   bool
 	Host     string // written into the run's signs of life
@@ -26,6 +27,7 @@ type IndexResult struct {
 	// Unlisted are packs whose directories can not be read: what is in them, unless another index segment
 	// lists it, can not be found. Packs carries what it can out of them.
 	Unlisted []object.Ref
+	Newer    []object.Ref // likewise, since a newer program wrote them; Packs leaves them as they are
 }
 
 // Index makes lost and damaged index segments again. It needs no local index.
@@ -53,7 +55,8 @@ func Index(ctx context.Context, r *repo.Repository, o IndexOptions, ev Events) (
 		return nil, err
 	}
 	if last := w.last; last != nil {
-		res.Bad, res.Read, res.Replaced, res.Added = last.bad, len(last.list)-len(last.unread), len(last.replace), len(last.put)
+		res.Newer = last.newer
+		res.Bad, res.Read, res.Replaced, res.Added = last.bad, len(last.list)-len(last.unread)-len(last.newer), len(last.replace), len(last.put)
 	}
 	res.Entry, res.Unlisted = w.entry, w.refused
 	return res, nil

@@ -2,6 +2,7 @@ package repair
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -11,8 +12,10 @@ import (
 
 	"github.com/kura-backup/kura/internal/freelist"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/seal"
 )
 
 // PacksOptions say how to repair packs.
@@ -34,6 +37,7 @@ const (
 	Salvaged             // what can be read of it is in new packs, the rest is lost
 	Missing              // there is nothing of it
 	Sealed               // this key can not tell what of it is whole: it stays as it is
+	Newer                // this program can not tell: it stays as it is
 )
 
 // PackOutcome is what became of a pack, or for a dry run would become.
@@ -196,5 +200,5 @@ func isSound(ctx context.Context, r *repo.Repository, ref object.Ref, size int64
 		return false, nil
 	}
 	_, err = pack.OpenDirectory(r.Keys(), ref.Class, obj)
-	return err == nil, nil
+	return err == nil || errors.Is(seal.AsWritten(err), wire.ErrNewer), nil
 }

@@ -2,7 +2,6 @@ package repair
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -54,11 +53,6 @@ func mayCollect(r *repo.Repository) error {
 		return fmt.Errorf("repair: this needs a maintainer's or the owner's key, this is a %v's", role)
 	}
 	return nil
-}
-
-func newSessionID() (id object.SessionID) {
-	rand.Read(id[:]) // never fails
-	return id
 }
 
 // lifeEvery is how often a run gives a sign of life.

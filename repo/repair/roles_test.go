@@ -7,6 +7,7 @@ import (
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/check"
 	"github.com/kura-backup/kura/repo/records"
@@ -21,7 +22,7 @@ func as(t testing.TB, owner *repo.Repository, store *mem.Store, role seal.Role) 
 	if _, err := owner.AddSlot(t.Context(), repo.NewSlot{Role: role, Credential: credential}); err != nil {
 		t.Fatal(err)
 	}
-	r, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: t.TempDir()})
+	r, err := repo.Open(t.Context(), store, repo.OpenOptions{Credential: credential, CacheDir: testsys.MemoryDir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

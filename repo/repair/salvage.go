@@ -8,6 +8,7 @@ import (
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/seal"
@@ -30,6 +31,7 @@ type remains struct {
 	sound bool   // and so is raw
 	dir   []found
 	known bool // dir is complete: from the directory
+	newer bool // there is a directory, which is not understood
 }
 
 func (s *salvage) all(ctx context.Context, damaged []object.Ref, res *PacksResult) error {
@@ -83,7 +85,14 @@ func (s *salvage) one(ctx context.Context, ref object.Ref) (*PackOutcome, error)
 		out.Fate = Sealed
 		return out, nil
 	}
+	if rem.newer {
+		out.Fate = Newer
+		return out, nil
+	}
 	good, err := s.sort(ctx, ref, rem, canRead, out)
+	if errors.Is(err, wire.ErrNewer) {
+		return &PackOutcome{Ref: ref, Fate: Newer}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +201,10 @@ func (s *salvage) remains(ctx context.Context, ref object.Ref) (*remains, error)
 			}
 			return rem, nil
 		}
+		if rem.whole {
+			err = seal.AsWritten(err)
+		}
+		rem.newer = errors.Is(err, wire.ErrNewer)
 	}
 	rem.dir = s.places[ref]
 	return rem, nil
@@ -237,8 +250,8 @@ func (s *salvage) verify(ctx context.Context, ref object.Ref, rem *remains, f *f
 			return false, err
 		}
 	}
-	if err != nil && !errors.As(err, new(*repo.DamageError)) {
-		return false, err
+	if err != nil && (!errors.As(err, new(*repo.DamageError)) || rem.known && errors.Is(err, wire.ErrNewer)) {
+		return false, err // but not for what index segments alone say: those may be forged
 	}
 	return err == nil, nil
 }

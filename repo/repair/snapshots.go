@@ -9,6 +9,7 @@ import (
 
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
@@ -38,7 +39,9 @@ type SnapshotOutcome struct {
 	Lost []Loss           // the first maxLosses
 	More int              // further ones
 	// Gone says why nothing of the snapshot can be read. It is nil for all others.
-	Gone      error
+	Gone error
+	// Newer says what of it this program does not understand, so that nobody knows what is lost: the snapshot stays as it is.
+	Newer     error
 	Forgotten bool
 }
 
@@ -56,7 +59,17 @@ func (o *SnapshotOutcome) lose(path string, what error) {
 // SnapshotsResult says what a run did, or for a dry run would do.
 type SnapshotsResult struct {
 	Checked   int
-	Snapshots []SnapshotOutcome // the damaged ones
+	Snapshots []SnapshotOutcome // the damaged ones, and those that are not understood
+}
+
+// Newer returns how many were not understood.
+func (r *SnapshotsResult) Newer() (n int) {
+	for i := range r.Snapshots {
+		if r.Snapshots[i].Newer != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // staleTries is how often a snapshot is begun again because a collector was at work.
@@ -173,12 +186,17 @@ func (s *snapshots) one(ctx context.Context, e *log.Snapshot) (*SnapshotOutcome,
 	if err == nil {
 		root, err = snap.RootID()
 	}
-	if err != nil { // no store was asked: it is the manifest
+	if err != nil && !errors.Is(err, wire.ErrNewer) { // no store was asked: it is the manifest
 		out.Gone = err
 		return out, s.forget(ctx, out)
 	}
-	look, err := s.look(ctx, root, out)
+	var look *walk
+	if err == nil {
+		look, err = s.look(ctx, root, out)
+	}
 	switch {
+	case errors.Is(err, wire.ErrNewer):
+		return &SnapshotOutcome{ID: e.ID, Newer: err}, nil
 	case err != nil:
 		return nil, err
 	case look.found == 0:
@@ -250,7 +268,7 @@ func (s *snapshots) rewrite(ctx context.Context, snap *repo.Snapshot, root objec
 	m.Summary.Bytes -= min(m.Summary.Bytes, w.bytes)
 	m.Summary.Errors += uint64(w.found)
 	committed, err := session.Commit(repo.CommitOptions{
-		Manifest: &m, Partial: !snap.Complete(), Run: newSessionID(),
+		Manifest: &m, Partial: !snap.Complete(), Run: session.ID(),
 		Stored: func(st repo.Stats) { m.Summary.BytesAdded, m.Summary.BytesStored = st.Added, st.Stored },
 	})
 	if err == nil {

@@ -2,12 +2,14 @@ package repair
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
 	"github.com/kura-backup/kura/index"
 	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
@@ -43,6 +45,7 @@ type rebuilt struct {
 	drop    []object.Ref
 	put     []log.PackRef
 	unread  []object.Ref // of list, those that could not be read
+	newer   []object.Ref // and those that are not understood
 }
 
 func (b *rebuilt) same(o *rebuilt) bool {
@@ -51,7 +54,7 @@ func (b *rebuilt) same(o *rebuilt) bool {
 
 func newWriter(r *repo.Repository, ev *Events) *writer {
 	return &writer{
-		r: r, sid: newSessionID(), ev: ev,
+		r: r, sid: object.NewSessionID(r.State().N), ev: ev,
 		drop: map[object.Ref]struct{}{}, facts: map[object.Ref]*facts{},
 	}
 }
@@ -164,6 +167,10 @@ func (w *writer) rebuild(ctx context.Context, st *log.State, b *rebuilt) error {
 		dir, err := directory(ctx, w.r, ref, size)
 		if err != nil && !isDamage(ctx, err) {
 			return err
+		}
+		if errors.Is(err, wire.ErrNewer) {
+			b.newer = append(b.newer, ref)
+			continue
 		}
 		if err != nil {
 			b.unread = append(b.unread, ref)

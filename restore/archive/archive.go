@@ -43,9 +43,10 @@ type Result struct {
 
 // sink is a format.
 type sink interface {
-	// add writes an entry; content is that of a file. ErrNoPlace means that nothing was written.
-	add(name string, n *tree.Node, content io.Reader) error
-	// link writes a further name of a file, or reports false if the format has none.
+	// add writes an entry; content is that of a file. ErrNoPlace means that nothing was written. Where only a part of the
+	// entry has no place omitted says which, and all else was written.
+	add(name string, n *tree.Node, content io.Reader) (omitted, err error)
+	// link writes a further name of a file, or reports false if the format has none. ErrNoPlace means that nothing was written.
 	link(name, first string, n *tree.Node) (bool, error)
 	Close() error
 }
@@ -127,56 +128,62 @@ func (x *writer) entry(name string, n *tree.Node) error {
 			return nil
 		}
 	}
-	if n.Type == tree.File && n.Links > 1 {
-		if done, err := x.link(name, n); done || err != nil {
-			return err
-		}
-	}
-	err := x.add(name, n)
-	if errors.Is(err, ErrNoPlace) {
-		x.result.Omitted++
-		x.failed(name, fmt.Errorf("a %v: %w", n.Type, err))
-		return nil
-	}
-	if err != nil {
+	linked, omitted, err := x.write(name, n)
+	switch {
+	case errors.Is(err, ErrNoPlace):
+		omitted = fmt.Errorf("a %v: %w", n.Type, err)
+	case err != nil:
 		return fmt.Errorf("archive: %s: %w", name, err)
+	case !linked:
+		x.result.Bytes += uint64(n.Size)
+		fallthrough
+	default:
+		x.result.Entries++
 	}
-	x.result.Entries++
-	x.result.Bytes += uint64(n.Size)
+	if omitted != nil {
+		x.result.Omitted++
+		x.failed(name, omitted)
+	}
 	return nil
 }
 
-func (x *writer) add(name string, n *tree.Node) error {
-	if n.Type != tree.File {
-		return x.to.add(name, n, nil)
+// write writes an entry in full, or as a further name of a file that is in the archive already.
+func (x *writer) write(name string, n *tree.Node) (linked bool, omitted, err error) {
+	if n.Type != tree.File || n.Links < 2 {
+		omitted, err = x.add(name, n)
+		return false, omitted, err
 	}
-	content, err := restore.NewReader(x.ctx, x.repo, n)
-	if err != nil {
-		return err
-	}
-	err = x.to.add(name, n, content)
-	return errors.Join(err, content.Close())
-}
-
-// link writes a further name of a file that is in the archive already, and reports whether it is that.
-func (x *writer) link(name string, n *tree.Node) (bool, error) {
 	key := file{inode: n.Inode}
 	if len(x.mounts) > 0 {
 		key.mount = x.mounts[len(x.mounts)-1]
 	}
 	known := x.names[key]
 	if known == nil {
-		x.names[key] = &names{first: name, left: n.Links - 1}
-		return false, nil
+		// A name that is not in the archive can have no others.
+		if omitted, err = x.add(name, n); err == nil {
+			x.names[key] = &names{first: name, left: n.Links - 1}
+		}
+		return false, omitted, err
 	}
 	if known.left--; known.left == 0 {
 		delete(x.names, key)
 	}
-	done, err := x.to.link(name, known.first, n)
-	if done && err == nil {
-		x.result.Entries++
+	if linked, err = x.to.link(name, known.first, n); !linked && err == nil {
+		omitted, err = x.add(name, n)
 	}
-	return done, err
+	return linked, omitted, err
+}
+
+func (x *writer) add(name string, n *tree.Node) (omitted, err error) {
+	if n.Type != tree.File {
+		return x.to.add(name, n, nil)
+	}
+	content, err := restore.NewReader(x.ctx, x.repo, n)
+	if err != nil {
+		return nil, err
+	}
+	omitted, err = x.to.add(name, n, content)
+	return omitted, errors.Join(err, content.Close())
 }
 
 func (x *writer) failed(path string, err error) {

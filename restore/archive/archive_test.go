@@ -1,10 +1,12 @@
 package archive_test
 
 import (
+	"archive/tar"
 	"archive/zip"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -12,8 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"go.uber.org/goleak"
 
 	"github.com/kura-backup/kura/backup"
 	"github.com/kura-backup/kura/internal/object"
@@ -27,7 +27,7 @@ import (
 	"github.com/kura-backup/kura/tree"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testsys.VerifyMain(m) }
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -191,22 +191,82 @@ func TestZip_NoPlaceFor_IsReported(t *testing.T) {
 	}
 }
 
-// TestTar_NoPlaceFor_IsReported: a name of an attribute that ends the key of its record.
-func TestTar_NoPlaceFor_IsReported(t *testing.T) {
-	r, _ := testrepo.New(t)
+// commit makes a snapshot of nodes.
+func commit(t *testing.T, r *repo.Repository, nodes ...tree.Node) *repo.Snapshot {
+	t.Helper()
 	s, err := r.NewSession(t.Context(), repo.SessionOptions{})
 	must(t, err)
-	odd := tree.Node{Name: "odd", Type: tree.FIFO, XAttrs: []tree.XAttr{{Name: "user.a=b", Value: []byte("x")}}}
-	root, err := tree.WriteDir(t.Context(), []tree.Node{odd, {Name: "socket", Type: tree.Socket}, {Name: "z", Type: tree.FIFO}}, func(_ context.Context, page []byte) (object.BlobID, error) {
+	root, err := tree.WriteDir(t.Context(), nodes, func(_ context.Context, page []byte) (object.BlobID, error) {
 		saved, err := s.SaveNow(object.TreeBlob, page)
 		return saved.ID, err
 	})
 	must(t, err)
 	snap, err := s.Commit(repo.CommitOptions{Manifest: &repo.Manifest{Time: 1, Root: root[:]}})
 	must(t, err)
+	return snap
+}
+
+var fiveZeros = tree.Content{Lengths: []int64{5}, Kinds: []tree.ExtentKind{tree.Zeros}}
+
+// oddAttributes are what tar has no place for, a name that ends the key of its record and too much in all, around one that it has.
+func oddAttributes() []tree.XAttr {
+	out := []tree.XAttr{{Name: "user.a=b", Value: []byte("x")}, {Name: "user.good", Value: []byte("y\x00")}}
+	for i := range 300 {
+		out = append(out, tree.XAttr{Name: fmt.Sprintf("user.many%03d", i), Value: make([]byte, tree.MaxInlineXAttr)})
+	}
+	return out
+}
+
+// TestTar_NoPlaceForAnAttribute_ContentIsThereUnderAllNames: also under the names that follow the first.
+func TestTar_NoPlaceForAnAttribute_ContentIsThereUnderAllNames(t *testing.T) {
+	r, _ := testrepo.New(t)
+	odd := tree.Node{Type: tree.File, Mode: 0o600, Inode: 7, Links: 3, Size: 5, Content: fiveZeros, XAttrs: oddAttributes()}
+	var nodes []tree.Node
+	for _, name := range []string{"a", "b", "c"} {
+		odd.Name = name
+		nodes = append(nodes, odd)
+	}
+	snap := commit(t, r, nodes...)
+	var out bytes.Buffer
+	failed := map[string]error{}
+	res, err := archive.Write(t.Context(), r, snap, "", &out, archive.Tar, archive.Events{Error: func(path string, err error) { failed[path] = err }})
+	must(t, err)
+	if err := failed["a"]; len(failed) != 1 || !errors.Is(err, archive.ErrNoPlace) || !strings.Contains(err.Error(), "user.a=b") || res.Entries != 3 || res.Omitted != 1 {
+		t.Errorf("%v, %+v", failed, res)
+	}
+	back := tar.NewReader(&out)
+	for _, name := range []string{"a", "b", "c"} {
+		h, err := back.Next()
+		must(t, err)
+		isFirst := h.Size == 5 && h.Typeflag == tar.TypeReg && h.PAXRecords["SCHILY.xattr.user.good"] == "y\x00" && len(h.PAXRecords) > 200
+		isLink := h.Typeflag == tar.TypeLink && h.Linkname == "a"
+		if h.Name != name || isFirst != (name == "a") || isLink == isFirst {
+			t.Errorf("%s: %c, %d bytes, %d attributes", h.Name, h.Typeflag, h.Size, len(h.PAXRecords))
+		}
+	}
+}
+
+// TestTar_NoPlaceForAFile_ItsOtherNamesAreNoLinksToIt: a link to what is not in the archive is nothing.
+func TestTar_NoPlaceForAFile_ItsOtherNamesAreNoLinksToIt(t *testing.T) {
+	r, _ := testrepo.New(t)
+	nodes := []tree.Node{
+		{Name: "a", Type: tree.File, Inode: 7, Links: 2, User: "no\x00name"}, // pax has no such text
+		{Name: "b", Type: tree.File, Inode: 7, Links: 2, Size: 5, Content: fiveZeros},
+	}
+	var out bytes.Buffer
+	res, err := archive.Write(t.Context(), r, commit(t, r, nodes...), "", &out, archive.Tar, archive.Events{})
+	must(t, err)
+	if got := string(gnuTar(t, &out, "-xOf", "-")); got != "\x00\x00\x00\x00\x00" || res.Entries != 1 || res.Omitted != 1 {
+		t.Errorf("%q, %+v", got, res)
+	}
+}
+
+func TestTar_NoPlaceFor_IsReported(t *testing.T) {
+	r, _ := testrepo.New(t)
+	snap := commit(t, r, tree.Node{Name: "odd", Type: tree.FIFO, User: "no\x00name"}, tree.Node{Name: "socket", Type: tree.Socket}, tree.Node{Name: "z", Type: tree.FIFO})
 	var out bytes.Buffer
 	var failed []string
-	res, err := archive.Write(t.Context(), r, snap, "", &out, archive.Tar, archive.Events{Error: func(path string, err error) {
+	res, err := archive.Write(t.Context(), r, snap, "", &out, archive.Tar, archive.Events{Error: func(path string, _ error) {
 		failed = append(failed, path)
 	}})
 	must(t, err)

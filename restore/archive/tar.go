@@ -3,8 +3,10 @@ package archive
 import (
 	"archive/tar"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/kura-backup/kura/internal/object"
@@ -12,8 +14,13 @@ import (
 	"github.com/kura-backup/kura/tree"
 )
 
-// xattrRecord is how the keys of extended attributes in pax headers begin.
-const xattrRecord = "SCHILY.xattr."
+const (
+	// xattrRecord is how the keys of extended attributes in pax headers begin.
+	xattrRecord = "SCHILY.xattr."
+	// maxRecords is how many bytes of attributes an entry may have: readers take no more than 1 MiB of records, of
+	// which some are of other things.
+	maxRecords = 1<<20 - 64<<10
+)
 
 // tarSink writes tar archives in the pax format.
 type tarSink struct {
@@ -39,7 +46,7 @@ func (s *tarSink) header(name string, n *tree.Node) (*tar.Header, error) {
 	}
 	h := &tar.Header{
 		Format: tar.FormatPAX, Typeflag: kind, Name: name, Mode: int64(n.Mode),
-		Uid: int(n.UID), Gid: int(n.GID), Uname: n.User, Gname: n.Group, ModTime: mtime(n), PAXRecords: map[string]string{},
+		Uid: int(n.UID), Gid: int(n.GID), Uname: n.User, Gname: n.Group, ModTime: mtime(n),
 	}
 	switch n.Type {
 	case tree.Folder:
@@ -49,17 +56,30 @@ func (s *tarSink) header(name string, n *tree.Node) (*tar.Header, error) {
 	case tree.CharDevice, tree.BlockDevice:
 		h.Devmajor, h.Devminor = int64(n.Device>>32), int64(uint32(n.Device))
 	}
+	return h, nil
+}
+
+// attributes returns the records of extended attributes. Those that there can be no record of are omitted: nobody loses a
+// file for them.
+func (s *tarSink) attributes(n *tree.Node) (records map[string]string, omitted, err error) {
+	records = map[string]string{}
+	size := 0
 	for _, a := range n.XAttrs {
 		value := a.Value
 		if !a.Blob.IsZero() {
-			var err error
 			if value, err = s.repo.LoadBlob(s.ctx, object.TreeBlob, a.Blob); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
-		h.PAXRecords[xattrRecord+a.Name] = string(value)
+		record := len(xattrRecord) + len(a.Name) + len(value) + len("1234567 =\n")
+		if strings.ContainsAny(a.Name, "=\x00") || a.Name == "" || size+record > maxRecords {
+			omitted = errors.Join(omitted, fmt.Errorf("its extended attribute %q: %w", a.Name, ErrNoPlace))
+			continue
+		}
+		size += record
+		records[xattrRecord+a.Name] = string(value)
 	}
-	return h, nil
+	return records, omitted, nil
 }
 
 // mtime returns the time of an entry; an unknown one is the beginning of 1970.
@@ -70,19 +90,22 @@ func mtime(n *tree.Node) time.Time {
 	return n.MTime.Time()
 }
 
-func (s *tarSink) add(name string, n *tree.Node, content io.Reader) error {
+func (s *tarSink) add(name string, n *tree.Node, content io.Reader) (omitted, err error) {
 	h, err := s.header(name, n)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if h.PAXRecords, omitted, err = s.attributes(n); err != nil {
+		return nil, err
 	}
 	if n.Type == tree.File {
 		h.Size = n.Size
 	}
 	if err := s.writeHeader(h); err != nil || n.Type != tree.File {
-		return err
+		return omitted, err
 	}
 	_, err = io.Copy(s.Writer, content)
-	return err
+	return omitted, err
 }
 
 // writeHeader writes a header. What the format can not say of an entry is no reason to end.
@@ -99,6 +122,6 @@ func (s *tarSink) link(name, first string, n *tree.Node) (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	h.Typeflag, h.Linkname, h.PAXRecords = tar.TypeLink, first, nil
+	h.Typeflag, h.Linkname = tar.TypeLink, first
 	return true, s.writeHeader(h)
 }

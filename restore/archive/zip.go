@@ -19,10 +19,10 @@ func newZip(w io.Writer) *zipSink { return &zipSink{zip.NewWriter(w)} }
 // zipModes are the types that there are in archives.
 var zipModes = map[tree.Type]fs.FileMode{tree.File: 0, tree.Folder: fs.ModeDir, tree.Symlink: fs.ModeSymlink}
 
-func (s *zipSink) add(name string, n *tree.Node, content io.Reader) error {
+func (s *zipSink) add(name string, n *tree.Node, content io.Reader) (omitted, err error) {
 	mode, ok := zipModes[n.Type]
 	if !ok {
-		return ErrNoPlace
+		return nil, ErrNoPlace
 	}
 	for bit, m := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
 		if n.Mode&bit != 0 {
@@ -43,7 +43,7 @@ func (s *zipSink) add(name string, n *tree.Node, content io.Reader) error {
 	if err == nil && content != nil {
 		_, err = io.Copy(w, content)
 	}
-	return err
+	return nil, err // that it has no extended attributes is known of the format
 }
 
 // owner is the extra field of Info-ZIP with numbers of user and group.

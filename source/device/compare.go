@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -32,6 +33,11 @@ func Compare(older, newer string) (_ *Map, err error) {
 		return nil, err
 	}
 	info, err := b.Stat()
+	for _, f := range []*os.File{a, b} {
+		if err == nil {
+			err = hasUniquePlaces(f)
+		}
+	}
 	if err == nil && !one {
 		err = fmt.Errorf("%w: %s and %s are in different file systems, and share nothing", ErrMap, older, newer)
 	}
@@ -58,6 +64,37 @@ func Compare(older, newer string) (_ *Map, err error) {
 	}
 	return m, nil
 }
+
+// hasUniquePlaces returns an error unless what FIEMAP calls the place of a file's bytes is the place of no others in the file system. On
+// XFS and btrfs it is; others have several disks and say not which of them they mean, as XFS does of a realtime device, or hand on what those below
+// say.
+func hasUniquePlaces(f *os.File) error {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return &os.PathError{Op: "statfs", Path: f.Name(), Err: err}
+	}
+	switch st.Type {
+	case unix.BTRFS_SUPER_MAGIC:
+		return nil
+	case unix.XFS_SUPER_MAGIC:
+	default:
+		return fmt.Errorf("%w: %s is neither on XFS nor on btrfs", ErrMap, f.Name())
+	}
+	var attr [7]uint32 // struct fsxattr
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), fsIocGetXattr, uintptr(unsafe.Pointer(&attr))); errno != 0 {
+		return fmt.Errorf("device: attributes of %s: %w", f.Name(), errno)
+	}
+	if attr[0]&xflagRealtime != 0 {
+		return fmt.Errorf("%w: %s is on a realtime device", ErrMap, f.Name())
+	}
+	return nil
+}
+
+// What linux/fs.h says, and x/sys does not.
+const (
+	fsIocGetXattr = 0x801c581f
+	xflagRealtime = 1
+)
 
 // compareTries is how often it is tried to compare files that are moved about on the disk meanwhile.
 const compareTries = 5
@@ -87,25 +124,36 @@ func compareStill(a, b *os.File, size int64) ([]source.Range, error) {
 }
 
 // compareExtents goes through the extents of a file beside those of the old one.
-func compareExtents(old []fiemapExtent, b *os.File, size int64) (out []source.Range, err error) {
-	at := 0
-	err = extents(b, func(e *fiemapExtent) error {
-		from, to := min(e.logical, uint64(size)), min(e.logical+e.length, uint64(size))
-		out = appendRange(out, source.Zero, int64(from)-end(out))
-		for from < to {
-			for at < len(old) && old[at].logical+old[at].length <= from {
-				at++
-			}
-			kind, until := e.compare(old[at:], from, to)
-			out = appendRange(out, kind, int64(until-from))
-			from = until
+func compareExtents(old []fiemapExtent, b *os.File, size int64) ([]source.Range, error) {
+	c := comparison{old: old, size: size}
+	err := extents(b, c.add)
+	return appendRange(c.out, source.Zero, size-end(c.out)), err
+}
+
+// comparison is what is known so far.
+type comparison struct {
+	old  []fiemapExtent // that end behind the last one of the new ones
+	size int64
+	out  []source.Range
+}
+
+// add compares one more extent. It may begin before the end of the last one, if it was merged with that between two questions: then that part
+// is known.
+func (c *comparison) add(e *fiemapExtent) error {
+	from, to := min(e.logical, uint64(c.size)), min(e.logical+e.length, uint64(c.size))
+	c.out = appendRange(c.out, source.Zero, int64(from)-end(c.out))
+	for from = max(from, uint64(end(c.out))); from < to; {
+		for len(c.old) > 0 && c.old[0].logical+c.old[0].length <= from {
+			c.old = c.old[1:]
 		}
-		if len(out) > maxMapRanges {
-			return fmt.Errorf("%w: more than %d ranges", ErrMap, maxMapRanges)
-		}
-		return nil
-	})
-	return appendRange(out, source.Zero, size-end(out)), err
+		kind, until := e.compare(c.old, from, to)
+		c.out = appendRange(c.out, kind, int64(until-from))
+		from = until
+	}
+	if len(c.out) > maxMapRanges {
+		return fmt.Errorf("%w: more than %d ranges", ErrMap, maxMapRanges)
+	}
+	return nil
 }
 
 // compare says what the range from from on is, and how far that goes. Old extents begin with the first that ends behind from.
@@ -138,7 +186,8 @@ func allExtents(f *os.File) (out []fiemapExtent, err error) {
 	return out, err
 }
 
-// StateOf names the state of an image: another file has another name, and so has the same one after it was written to.
+// StateOf names the state of an image: another file has another name, and so has the same one after it was written to, whatever its time was
+// set to then. Being renamed, or linked, makes another state of it, too.
 func StateOf(f *os.File) (string, error) {
 	var st unix.Statx_t
 	const want = unix.STATX_INO | unix.STATX_SIZE | unix.STATX_MTIME | unix.STATX_BTIME | unix.STATX_CTIME
@@ -150,6 +199,7 @@ func StateOf(f *os.File) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf(
-		"file-%s-%x-%x.%x-%x.%x-%x", fs, st.Ino, st.Btime.Sec, st.Btime.Nsec, st.Mtime.Sec, st.Mtime.Nsec, st.Size,
+		"file-%s-%x-%x.%x-%x.%x-%x.%x-%x",
+		fs, st.Ino, st.Btime.Sec, st.Btime.Nsec, st.Mtime.Sec, st.Mtime.Nsec, st.Ctime.Sec, st.Ctime.Nsec, st.Size,
 	), nil
 }

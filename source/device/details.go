@@ -1,12 +1,20 @@
 package device
 
 import (
-	"encoding/json"
 	"time"
+
+	"github.com/kura-backup/kura/source"
 )
 
-// Details are what a snapshot says of devices beside their content.
+// Kind is of source.Source, and the key of Details.
+const Kind = "device"
+
+// detailsFormat is the only format of Details that there is.
+const detailsFormat = 1
+
+// Details are what a snapshot says of devices beside their content, under the key device.
 type Details struct {
+	Format  int      `json:"format"`
 	Devices []Detail `json:"devices"`
 }
 
@@ -35,12 +43,18 @@ type SnapshotDetail struct {
 	Lock     map[string]string `json:"lock,omitempty"` // what the lock's command says of itself, such as coordinates
 }
 
-// FindDetail returns what a snapshot's details say of a path, or nil.
-func FindDetail(details []byte, path string) *Detail {
-	var d Details
-	if json.Unmarshal(details, &d) != nil { // of another kind of snapshot
-		return nil
+// ReadDetails reads the details of a snapshot. Those of another kind of snapshot say of no device; if this version does not know how to read
+// them the error is source.ErrNewer.
+func ReadDetails(text []byte) (*Details, error) {
+	d := new(Details)
+	if ok, err := source.ReadDetails(text, Kind, detailsFormat, d); err != nil || !ok {
+		return new(Details), err
 	}
+	return d, nil
+}
+
+// Find returns what is said of a path, or nil.
+func (d *Details) Find(path string) *Detail {
 	for i := range d.Devices {
 		if d.Devices[i].Path == path {
 			return &d.Devices[i]

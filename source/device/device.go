@@ -147,13 +147,14 @@ func (d *Device) readSome(p []byte, off int64) (n int, err error) {
 // pread is one read, of at least one byte.
 func (d *Device) pread(p []byte, off int64) (int, error) {
 	for {
+		direct := d.direct.Load() // before, as others may find out that it can not be at the same time
 		n, err := d.f.ReadAt(p, off)
 		switch {
 		case n > 0:
 			return n, nil // the rest, and what is wrong with it, is read next
 		case err == nil || err == io.EOF:
 			return 0, &ReadError{d.path, off, ErrEnded}
-		case errors.Is(err, unix.EINVAL) && d.direct.Load():
+		case errors.Is(err, unix.EINVAL) && direct:
 			if err := d.indirect(); err != nil {
 				return 0, err
 			}
@@ -165,24 +166,42 @@ func (d *Device) pread(p []byte, off int64) (int, error) {
 
 // indirect makes reads go through the page cache.
 func (d *Device) indirect() error {
-	flags, err := unix.FcntlInt(d.f.Fd(), unix.F_GETFL, 0)
-	if err == nil {
-		_, err = unix.FcntlInt(d.f.Fd(), unix.F_SETFL, flags&^unix.O_DIRECT)
-	}
 	d.direct.Store(false)
+	return d.setFlags(func(flags int) int { return flags &^ unix.O_DIRECT })
+}
+
+// setDirect makes reads go past the page cache, where that is possible.
+func (d *Device) setDirect() error {
+	err := d.setFlags(func(flags int) int { return flags | unix.O_DIRECT })
+	d.direct.Store(err == nil)
+	if errors.Is(err, unix.EINVAL) {
+		return nil
+	}
 	return err
 }
 
-// narrow returns what is readable in front of the place that can not be read, or which place that is.
+func (d *Device) setFlags(change func(int) int) error {
+	flags, err := unix.FcntlInt(d.f.Fd(), unix.F_GETFL, 0)
+	if err == nil {
+		_, err = unix.FcntlInt(d.f.Fd(), unix.F_SETFL, change(flags))
+	}
+	return err
+}
+
+// narrow returns what is readable in front of the place that can not be read, or which place that is. What can be read the second time has
+// been read.
 func (d *Device) narrow(p []byte, off int64, why error) (int, error) {
-	for at := 0; len(p) > align && at < len(p); at += align {
-		if n, err := d.f.ReadAt(p[at:min(at+align, len(p))], off+int64(at)); n == 0 {
-			if at > 0 {
-				return at, nil
-			}
+	at := 0
+	for at < len(p) {
+		n, err := d.f.ReadAt(p[at:min(at+align, len(p))], off+int64(at))
+		if n == 0 {
 			why = err
 			break
 		}
+		at += n
+	}
+	if at > 0 {
+		return at, nil
 	}
 	if path := (*os.PathError)(nil); errors.As(why, &path) {
 		why = path.Err // which has a path of its own

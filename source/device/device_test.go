@@ -10,17 +10,19 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/kura-backup/kura/internal/testrand"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/source"
+	"github.com/kura-backup/kura/source/device/snapshot"
 	"github.com/kura-backup/kura/source/sourcetest"
 	"github.com/kura-backup/kura/tree"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testsys.VerifyMain(m) }
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -67,6 +69,56 @@ func backUp(t testing.TB, out *sourcetest.Writer, in ...Input) (Details, error) 
 	return all, err
 }
 
+// findDetail returns what details say of a path.
+func findDetail(t testing.TB, details []byte, path string) *Detail {
+	t.Helper()
+	all, err := ReadDetails(details)
+	must(t, err)
+	return all.Find(path)
+}
+
+// newer returns what has been written by a kura that knows more of devices.
+func newer(t testing.TB) *sourcetest.Writer {
+	t.Helper()
+	out := sourcetest.NewWriter()
+	must(t, errors.Join(out.Describe(map[string]any{Kind: map[string]any{"format": detailsFormat + 1, "devices": "some"}}), out.Finish()))
+	return out
+}
+
+func TestReadDetails_OtherKindsAndFormats(t *testing.T) {
+	for text, want := range map[string]struct {
+		devices int
+		err     error
+	}{
+		`{"device":{"format":1,"devices":[{"path":"/a"},{"path":"/b"}]}}`: {devices: 2},
+		"": {}, "{}": {}, "[]": {}, `{"redis":{"format":1}}`: {}, `{"device":[]}`: {},
+		`{"devices":[{"path":"/a"}]}`: {}, `{"device":{"devices":[{"path":"/a"}]}}`: {}, `{"device":{"format":0,"devices":[{"path":"/a"}]}}`: {},
+		`{"device":{"format":1,"devices":[{"path":"/a"},{"path":7}]}}`: {},
+		`{"device":{"format":2,"devices":[{"path":"/a"}]}}`:            {err: source.ErrNewer},
+	} {
+		d, err := ReadDetails([]byte(text))
+		if len(d.Devices) != want.devices || !errors.Is(err, want.err) || (d.Find("/a") != nil) != (want.devices > 0) || d.Find("/c") != nil {
+			t.Errorf("%s: %+v, %v", text, d, err)
+		}
+	}
+}
+
+// What a newer version has said of the device is no reason not to back it up.
+func TestWrite_ChangesSinceANewerVersionsRun_ReadsEverything(t *testing.T) {
+	data := random(t, 2*BlockSize)
+	path := image(t, filepath.Join(t.TempDir(), "image"), int64(len(data)), map[int64][]byte{0: data})
+	var warned []string
+	out := newer(t).Next()
+	s := New(Options{Devices: []Input{{Path: "/disk", Read: path}}, Changes: true, Warn: func(m string) { warned = append(warned, m) }})
+	must(t, errors.Join(s.Write(t.Context(), out), out.Finish()))
+	if d := findDetail(t, out.Details(), "/disk"); d == nil || d.Read != int64(len(data)) || d.Since != "" {
+		t.Errorf("%+v", d)
+	}
+	if len(warned) != 1 || !bytes.Equal(out.Bytes("/disk"), data) {
+		t.Errorf("%q", warned)
+	}
+}
+
 func rootOf(b []byte) string {
 	h := newRootHasher(int64(len(b)))
 	for at := 0; at < len(b); at += BlockSize {
@@ -99,7 +151,7 @@ func TestWrite_ImageWithHolesAndZeros_IsExactAndNothingOfThemIsRead(t *testing.T
 	if d.Read > 10*BlockSize || written > 5*BlockSize {
 		t.Errorf("%d bytes read, %d written", d.Read, written)
 	}
-	if got := FindDetail(out.Details(), "/disk"); got == nil || *got != d {
+	if got := findDetail(t, out.Details(), "/disk"); got == nil || *got != d {
 		t.Errorf("described as %+v", got)
 	}
 }
@@ -180,7 +232,7 @@ func TestWrite_WrittenToWhileItIsRead_IsSaidAndHasNoState(t *testing.T) {
 	warned := ""
 	o := Options{Devices: []Input{{Path: "/disk", Read: path}}, Warn: func(m string) { warned = m }}
 	must(t, New(o).Write(t.Context(), out))
-	if d := FindDetail(out.Details(), "/disk"); warned == "" || !d.Live || d.State != "" {
+	if d := findDetail(t, out.Details(), "/disk"); warned == "" || !d.Live || d.State != "" {
 		t.Errorf("%q, %+v", warned, d)
 	}
 }
@@ -191,6 +243,54 @@ func TestWrite_Cancelled_Ends(t *testing.T) {
 	out := shrinking{sourcetest.NewWriter(), cancel}
 	if err := New(Options{Devices: []Input{{Path: "/disk", Read: path}}}).Write(ctx, out); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A copy that is full, or whose pool is, is in the way of others: it must not wait for a store that takes nothing.
+func TestWrite_CopySpoiledWhileTheStoreTakesNothing_IsRemovedAllTheSame(t *testing.T) {
+	dir := t.TempDir()
+	full, removed := filepath.Join(dir, "full"), filepath.Join(dir, "removed")
+	disk := image(t, filepath.Join(dir, "image"), 40*BlockSize, map[int64][]byte{0: random(t, 40*BlockSize)})
+	leases, err := snapshot.OpenLeases(filepath.Join(dir, "leases"))
+	must(t, err)
+	defer leases.Close()
+	command := fmt.Sprintf("case $KURA_SNAPSHOT in create) echo %s;; check) test ! -e %s;; remove) touch %s;; esac", disk, full, removed)
+	provider, err := snapshot.New("command", snapshot.Options{Command: command})
+	must(t, err)
+	s := New(Options{
+		Devices: []Input{{Path: "/disk", Read: disk}, {Path: "/again", Read: disk}},
+		Taker:   &snapshot.Taker{Kind: "command", Provider: provider, Leases: leases},
+	})
+	s.watchEvery = time.Millisecond
+	out := shrinking{sourcetest.NewWriter(), func() {
+		must(t, os.WriteFile(full, nil, 0o600))
+		for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			if _, err := os.Stat(removed); err == nil {
+				return
+			}
+		}
+		t.Error("it is still there")
+	}}
+	if err := s.Write(t.Context(), out); !errors.Is(err, snapshot.ErrOverflow) {
+		t.Errorf("%v", err)
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "leases")); err != nil || len(left) != 0 {
+		t.Errorf("%d leases, %v", len(left), err)
+	}
+}
+
+// What fails once, and not when it is read in parts to find out where, has been read.
+func TestReadAt_WorksTheSecondTime_IsRead(t *testing.T) {
+	want := random(t, 3*BlockSize)
+	d, err := Open(image(t, filepath.Join(t.TempDir(), "image"), int64(len(want)), map[int64][]byte{0: want}))
+	must(t, err)
+	defer d.Close()
+	must(t, d.indirect())
+	for _, n := range []int{100, 4096, BlockSize + 5} {
+		p := make([]byte, n)
+		if m, err := d.narrow(p, 1, unix.EINVAL); err != nil || m != n || !bytes.Equal(p, want[1:n+1]) {
+			t.Errorf("%d bytes: %d, %v", n, m, err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -131,8 +132,144 @@ func TestOpenTarget_DeviceThatIsInUse_IsRefused(t *testing.T) {
 	out := sourcetest.NewWriter()
 	o := Options{Devices: []Input{{Path: "/disk", Read: loop}}, Warn: func(m string) { warned = m }}
 	must(t, New(o).Write(t.Context(), out))
-	if d := FindDetail(out.Details(), "/disk"); !d.Live || warned == "" {
+	if d := findDetail(t, out.Details(), "/disk"); !d.Live || warned == "" {
 		t.Errorf("%q, %+v", warned, d)
+	}
+}
+
+func TestOpenTarget_LoopDeviceOverIt_IsRefused(t *testing.T) {
+	if !testsys.AsMounter(t) {
+		return
+	}
+	backing := image(t, filepath.Join(t.TempDir(), "backing"), 64<<20, nil)
+	testsys.Format(t, "ext4", backing)
+	lower := testsys.Loop(t, backing)
+	upper := testsys.Loop(t, lower)
+	testsys.MountDevice(t, "ext4", upper)
+	var use *UseError
+	for _, o := range []TargetOptions{{}, {DryRun: true}, {Force: true}} {
+		if _, err := OpenTarget(lower, 64<<20, o); !errors.As(err, &use) || !strings.Contains(use.By, upper) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// What a virtual machine, or a database, has it locks, and neither O_EXCL nor the kernel's mounts know of it. In turn it must find a
+// lock while a restore writes.
+func TestOpenTarget_LockedByAProgram_IsRefusedAndLockedMeanwhile(t *testing.T) {
+	if !testsys.AsMounter(t) {
+		return
+	}
+	backing := image(t, filepath.Join(t.TempDir(), "backing"), 4<<20, nil)
+	for _, path := range []string{testsys.Loop(t, backing), image(t, filepath.Join(t.TempDir(), "image"), 4<<20, nil)} {
+		other, err := os.OpenFile(path, os.O_RDWR, 0)
+		must(t, err)
+		defer other.Close()
+		lock := unix.Flock_t{Type: unix.F_RDLCK, Start: 100, Len: 1}
+		must(t, unix.FcntlFlock(other.Fd(), unix.F_OFD_SETLK, &lock))
+		for _, o := range []TargetOptions{{}, {DryRun: true}} {
+			if target, err := OpenTarget(path, 4<<20, o); !errors.Is(err, ErrInUse) {
+				t.Errorf("%s: %v", path, err)
+				must(t, target.Close())
+			}
+		}
+		forced, err := OpenTarget(path, 4<<20, TargetOptions{Force: true})
+		must(t, err)
+		must(t, forced.Close())
+		lock.Type = unix.F_UNLCK
+		must(t, unix.FcntlFlock(other.Fd(), unix.F_OFD_SETLK, &lock))
+		target, err := OpenTarget(path, 4<<20, TargetOptions{})
+		must(t, err)
+		lock.Type = unix.F_RDLCK
+		if err := unix.FcntlFlock(other.Fd(), unix.F_OFD_SETLK, &lock); !errors.Is(err, unix.EAGAIN) {
+			t.Errorf("%s: taken while a restore writes: %v", path, err)
+		}
+		must(t, target.Close())
+	}
+}
+
+// Who locks a device locks only the one that he uses, and who mounts another that shows the same bytes does not show up at this one.
+func TestOpenTarget_DiskOfAPartitionIsInUse_IsRefused(t *testing.T) {
+	if !testsys.AsMounter(t) {
+		return
+	}
+	const size, partition = 64 << 20, 63 << 20
+	backing := image(t, filepath.Join(t.TempDir(), "backing"), size, nil)
+	disk, part := testsys.Partitioned(t, backing)
+	for _, c := range []struct{ locked, target string }{{disk, part}, {part, disk}, {backing, disk}, {backing, part}} {
+		other, err := os.Open(c.locked)
+		must(t, err)
+		must(t, unix.FcntlFlock(other.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_RDLCK, Start: 100, Len: 1}))
+		for _, o := range []TargetOptions{{}, {DryRun: true}} {
+			if target, err := OpenTarget(c.target, partition, o); !errors.Is(err, ErrInUse) {
+				t.Errorf("%s, while %s is locked: %v", c.target, c.locked, err)
+				must(t, target.Close())
+			}
+		}
+		forced, err := OpenTarget(c.target, partition, TargetOptions{Force: true})
+		must(t, err)
+		must(t, errors.Join(forced.Close(), other.Close()))
+		free, err := OpenTarget(c.target, partition, TargetOptions{})
+		must(t, err)
+		must(t, free.Close())
+	}
+	_, same := testsys.Partitioned(t, backing)
+	testsys.Format(t, "ext4", same)
+	at := testsys.MountDevice(t, "ext4", same)
+	var use *UseError
+	for _, o := range []TargetOptions{{}, {DryRun: true}, {Force: true}} {
+		if _, err := OpenTarget(part, partition, o); !errors.As(err, &use) {
+			t.Errorf("the same partition, of another device, is mounted: %v", err)
+		}
+	}
+	warned := ""
+	out := sourcetest.NewWriter()
+	must(t, New(Options{Devices: []Input{{Path: "/disk", Read: part}}, Warn: func(m string) { warned = m }}).Write(t.Context(), out))
+	if d := findDetail(t, out.Details(), "/disk"); !d.Live || !strings.Contains(warned, at) {
+		t.Errorf("%q, %+v", warned, d)
+	}
+}
+
+func TestWrite_PartOfItIsMounted_IsLive(t *testing.T) {
+	if !testsys.AsMounter(t) {
+		return
+	}
+	backing := image(t, filepath.Join(t.TempDir(), "backing"), 64<<20, nil)
+	disk, part := testsys.Partitioned(t, backing)
+	testsys.Format(t, "ext4", part)
+	live := func(path string) bool {
+		t.Helper()
+		warned := ""
+		out := sourcetest.NewWriter()
+		must(t, New(Options{Devices: []Input{{Path: "/disk", Read: path}}, Warn: func(m string) { warned = m }}).Write(t.Context(), out))
+		d := findDetail(t, out.Details(), "/disk")
+		if d.Live != (warned != "") {
+			t.Errorf("%s: %q, %+v", path, warned, d)
+		}
+		return d.Live
+	}
+	for _, path := range []string{disk, backing} {
+		if live(path) {
+			t.Errorf("%s is in use by nobody", path)
+		}
+	}
+	testsys.MountDevice(t, "ext4", part)
+	for _, path := range []string{disk, backing} {
+		if !live(path) {
+			t.Errorf("a partition of %s is mounted", path)
+		}
+	}
+}
+
+func TestCompare_PlacesAreNotUnique_IsRefused(t *testing.T) {
+	if !testsys.AsMounter(t) {
+		return
+	}
+	dir := testsys.Mount(t, "ext4", 64<<20)
+	a := image(t, filepath.Join(dir, "a"), BlockSize, map[int64][]byte{0: random(t, BlockSize)})
+	b := image(t, filepath.Join(dir, "b"), BlockSize, map[int64][]byte{0: random(t, BlockSize)})
+	if m, err := Compare(a, b); !errors.Is(err, ErrMap) {
+		t.Errorf("on ext4: %+v, %v", m, err)
 	}
 }
 
@@ -204,8 +341,7 @@ func TestCompare_ReflinkCopies_WhatIsTheSameIsSame(t *testing.T) {
 				if d.Read > 3*BlockSize || d.Since != m.Since || d.State != m.State {
 					t.Errorf("%+v", d)
 				}
-				must(t, os.Rename(newer, older)) // it is still the same file, in the same state
-				first = second
+				older, first = newer, second
 			}
 			other := image(t, filepath.Join(t.TempDir(), "image"), size, nil)
 			if _, err := Compare(other, current); !errors.Is(err, ErrMap) {
@@ -248,7 +384,7 @@ func TestWrite_ChangesOfKeptCopies_AreReadAlone(t *testing.T) {
 				if !bytes.Equal(out.Bytes(path), want) {
 					t.Fatal("other bytes")
 				}
-				return *FindDetail(out.Details(), path)
+				return *findDetail(t, out.Details(), path)
 			}
 			first := sourcetest.NewWriter()
 			if d := run(first, true); d.Read != 12*BlockSize || d.Root == "" || d.State == "" {
@@ -256,7 +392,7 @@ func TestWrite_ChangesOfKeptCopies_AreReadAlone(t *testing.T) {
 			}
 			change(t, path, size)
 			second := first.Next()
-			if d := run(second, true); d.Read > 3*BlockSize || d.Since != FindDetail(first.Details(), path).State {
+			if d := run(second, true); d.Read > 3*BlockSize || d.Since != findDetail(t, first.Details(), path).State {
 				t.Errorf("%+v", d)
 			}
 			// A run that was not committed leaves nothing to compare with, but what was there before it.

@@ -122,6 +122,9 @@ func (m *Map) check() error {
 	if hasSame(m.Ranges) && m.Since == "" {
 		return fmt.Errorf("%w: it does not say since which state what it calls the same is the same", ErrMap)
 	}
+	if m.Since != "" && m.Since == m.State && total(m.Ranges, source.Same) != end(m.Ranges) {
+		return fmt.Errorf("%w: it begins and ends with the state %s, though something has changed", ErrMap, m.Since)
+	}
 	return nil
 }
 

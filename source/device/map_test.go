@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -154,6 +155,7 @@ func TestWrite_MapOfAnotherState_IsRefused(t *testing.T) {
 		"other end":     {first.Next(), mapped(path, &Map{Ranges: all, Since: "monday", State: "tuesday"})},
 		"other size":    {first.Next(), mapped(image(t, filepath.Join(dir, "b"), size+512, nil), &Map{Ranges: all, Since: "monday"})},
 		"nameless base": {sourcetest.NewWriter().Next(), mapped(path, &Map{Ranges: all, Since: "monday"})},
+		"newer parent":  {newer(t).Next(), mapped(path, &Map{Ranges: all, Since: "monday"})},
 	} {
 		if _, err := backUp(t, c.out, c.in); !errors.Is(err, ErrSince) {
 			t.Errorf("%s: %v", name, err)
@@ -235,6 +237,82 @@ func TestWrite_AnyMap_IsAsIfAllWereRead(t *testing.T) {
 			t.Fatal("other bytes")
 		}
 	})
+}
+
+// Two extents are merged between two questions of the file system, and the second answer begins within what the first has said.
+func TestCompare_ExtentsMergedMeanwhile_NothingIsShifted(t *testing.T) {
+	const k = 4096
+	c := comparison{size: 40 * k, old: []fiemapExtent{{logical: 0, physical: 1000 * k, length: 40 * k}}}
+	for _, e := range []fiemapExtent{
+		{logical: 0, physical: 1000 * k, length: 20 * k},
+		{logical: 16 * k, physical: 1016 * k, length: 8 * k}, // of which 4 are said twice
+		{logical: 24 * k, physical: 5000 * k, length: 8 * k}, // other bytes
+		{logical: 32 * k, physical: 1032 * k, length: 8 * k},
+	} {
+		must(t, c.add(&e))
+	}
+	want := []source.Range{
+		{Start: 0, Length: 24 * k, Kind: source.Same},
+		{Start: 24 * k, Length: 8 * k, Kind: source.Data},
+		{Start: 32 * k, Length: 8 * k, Kind: source.Same},
+	}
+	if !slices.Equal(c.out, want) {
+		t.Errorf("%+v", c.out)
+	}
+}
+
+func TestWrite_MapOfAnotherSize_IsRefused(t *testing.T) {
+	path := image(t, filepath.Join(t.TempDir(), "image"), 4*BlockSize, map[int64][]byte{0: random(t, 4*BlockSize)})
+	for _, size := range []int64{3 * BlockSize, 5 * BlockSize} {
+		m := &Map{Ranges: []source.Range{{Length: size - BlockSize, Kind: source.Data}, {Start: size - BlockSize, Length: BlockSize, Kind: source.Zero}}}
+		if _, err := backUp(t, sourcetest.NewWriter(), mapped(path, m)); !errors.Is(err, ErrMap) {
+			t.Errorf("%d: %v", size, err)
+		}
+	}
+}
+
+func TestMap_OneNameForTwoStates_IsRefused(t *testing.T) {
+	text := "# since A\n# state A\n0 4k same\n4k 4k data\n"
+	if _, err := ReadMap(strings.NewReader(text), 8192); !errors.Is(err, ErrMap) {
+		t.Errorf("%v", err)
+	}
+	if _, err := ReadMap(strings.NewReader(strings.ReplaceAll(text, "data", "same")), 8192); err != nil {
+		t.Errorf("nothing has changed: %v", err)
+	}
+	// The name of the state may also come from elsewhere.
+	path := image(t, filepath.Join(t.TempDir(), "image"), 8192, map[int64][]byte{0: random(t, 8192)})
+	first := sourcetest.NewWriter()
+	_, err := backUp(t, first, Input{Path: "/disk", Read: path, State: "A"})
+	must(t, err)
+	in := mapped(path, &Map{Since: "A", Ranges: []source.Range{{Length: 4096, Kind: source.Same}, {Start: 4096, Length: 4096, Kind: source.Data}}})
+	in.State = "A"
+	if _, err := backUp(t, first.Next(), in); !errors.Is(err, ErrSince) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestStateOf_WrittenToAndTimeSetBack_IsAnother(t *testing.T) {
+	path := image(t, filepath.Join(t.TempDir(), "image"), 8192, map[int64][]byte{0: random(t, 8192)})
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	must(t, err)
+	before, err := StateOf(f)
+	must(t, err)
+	for i := 0; ; i++ { // the kernel's clock for this may be slow
+		_, err = f.WriteAt([]byte("x"), 0)
+		must(t, errors.Join(err, os.Chtimes(path, info.ModTime(), info.ModTime())))
+		after, err := StateOf(f)
+		must(t, err)
+		if after != before {
+			return
+		}
+		if i == 12_000 {
+			t.Fatal("the same")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 func FuzzParseThinDelta(f *testing.F) {

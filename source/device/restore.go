@@ -191,11 +191,10 @@ func (t *Target) Finish(ctx context.Context, root string, extents iter.Seq2[Exte
 	if err := t.sync(); err != nil {
 		return err
 	}
-	d, err := openSame(t)
+	d, err := t.again()
 	if err != nil {
 		return err
 	}
-	defer d.Close()
 	if root != "" {
 		err = t.verifyRoot(ctx, d, root, r)
 	} else {
@@ -207,24 +206,28 @@ func (t *Target) Finish(ctx context.Context, root string, extents iter.Seq2[Exte
 	return t.finish()
 }
 
-// openSame opens the target again, to read past the page cache.
-func openSame(t *Target) (*Device, error) {
-	d, err := Open(t.at)
+// again returns the target as a device to read, past the page cache. It is the same open file: where locks keep others from reading, as over SMB,
+// the one that this file has would keep another from it.
+func (t *Target) again() (*Device, error) {
+	named, err := os.Stat(t.at)
 	if err != nil {
 		return nil, err
 	}
-	a, err := d.f.Stat()
-	if err == nil {
-		var b os.FileInfo
-		if b, err = t.f.Stat(); err == nil && !os.SameFile(a, b) {
-			err = fmt.Errorf("%w: %s is another file now", ErrVerify, t.at)
-		}
+	info, err := t.f.Stat()
+	if err == nil && !os.SameFile(info, named) {
+		err = fmt.Errorf("%w: %s is another file now", ErrVerify, t.at)
 	}
 	if err != nil {
-		_ = d.Close() // nothing was written to it
 		return nil, err
 	}
-	return d, nil
+	d := &Device{path: t.at, f: t.f, block: t.block}
+	if d.size, err = d.Now(); err != nil {
+		return nil, err
+	}
+	if d.size < t.size {
+		return nil, fmt.Errorf("%w: %s has only %d bytes now", ErrVerify, t.at, d.size)
+	}
+	return d, d.setDirect()
 }
 
 func (t *Target) verifyRoot(ctx context.Context, d *Device, root string, r *Restored) error {

@@ -7,10 +7,13 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
+
+	"github.com/kura-backup/kura/internal/durable"
 )
 
 // extentsOf cuts what is to be restored into extents, as a repository has them: of any length, long runs of zeros apart.
@@ -45,6 +48,167 @@ func restore(t testing.TB, path string, want []byte, o TargetOptions, root strin
 		return r, err
 	}
 	return r, target.Finish(t.Context(), root, extents, r)
+}
+
+// Of two restores to one new file the second one must not go on writing to what the first has finished.
+func TestOpenTarget_PartialOfAnother_IsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new")
+	first, err := OpenTarget(path, 4<<20, TargetOptions{})
+	must(t, err)
+	if second, err := OpenTarget(path, 4<<20, TargetOptions{}); !errors.Is(err, ErrInUse) {
+		t.Errorf("two at once: %v", err)
+		must(t, second.Close())
+	}
+	must(t, first.Close())
+	again, err := OpenTarget(path, 4<<20, TargetOptions{}) // as after it was cut off
+	must(t, err)
+	must(t, again.Close())
+
+	partial := path + partialSuffix
+	other := filepath.Join(filepath.Dir(path), "other")
+	for name, do := range map[string]func() error{
+		"that others can write to": func() error { return os.Chmod(partial, 0o666) },
+		"that others can read":     func() error { return os.Chmod(partial, 0o640) },
+		"that has another name":    func() error { return os.Link(partial, other) },
+		"that is another's": func() error {
+			if os.Geteuid() != 0 {
+				return os.Chmod(partial, 0o606)
+			}
+			return os.Chown(partial, 12345, 12345)
+		},
+	} {
+		must(t, errors.Join(os.WriteFile(partial, []byte("x"), 0o600), os.Chmod(partial, 0o600), do()))
+		target, err := OpenTarget(path, 4<<20, TargetOptions{})
+		if !errors.Is(err, ErrInUse) {
+			t.Errorf("one %s: %v", name, err)
+			must(t, target.Close())
+		}
+		if b, err := os.ReadFile(partial); err != nil || string(b) != "x" {
+			t.Errorf("one %s was changed: %v", name, err)
+		}
+		must(t, os.Remove(partial))
+		_ = os.Remove(other)
+	}
+
+	must(t, os.Symlink("nowhere", path))
+	for _, dry := range []bool{false, true} {
+		if _, err := OpenTarget(path, 4<<20, TargetOptions{DryRun: dry}); !errors.Is(err, ErrKind) {
+			t.Errorf("a symlink to nowhere: %v", err)
+		}
+	}
+}
+
+// fileOf is what a file system says of a file.
+type fileOf struct {
+	os.FileInfo
+	mode       os.FileMode
+	uid, links int
+}
+
+func (f fileOf) Mode() os.FileMode { return f.mode }
+
+func (f fileOf) Sys() any {
+	st := &syscall.Stat_t{Uid: uint32(f.uid)}
+	for range f.links { // a number of another type on each architecture
+		st.Nlink++
+	}
+	return st
+}
+
+func TestOwnPartial_FileSystemHasOwnersAndModesOfItsOwn_IsGoneOnWith(t *testing.T) {
+	for _, c := range []struct {
+		what       string
+		file, made fileOf
+		own        bool
+	}{
+		{"as usual", fileOf{mode: 0o600, links: 1}, fileOf{mode: 0o600, links: 1}, true},
+		{"FAT", fileOf{mode: 0o755, uid: 1000, links: 1}, fileOf{mode: 0o755, uid: 1000, links: 1}, true},
+		{"NFS, where root is nobody", fileOf{mode: 0o600, uid: 65534, links: 1}, fileOf{mode: 0o600, uid: 65534, links: 1}, true},
+		{"nobody's, where root is root", fileOf{mode: 0o600, uid: 65534, links: 1}, fileOf{mode: 0o600, links: 1}, false},
+		{"others write", fileOf{mode: 0o757, uid: 1000, links: 1}, fileOf{mode: 0o755, uid: 1000, links: 1}, false},
+		{"others read", fileOf{mode: 0o644, links: 1}, fileOf{mode: 0o600, links: 1}, false},
+		{"two names", fileOf{mode: 0o600, links: 2}, fileOf{mode: 0o600, links: 1}, false},
+	} {
+		if own := asMade(c.file, c.made); own != c.own {
+			t.Errorf("%s: %v", c.what, own)
+		}
+	}
+}
+
+// Over SMB who has locked a file keeps everybody else from reading it, and everybody else is who opens it once more.
+func TestRestore_LockKeepsOthersFromReading_IsComparedAllTheSame(t *testing.T) {
+	want := sample(t)
+	dir := t.TempDir()
+	there := image(t, filepath.Join(dir, "there"), int64(len(want)), nil)
+	for path, root := range map[string]string{filepath.Join(dir, "new"): rootOf(want), there: ""} {
+		target, err := OpenTarget(path, int64(len(want)), TargetOptions{})
+		must(t, err)
+		watch, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+		must(t, err)
+		defer unix.Close(watch)
+		_, err = unix.InotifyAddWatch(watch, target.at, unix.IN_OPEN)
+		must(t, err)
+		r := new(Restored)
+		extents := extentsOf(want, 700_000)
+		must(t, errors.Join(target.Restore(t.Context(), extents, r), target.Finish(t.Context(), root, extents, r), target.Close()))
+		if n, err := unix.Read(watch, make([]byte, 4096)); !errors.Is(err, unix.EAGAIN) {
+			t.Errorf("%s was opened once more: %d bytes of events, %v", path, n, err)
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) || r.Checked.Load() != int64(len(want)) {
+			t.Errorf("%s: %d of %d bytes were compared, %v", path, r.Checked.Load(), len(want), err)
+		}
+	}
+}
+
+// poor is a file system that lacks something.
+type poor struct {
+	durable.FS
+	links bool
+}
+
+func (poor) RenameNoReplace(string, string) error { return errors.ErrUnsupported }
+
+func (p poor) Link(from, to string) error {
+	if !p.links {
+		return unix.EPERM
+	}
+	return p.FS.Link(from, to)
+}
+
+func TestPublish_FileSystemLacksSomething_NamedAllTheSame(t *testing.T) {
+	for _, links := range []bool{true, false} {
+		at := t.TempDir()
+		dir, err := durable.OpenDir(at)
+		must(t, err)
+		defer dir.Close()
+		must(t, os.WriteFile(filepath.Join(at, "a"), []byte("a"), 0o600))
+		must(t, publish(poor{dir, links}, "a", "b"))
+		must(t, os.WriteFile(filepath.Join(at, "a"), []byte("new"), 0o600))
+		if err := publish(poor{dir, links}, "a", "b"); !errors.Is(err, os.ErrExist) {
+			t.Errorf("links %v: replaced: %v", links, err)
+		}
+		if b, err := os.ReadFile(filepath.Join(at, "b")); err != nil || string(b) != "a" {
+			t.Errorf("links %v: %q, %v", links, b, err)
+		}
+	}
+}
+
+func TestRestore_CutShorterBeforeItIsCompared_Fails(t *testing.T) {
+	want := sample(t)
+	clear(want[20*BlockSize:]) // zeros are what is missing
+	for _, root := range []string{rootOf(want), ""} {
+		path := filepath.Join(t.TempDir(), "new")
+		target, err := OpenTarget(path, int64(len(want)), TargetOptions{})
+		must(t, err)
+		r := new(Restored)
+		extents := extentsOf(want, 700_000)
+		must(t, target.Restore(t.Context(), extents, r))
+		must(t, os.Truncate(path+partialSuffix, 21*BlockSize))
+		if err := target.Finish(t.Context(), root, extents, r); !errors.Is(err, ErrVerify) {
+			t.Errorf("root %q: %v", root, err)
+		}
+		must(t, target.Close())
+	}
 }
 
 func sample(t testing.TB) []byte {

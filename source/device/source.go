@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,17 +42,20 @@ type Input struct {
 
 // Source is a source of devices. It is used by one goroutine.
 type Source struct {
-	o     Options
-	keeps map[string]bool // the names of the copies that this run has kept
+	o          Options
+	keeps      map[string]bool // the names of the copies that this run has kept
+	watchEvery time.Duration
 }
 
 var _ source.Source = (*Source)(nil)
 
 // New returns a Source.
-func New(o Options) *Source { return &Source{o: o, keeps: map[string]bool{}} }
+func New(o Options) *Source {
+	return &Source{o: o, keeps: map[string]bool{}, watchEvery: watchEvery}
+}
 
 // Kind is of source.Source.
-func (s *Source) Kind() string { return "device" }
+func (s *Source) Kind() string { return Kind }
 
 // Paths is of source.Source.
 func (s *Source) Paths() (out []string) {
@@ -78,11 +82,14 @@ func (s *Source) Write(ctx context.Context, out source.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, taken.Remove(ctx)) }()
-	watched, stop := taken.Watch(ctx, watchEvery)
-	err = s.writeAll(watched, out, taken)
+	watched, stop := taken.Watch(ctx, s.watchEvery)
+	h := &held{taken: taken}
+	keep := h.removeEarly(ctx, watched)
+	err = s.writeAll(watched, out, h)
+	removed := keep()
 	// A copy that is no longer one is the reason for whatever else went wrong.
 	if spoiled := stop(); spoiled != nil {
-		return spoiled
+		return errors.Join(spoiled, removed)
 	}
 	if err == nil && s.o.Changes {
 		for _, c := range taken.Copies {
@@ -93,12 +100,12 @@ func (s *Source) Write(ctx context.Context, out source.Writer) (err error) {
 	return err
 }
 
-func (s *Source) writeAll(ctx context.Context, out source.Writer, taken *snapshot.Taken) error {
-	var all Details
+func (s *Source) writeAll(ctx context.Context, out source.Writer, h *held) error {
+	all := Details{Format: detailsFormat}
 	for i := range s.o.Devices {
 		w := writing{s: s, in: &s.o.Devices[i], out: out}
-		if taken != nil {
-			w.copy, w.taken = &taken.Copies[i], taken
+		if h != nil {
+			w.copy, w.held = &h.taken.Copies[i], h
 		}
 		if err := w.write(ctx); err != nil {
 			return err
@@ -108,7 +115,7 @@ func (s *Source) writeAll(ctx context.Context, out source.Writer, taken *snapsho
 			s.o.Done(w.detail)
 		}
 	}
-	return out.Describe(all)
+	return out.Describe(map[string]any{Kind: all})
 }
 
 // writing is one device on its way.
@@ -117,7 +124,7 @@ type writing struct {
 	in     *Input
 	out    source.Writer
 	copy   *snapshot.Copy // nil if the device itself is read
-	taken  *snapshot.Taken
+	held   *held
 	detail Detail
 }
 
@@ -131,13 +138,16 @@ func (w *writing) write(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
+	if w.held != nil {
+		w.held.opened(d)
+	}
 	if d.Size() == 0 {
 		return fmt.Errorf("%w: %s", ErrEmpty, at)
 	}
 	if err := w.describe(d); err != nil {
 		return err
 	}
-	known, err := w.known(d)
+	known, err := w.known(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -155,6 +165,9 @@ func (w *writing) write(ctx context.Context) (err error) {
 	}
 	if err == nil && !d.IsBlock() && w.detail.State != "" {
 		err = w.unchanged(d)
+	}
+	if err == nil && f.Size() != d.Size() { // whatever a map has said
+		err = fmt.Errorf("device: %d bytes of %s were stored, and it has %d", f.Size(), d.Path(), d.Size())
 	}
 	if err != nil {
 		return err
@@ -197,7 +210,8 @@ func (w *writing) describe(d *Device) (err error) {
 	if r := (&Device{path: w.in.Read}).Resolved(); r != w.in.Path {
 		w.detail.Resolved = r
 	}
-	if t := w.taken; t != nil {
+	if w.held != nil {
+		t := w.held.taken
 		w.detail.Snapshot = &SnapshotDetail{
 			Kind: w.copy.Kind, Name: w.copy.Name, Made: t.Made.UTC().Round(time.Millisecond),
 			FrozenMS: milliseconds(t.Frozen), LockedMS: milliseconds(t.Locked), Lock: t.Lock,
@@ -216,22 +230,14 @@ func (w *writing) describe(d *Device) (err error) {
 
 // live finds out whether somebody writes to the device while it is read.
 func (w *writing) live(d *Device) error {
-	path := d.Path()
-	if !d.IsBlock() {
-		loop, err := mounts.LoopOf(path)
-		if err != nil || loop == "" {
-			return err
-		}
-		path = loop
-	}
-	all, err := mounts.OfDevice(path)
+	uses, err := mounts.Uses(d.Path())
 	if err != nil {
 		return err
 	}
-	for _, m := range all {
-		if !m.ReadOnly {
+	for _, u := range uses {
+		if u.Live() {
 			w.detail.Live = true
-			w.warn(fmt.Sprintf("%s is mounted at %s and written to while it is read: what is saved may be of no use without --snapshot", d.Path(), m.At))
+			w.warn(fmt.Sprintf("%s is in use while it is read (%s): what is saved may be of no use without --snapshot", d.Path(), u.By))
 			return nil
 		}
 	}
@@ -245,14 +251,14 @@ func (w *writing) warn(message string) {
 }
 
 // known returns what is known before the device is read.
-func (w *writing) known(d *Device) ([]source.Range, error) {
+func (w *writing) known(ctx context.Context, d *Device) ([]source.Range, error) {
 	var m *Map
 	var err error
 	switch {
 	case w.in.Map != nil:
 		m, err = w.in.Map(d.Size())
 	case w.s.o.Changes:
-		m, err = w.changes()
+		m = w.changes(ctx)
 	}
 	if err != nil {
 		return nil, err
@@ -277,10 +283,27 @@ func (w *writing) checkMap(m *Map, d *Device) error {
 	if m.State != "" && w.detail.State != "" && m.State != w.detail.State {
 		return fmt.Errorf("%w: it leads to the state %s, and %s is in the state %s", ErrSince, m.State, d.Path(), w.detail.State)
 	}
-	if !hasSame(m.Ranges) {
-		return nil
+	if hasSame(m.Ranges) {
+		if err := w.checkSince(m, d); err != nil {
+			return err
+		}
 	}
-	before := FindDetail(w.out.Before(), w.in.Path)
+	if end(m.Ranges) != d.Size() {
+		return fmt.Errorf("%w: it ends at %d and %s at %d", ErrMap, end(m.Ranges), d.Path(), d.Size())
+	}
+	return nil
+}
+
+// checkSince refuses a map by which something is as in a parent that has not that state.
+func (w *writing) checkSince(m *Map, d *Device) error {
+	if state := cmp.Or(m.State, w.detail.State); state == m.Since && total(m.Ranges, source.Same) != d.Size() {
+		return fmt.Errorf("%w: it begins and ends with the state %s, though something has changed", ErrSince, state)
+	}
+	all, err := ReadDetails(w.out.Before())
+	if err != nil {
+		return fmt.Errorf("%w: the parent: %w", ErrSince, err)
+	}
+	before := all.Find(w.in.Path)
 	switch {
 	case before == nil:
 		return fmt.Errorf("%w: there is none of %s; back it up without a map first", ErrSince, w.in.Path)

@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kura-backup/kura/internal/durable"
 	"github.com/kura-backup/kura/internal/mounts"
 )
 
@@ -30,12 +27,9 @@ type Target struct {
 // TargetOptions are for OpenTarget.
 type TargetOptions struct {
 	DryRun bool // write nothing
-	// Force overwrites a file of another size, or one that another program has locked.
+	// Force overwrites a file of another size, or what another program has locked.
 	Force bool
 }
-
-// partialSuffix is what the name of a new file ends with until all of it is there.
-const partialSuffix = ".kura-partial"
 
 // OpenTarget opens what size bytes are to be restored to.
 func OpenTarget(path string, size int64, o TargetOptions) (*Target, error) {
@@ -50,7 +44,7 @@ func OpenTarget(path string, size int64, o TargetOptions) (*Target, error) {
 		return nil, fmt.Errorf("%w: %s", ErrKind, path)
 	}
 	if t.block = !info.Mode().IsRegular(); t.block {
-		err = t.openBlock()
+		err = t.openBlock(o)
 	} else {
 		err = t.openFile(info, o)
 	}
@@ -71,7 +65,7 @@ func (t *Target) flags() int {
 }
 
 // openBlock opens a device for this program alone: that fails if anything is mounted of it, or if it is a part of another.
-func (t *Target) openBlock() (err error) {
+func (t *Target) openBlock(o TargetOptions) (err error) {
 	t.f, err = os.OpenFile(t.path, t.flags()|os.O_EXCL, 0)
 	if errors.Is(err, unix.EBUSY) {
 		by, userErr := mounts.User(t.path)
@@ -87,9 +81,15 @@ func (t *Target) openBlock() (err error) {
 	if err == nil && have < t.size {
 		err = fmt.Errorf("%w: %s has %d bytes, and %d are to be restored", ErrSmall, t.path, have, t.size)
 	}
-	// Swap does not always keep others away.
-	if by, userErr := mounts.User(t.path); err == nil && userErr == nil && by != "" {
-		err = &UseError{t.path, by}
+	// Swap and loop devices do not keep others away, nor do virtual machines, which lock what they have.
+	if err == nil {
+		err = t.unused()
+	}
+	if err == nil {
+		err = t.lock(o)
+	}
+	if err == nil && !o.Force {
+		err = t.unlockedAround()
 	}
 	if err != nil {
 		return errors.Join(err, t.f.Close())
@@ -97,13 +97,18 @@ func (t *Target) openBlock() (err error) {
 	return nil
 }
 
-func (t *Target) openFile(info os.FileInfo, o TargetOptions) (err error) {
-	loop, err := mounts.LoopOf(t.path)
-	if err != nil {
-		return err
+// unused returns an error if somebody is known to use the target.
+func (t *Target) unused() error {
+	by, err := mounts.User(t.path)
+	if err == nil && by != "" {
+		err = &UseError{t.path, by}
 	}
-	if loop != "" {
-		return &UseError{t.path, "it is behind " + loop}
+	return err
+}
+
+func (t *Target) openFile(info os.FileInfo, o TargetOptions) (err error) {
+	if err := t.unused(); err != nil {
+		return err
 	}
 	if info.Size() != t.size && !o.Force {
 		return fmt.Errorf("%w: %s has %d bytes, and %d are to be restored", ErrSize, t.path, info.Size(), t.size)
@@ -111,53 +116,18 @@ func (t *Target) openFile(info os.FileInfo, o TargetOptions) (err error) {
 	if t.f, err = os.OpenFile(t.path, t.flags(), 0); err != nil {
 		return err
 	}
-	// Programs that run virtual machines lock the images.
-	lock := unix.Flock_t{Type: unix.F_WRLCK}
-	err = unix.FcntlFlock(t.f.Fd(), unix.F_OFD_GETLK, &lock)
-	if err == nil && lock.Type != unix.F_UNLCK && !o.Force {
-		err = &UseError{t.path, "another program has locked it"}
+	now, err := t.f.Stat()
+	if err == nil && !os.SameFile(now, info) {
+		err = fmt.Errorf("%w: %s is another file now", ErrKind, t.path)
 	}
-	if err == nil && !t.dry && info.Size() != t.size {
+	if err == nil {
+		err = t.lock(o)
+	}
+	if err == nil && !t.dry && now.Size() != t.size {
 		err = t.f.Truncate(t.size)
 	}
 	if err != nil {
 		return errors.Join(err, t.f.Close())
-	}
-	return nil
-}
-
-// create makes a new file, or goes on with the one that a run before this one has not completed.
-func (t *Target) create(o TargetOptions) error {
-	t.fresh, t.at = true, t.path+partialSuffix
-	dir := filepath.Dir(t.path)
-	m, err := mounts.Of(dir)
-	if err != nil && !errors.Is(err, mounts.ErrNone) {
-		return err
-	}
-	if m.Type == "devtmpfs" || strings.HasPrefix(filepath.Clean(t.path), "/dev/") && !strings.HasPrefix(filepath.Clean(t.path), "/dev/shm/") {
-		return fmt.Errorf("%w: there is no device %s", fs.ErrNotExist, t.path)
-	}
-	if o.DryRun {
-		return nil
-	}
-	f, err := os.OpenFile(t.at, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		f, err = os.OpenFile(t.at, os.O_RDWR|unix.O_NOFOLLOW, 0)
-		t.fresh = false
-	}
-	if err != nil {
-		return err
-	}
-	t.f = f
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%w: %s", ErrKind, t.at)
-	}
-	if err == nil {
-		err = f.Truncate(t.size)
-	}
-	if err != nil {
-		return errors.Join(err, f.Close())
 	}
 	return nil
 }
@@ -228,21 +198,4 @@ func (t *Target) sync() error {
 	}
 	_ = unix.Fadvise(int(t.f.Fd()), 0, 0, unix.FADV_DONTNEED) // advice
 	return nil
-}
-
-// finish gives a new file its name.
-func (t *Target) finish() error {
-	if t.at == t.path {
-		return nil
-	}
-	dir, err := durable.OpenDir(filepath.Dir(t.path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := dir.RenameNoReplace(filepath.Base(t.at), filepath.Base(t.path)); err != nil {
-		return err
-	}
-	t.at = t.path
-	return dir.SyncDir(".")
 }

@@ -14,7 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/kura-backup/kura/internal/testrand"
 )
 
 var (
@@ -167,7 +168,7 @@ func TestVerdict_RandomFiles_AsGit(t *testing.T) {
 	}
 	s := *seed
 	if s == 0 {
-		s = uint64(time.Now().UnixNano())
+		s = testrand.Seed(t)
 	}
 	t.Logf("-ignore.seed=%d -ignore.rounds=%d", s, *rounds)
 	r := random{rand.New(rand.NewPCG(s, 0))}

@@ -49,6 +49,20 @@ func TestCheck_PrivilegesMissing_SaysTheGrant(t *testing.T) {
 	}
 }
 
+// An account that sees some databases only would take them for all.
+func TestCheck_AccountSeesSomeDatabases_AllIsRefused(t *testing.T) {
+	s := testserver.SharedMariaDB(t)
+	schema(t, s)
+	s.SQL(t, "CREATE USER some@localhost IDENTIFIED BY 'x'; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON shop.* TO some@localhost; GRANT SELECT ON mysql.* TO some@localhost; GRANT BINLOG MONITOR ON *.* TO some@localhost")
+	c := Config{Socket: s.Socket, User: "some", Password: "x"}
+	if f, err := (&Logical{Config: c}).Check(t.Context()); !errors.Is(err, ErrPrivileges) || !strings.Contains(err.Error(), "GRANT SELECT ON *.*") {
+		t.Errorf("%+v, %v", f, err)
+	}
+	if _, err := (&Logical{Config: c, Databases: []string{"shop"}}).Check(t.Context()); err != nil {
+		t.Errorf("the one that it sees: %v", err)
+	}
+}
+
 func TestCheck_NoSuchDatabase_SaysWhichThereAre(t *testing.T) {
 	s := testserver.SharedMariaDB(t)
 	schema(t, s)
@@ -145,11 +159,11 @@ func TestLogical_LockTakesTooLong_Fails(t *testing.T) {
 
 func TestGrants_Scopes_CountAsTheServerHasThem(t *testing.T) {
 	grant := func(lines ...string) *grants {
-		g := &grants{scopes: map[string][]string{}}
+		g := newGrants()
 		for _, l := range lines {
 			g.add(l)
 		}
-		return g
+		return &g
 	}
 	for _, c := range []struct {
 		g    *grants
@@ -176,5 +190,40 @@ func TestGrants_Scopes_CountAsTheServerHasThem(t *testing.T) {
 	err := grant("GRANT USAGE ON *.* TO `a`@`10.%` IDENTIFIED BY PASSWORD '*X'").missing([]string{"x"}, []need{{any: []string{"EVENT"}}, {any: []string{"SELECT"}}, {any: []string{"SELECT"}, global: true}})
 	if fmt.Sprint(err) != "mysql: the account lacks privileges: EVENT, SELECT; an administrator can give them: GRANT EVENT, SELECT ON *.* TO `a`@`10.%`" {
 		t.Error(err)
+	}
+}
+
+// MySQL 8 can take privileges back in some databases, and where others run it they do so in its own.
+func TestGrants_Revoked_CountsWhereItIsNeeded(t *testing.T) {
+	mysql := &Server{number: [3]int{8, 0, 36}}
+	all, shop := &Facts{All: true, Binlog: true, Databases: []string{"shop"}}, &Facts{Databases: []string{"shop"}}
+	for _, c := range []struct {
+		revoke string
+		f      *Facts
+		users  bool
+		want   string
+	}{
+		{"INSERT, UPDATE, DELETE, CREATE, DROP, EVENT, TRIGGER ON `mysql`.*", all, true, ""},
+		{"ALL PRIVILEGES ON `sys`.*", all, true, ""},
+		{"SELECT ON `mysql`.*", all, true, "SELECT on mysql.*"},
+		{"SELECT ON `mysql`.*", all, false, ""},
+		{"INSERT, DROP ON `hidden`.*", all, true, ""},
+		{"SELECT ON `hidden`.*", all, true, "SELECT on hidden.*"},
+		{"INSERT, TRIGGER ON `hidden`.*", all, true, "TRIGGER on hidden.*"}, // the dump would lack triggers, and not fail
+		{"ALL PRIVILEGES ON `hidden`.*", all, false, "EVENT on hidden.*, SELECT on hidden.*, SHOW VIEW on hidden.*, TRIGGER on hidden.*"},
+		{"SELECT ON `hidden`.*", shop, true, ""},
+		{"SELECT ON `shop`.*", shop, true, "SELECT on shop.*"},
+	} {
+		g := newGrants()
+		g.add("GRANT SELECT, INSERT, SHOW VIEW, TRIGGER, EVENT, RELOAD, REPLICATION CLIENT ON *.* TO `a`@`%`")
+		g.add("REVOKE " + c.revoke + " FROM `a`@`%`")
+		needs := mysql.needs(c.f, c.users)
+		if err := g.missing(c.f.Databases, needs); err != nil {
+			t.Errorf("%s: %v", c.revoke, err)
+		}
+		err := g.unseen(c.f, needs)
+		if got := fmt.Sprint(err); c.want == "" && err != nil || c.want != "" && !strings.Contains(got, "revoked was "+c.want+";") || err != nil && !errors.Is(err, ErrPrivileges) {
+			t.Errorf("%s, all: %v, users: %v: %v", c.revoke, c.f.All, c.users, err)
+		}
 	}
 }

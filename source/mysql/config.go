@@ -29,6 +29,9 @@ type Config struct {
 	CA, Cert, Key string
 }
 
+// idleFor is for how long a connection may be idle. With a lock it is Limits.Hold.
+const idleFor = 7 * 24 * time.Hour
+
 // sockets are where distributions put them.
 var sockets = []string{"/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock"}
 
@@ -90,6 +93,8 @@ func (c *Config) driver() (*driver.Config, error) {
 	d.User, d.Passwd = c.User, c.Password
 	d.Net, d.Addr = "unix", c.socket()
 	d.Timeout = 10 * time.Second
+	// While a program works for hours, nothing is asked; servers that end idle connections after minutes would end this one.
+	d.Params = map[string]string{"wait_timeout": strconv.Itoa(int(idleFor.Seconds()))}
 	d.Logger = driver.Logger(&driver.NopLogger{})
 	if c.Local() {
 		return d, nil
@@ -117,8 +122,9 @@ func (c *Config) driver() (*driver.Config, error) {
 	return d, nil
 }
 
-// optionFile is the configuration as programs of both vendors read it.
-func (c *Config) optionFile() string {
+// optionFile is the configuration as programs of a vendor read it. It says all that they could have from elsewhere: given a socket,
+// MariaDB's go to the host that the environment names nevertheless, unless they are told one.
+func (c *Config) optionFile(mariaDB bool) string {
 	var b strings.Builder
 	b.WriteString("[client]\n")
 	add := func(key, value string) {
@@ -129,6 +135,7 @@ func (c *Config) optionFile() string {
 	add("user", c.User)
 	add("password", c.Password)
 	if c.Local() {
+		add("host", "localhost")
 		add("socket", c.socket())
 		add("protocol", "socket")
 	} else {
@@ -138,8 +145,22 @@ func (c *Config) optionFile() string {
 		add("ssl-ca", c.CA)
 		add("ssl-cert", c.Cert)
 		add("ssl-key", c.Key)
+		c.tlsOptions(&b, mariaDB)
 	}
 	return b.String()
+}
+
+// tlsOptions asks for TLS as the driver does it. A CA alone does not: older programs of MariaDB go on without TLS where the server says that
+// it has none, and those of both vendors take any certificate that the CA has signed.
+func (c *Config) tlsOptions(b *strings.Builder, mariaDB bool) {
+	switch {
+	case mariaDB && c.CA != "":
+		b.WriteString("ssl\nssl-verify-server-cert\n")
+	case mariaDB:
+		b.WriteString("ssl\nskip-ssl-verify-server-cert\n")
+	case c.CA != "":
+		b.WriteString("ssl-mode=VERIFY_IDENTITY\n")
+	}
 }
 
 var optionEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`)

@@ -83,12 +83,12 @@ func TestOptionFile_AnyPassword_ReadBack(t *testing.T) {
 		if strings.ContainsAny(c.User+c.Password, "\x00") {
 			r.Skip("no text")
 		}
-		if err := os.WriteFile(path, []byte(c.optionFile()), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(c.optionFile(true)), 0o600); err != nil {
 			r.Fatal(err)
 		}
 		got, err := ReadDefaults(path)
 		if err != nil || got != c {
-			r.Fatalf("%+v becomes %+v, %v:\n%s", c, got, err, c.optionFile())
+			r.Fatalf("%+v becomes %+v, %v:\n%s", c, got, err, c.optionFile(true))
 		}
 	})
 }

@@ -27,7 +27,7 @@ var (
 	logFile  = regexp.MustCompile(`(?:MASTER|SOURCE)_LOG_FILE='([^']*)'`)
 	logPos   = regexp.MustCompile(`(?:MASTER|SOURCE)_LOG_POS=(\d+)`)
 	logGTID  = regexp.MustCompile(`gtid_slave_pos='([^']*)'`)
-	logGTIDs = regexp.MustCompile(`(?s)GTID_PURGED=[^']*(?:'\+'\*/ )?'([0-9a-fA-F:,\s-]*)'`)
+	logGTIDs = regexp.MustCompile(`(?s)GTID_PURGED=[^']*(?:'\+'\*/ )?'\+?([\w:,\s-]*)'`)
 )
 
 // parseCoordinates reads what a dump says of them.

@@ -4,6 +4,9 @@
 // dump); a [Physical] one runs mariadb-backup and takes its stream apart (package mbstream). Neither believes in a backup that did not
 // end well: the program's exit status and the end of what it wrote both have to say so.
 //
+// An [Archive] is a backup of a MariaDB server's binary logs (package binlog), and [FindReplay] finds out what of them leads from a
+// backup to a later moment.
+//
 // [Hold] keeps a server still while something else, such as a snapshot of its volume, happens.
 //
 // Programs get passwords through a pipe that they inherit, never as arguments: see [Config].

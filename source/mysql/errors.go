@@ -22,6 +22,12 @@ var (
 	ErrLockLost = errors.New("mysql: the lock was lost")
 	// ErrNoDatabase is a database or table that is not there.
 	ErrNoDatabase = errors.New("mysql: no such database or table")
+	// ErrOtherServer is a program that asks another server than this process does.
+	ErrOtherServer = errors.New("mysql: the vendor's program is connected to another server")
+	// ErrHistory is system-versioned tables whose history the dump program can not dump.
+	ErrHistory = errors.New("mysql: the history of tables can not be dumped")
+	// ErrRunning is a server that works with the files.
+	ErrRunning = errors.New("mysql: a server works in this folder")
 	// ErrExists is something that would be overwritten.
 	ErrExists = errors.New("mysql: it exists already")
 	// ErrManifest is a manifest that can not be.

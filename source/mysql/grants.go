@@ -11,16 +11,19 @@ import (
 type grants struct {
 	account string // as SQL writes it
 	scopes  map[string][]string
+	revoked map[string][]string // of those that hold everywhere, by the databases in which they do not
 }
 
+func newGrants() grants { return grants{scopes: map[string][]string{}, revoked: map[string][]string{}} }
+
 // grants asks what the account of the connection may do, with the roles that it has now.
-func (s *Server) grants(ctx context.Context) (g grants, err error) {
+func (s *Server) grants(ctx context.Context) (grants, error) {
+	g := newGrants()
 	rows, err := s.conn.QueryContext(ctx, "SHOW GRANTS")
 	if err != nil {
 		return g, fmt.Errorf("mysql: SHOW GRANTS: %w", err)
 	}
 	defer rows.Close()
-	g.scopes = map[string][]string{}
 	for rows.Next() {
 		var line string
 		if err := rows.Scan(&line); err != nil {
@@ -31,17 +34,21 @@ func (s *Server) grants(ctx context.Context) (g grants, err error) {
 	return g, rows.Err()
 }
 
-// add takes a line as SHOW GRANTS has it: GRANT privileges ON scope TO account ….
+// add takes a line as SHOW GRANTS has it: GRANT privileges ON scope TO account …, and of MySQL also REVOKE privileges ON scope FROM account.
 func (g *grants) add(line string) {
+	into, before := g.scopes, " TO "
 	what, found := strings.CutPrefix(line, "GRANT ")
 	if !found {
-		return
+		if what, found = strings.CutPrefix(line, "REVOKE "); !found {
+			return
+		}
+		into, before = g.revoked, " FROM "
 	}
 	what, rest, found := strings.Cut(what, " ON ")
 	if !found {
 		return // a role
 	}
-	scope, to, _ := strings.Cut(rest, " TO ")
+	scope, to, _ := strings.Cut(rest, before)
 	if fields := strings.Fields(to); g.account == "" && len(fields) > 0 {
 		g.account = fields[0]
 	}
@@ -49,7 +56,7 @@ func (g *grants) add(line string) {
 	for _, p := range strings.Split(what, ",") {
 		p, _, _ = strings.Cut(strings.TrimSpace(p), " (") // of columns: not the whole table
 		if !strings.Contains(what, "(") || p == "ALL PRIVILEGES" {
-			g.scopes[scope] = append(g.scopes[scope], strings.ToUpper(p))
+			into[scope] = append(into[scope], strings.ToUpper(p))
 		}
 	}
 }
@@ -70,9 +77,38 @@ func (g *grants) has(databases []string, privileges ...string) bool {
 }
 
 func (g *grants) in(scope string, privileges []string) bool {
-	return slices.ContainsFunc(g.scopes[scope], func(p string) bool {
+	return anyOf(g.scopes[scope], privileges)
+}
+
+// anyOf reports whether those that there are have one of these.
+func anyOf(there, privileges []string) bool {
+	return slices.ContainsFunc(there, func(p string) bool {
 		return p == "ALL PRIVILEGES" || p == "ALL" || slices.Contains(privileges, p)
 	})
+}
+
+// inDatabases are the privileges that dumps need, and that can hold in some databases alone.
+var inDatabases = []string{"SELECT", "SHOW VIEW", "TRIGGER", "EVENT", "LOCK TABLES"}
+
+// unseen returns an error wrapping ErrPrivileges if something of what is needed was revoked in one of the databases, or in any, if all are
+// meant: such a one may not even be listed. In the server's own ones much is revoked as a rule, and only what is needed there counts.
+func (g *grants) unseen(f *Facts, needs []need) error {
+	var lack []string
+	for scope, revoked := range g.revoked {
+		pattern := strings.TrimSuffix(scope, ".*")
+		meant := f.All || slices.ContainsFunc(f.Databases, func(db string) bool { return likeDatabase(pattern, db) })
+		own := slices.Contains(system, strings.ToLower(pattern))
+		for _, n := range needs {
+			if slices.Contains(inDatabases, n.any[0]) && anyOf(revoked, n.any[:1]) && (own && strings.HasPrefix(n.on, pattern+".") || !own && meant) {
+				lack = append(lack, n.any[0]+" on "+scope)
+			}
+		}
+	}
+	if len(lack) == 0 {
+		return nil
+	}
+	slices.Sort(lack)
+	return fmt.Errorf("%w: revoked was %s; an administrator can grant it there, or other databases have to be named, or accounts be left out", ErrPrivileges, strings.Join(slices.Compact(lack), ", "))
 }
 
 // likeDatabase matches a name with the pattern of a grant: % and _ are wild, a backslash makes them tame.

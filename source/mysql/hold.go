@@ -35,6 +35,9 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
+// spare is how many seconds later than the watchdog the server ends the connection.
+const spare = 3
+
 // Held is what became of a lock.
 type Held struct {
 	At       Coordinates
@@ -49,7 +52,8 @@ type Held struct {
 // INSTANCE FOR BACKUP.
 //
 // The context of fn is cancelled when the lock was held for too long; then the lock is released without waiting for fn, and Hold
-// returns an error wrapping ErrHeldTooLong whatever fn returns. The lock goes, however Hold ends.
+// returns an error wrapping ErrHeldTooLong whatever fn returns. The lock goes, however Hold ends; when this process is stopped, or its
+// machine is gone, the server takes it back some seconds after that time.
 func Hold(ctx context.Context, c Config, limits Limits, fn func(context.Context, *Held) error) (*Held, error) {
 	var held Held
 	h := holder{config: &c, limits: limits, guard: true}
@@ -87,7 +91,10 @@ func (h *holder) run(ctx context.Context, fn func(context.Context, *Server) erro
 	}
 	// Whatever happens: the end of the connection is the end of its locks.
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := s.exec(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout = %d", int(limits.Wait.Seconds()))); err != nil {
+	// The server ends a connection that has been silent for the latter, and with it the lock: this machine may die, or lose the network,
+	// and the watchdog with it.
+	timeouts := fmt.Sprintf("SET SESSION lock_wait_timeout = %d, SESSION wait_timeout = %d", int(limits.Wait.Seconds()), int(limits.Hold.Seconds())+spare)
+	if err := s.exec(ctx, timeouts); err != nil {
 		return 0, err
 	}
 	if h.guard && limits.LongQuery > 0 {
@@ -115,13 +122,20 @@ func (h *holder) hold(ctx context.Context, s *Server, most time.Duration, fn fun
 	working, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	done := make(chan error, 1)
+	begun := clock.Now()
 	go func() { done <- fn(working, s) }()
 	watchdog := time.NewTimer(most)
 	defer watchdog.Stop()
 	select {
 	case err := <-done:
-		if uerr := h.unlock(context.WithoutCancel(ctx), s); uerr != nil && err == nil {
-			err = fmt.Errorf("%w: %w", ErrLockLost, uerr)
+		unlocking, stop := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer stop()
+		if uerr := h.unlock(unlocking, s); uerr != nil && err == nil {
+			why := ErrLockLost
+			if clock.Since(begun) > most { // this process stood still, and found both when it went on
+				why = ErrHeldTooLong
+			}
+			err = fmt.Errorf("%w: %w", why, uerr)
 		}
 		return err
 	case <-watchdog.C:

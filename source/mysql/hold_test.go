@@ -18,6 +18,9 @@ func counter(t testing.TB, s *testserver.MariaDB) {
 	s.SQL(t, "CREATE DATABASE shop; CREATE TABLE shop.counter (id INT PRIMARY KEY AUTO_INCREMENT)")
 }
 
+// patient are limits that nothing comes to, however busy the machine is.
+var patient = Limits{Wait: 5 * time.Minute, Hold: 5 * time.Minute, LongQuery: 5 * time.Minute}
+
 const bump = "INSERT INTO shop.counter VALUES (NULL)"
 
 func TestHold_TwoWriters_NothingIsCommitted(t *testing.T) {
@@ -40,7 +43,7 @@ func TestHold_TwoWriters_NothingIsCommitted(t *testing.T) {
 	watcher := open(t, configOf(s))
 	var before, after Coordinates
 	rows := 0
-	held, err := Hold(t.Context(), configOf(s), Limits{}, func(ctx context.Context, h *Held) (err error) {
+	held, err := Hold(t.Context(), configOf(s), patient, func(ctx context.Context, h *Held) (err error) {
 		before = h.At
 		for rows == 0 { // until there is something that could be committed
 			rows = s.Number(t, "SELECT COUNT(*) FROM shop.counter")
@@ -68,7 +71,7 @@ func TestHold_TwoWriters_NothingIsCommitted(t *testing.T) {
 	if n := s.Number(t, "SELECT COUNT(*) FROM shop.counter"); n < rows {
 		t.Errorf("%d rows, then %d", rows, n)
 	}
-	held, err = Hold(t.Context(), configOf(s), Limits{}, func(context.Context, *Held) error { return nil })
+	held, err = Hold(t.Context(), configOf(s), patient, func(context.Context, *Held) error { return nil })
 	t.Logf("held for %v while nothing was done, %v", held.Time, err)
 }
 
@@ -78,7 +81,7 @@ func TestHold_TakesTooLong_ReleasedMeanwhile(t *testing.T) {
 	counter(t, s)
 	writer := open(t, configOf(s))
 	written := false
-	_, err := Hold(t.Context(), configOf(s), Limits{Hold: 300 * time.Millisecond}, func(ctx context.Context, _ *Held) error {
+	_, err := Hold(t.Context(), configOf(s), Limits{Wait: patient.Wait, Hold: 300 * time.Millisecond, LongQuery: patient.LongQuery}, func(ctx context.Context, _ *Held) error {
 		<-ctx.Done()
 		if !errors.Is(context.Cause(ctx), ErrHeldTooLong) {
 			t.Errorf("cancelled by %v", context.Cause(ctx))
@@ -98,13 +101,13 @@ func TestHold_WorkFailsOrIsCancelled_LockGoes(t *testing.T) {
 	s := testserver.SharedMariaDB(t)
 	counter(t, s)
 	failed := errors.New("failed")
-	if _, err := Hold(t.Context(), configOf(s), Limits{}, func(context.Context, *Held) error { return failed }); !errors.Is(err, failed) {
+	if _, err := Hold(t.Context(), configOf(s), patient, func(context.Context, *Held) error { return failed }); !errors.Is(err, failed) {
 		t.Errorf("%v", err)
 	}
 	s.SQL(t, bump)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	interrupted := errors.New("interrupted")
-	_, err := Hold(ctx, configOf(s), Limits{}, func(ctx context.Context, _ *Held) error {
+	_, err := Hold(ctx, configOf(s), patient, func(ctx context.Context, _ *Held) error {
 		cancel(interrupted)
 		<-ctx.Done()
 		return context.Cause(ctx)
@@ -119,7 +122,7 @@ func TestHold_WorkFailsOrIsCancelled_LockGoes(t *testing.T) {
 func TestHold_ConnectionKilled_Fails(t *testing.T) {
 	s := testserver.SharedMariaDB(t)
 	counter(t, s)
-	_, err := Hold(t.Context(), configOf(s), Limits{}, func(context.Context, *Held) error {
+	_, err := Hold(t.Context(), configOf(s), patient, func(context.Context, *Held) error {
 		s.SQL(t, "KILL "+s.SQL(t, "SELECT id FROM information_schema.processlist WHERE command = 'Sleep' AND id <> CONNECTION_ID() ORDER BY id DESC LIMIT 1"))
 		s.SQL(t, bump)
 		return nil
@@ -170,7 +173,7 @@ func TestHold_AnotherHoldsIt_WaitIsBounded(t *testing.T) {
 	if err := other.exec(t.Context(), "BACKUP STAGE END"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Hold(t.Context(), configOf(s), Limits{Wait: time.Second}, func(context.Context, *Held) error { return nil }); err != nil {
+	if _, err := Hold(t.Context(), configOf(s), patient, func(context.Context, *Held) error { return nil }); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 }

@@ -110,6 +110,12 @@ func (b *bank) check(t *testing.T, s *testserver.MariaDB) {
 	}
 }
 
+// sums are by what two servers are compared.
+func sums(t *testing.T, s *testserver.MariaDB) string {
+	t.Helper()
+	return s.SQL(t, "CHECKSUM TABLE bank.accounts, bank.moves; SELECT COUNT(*) FROM bank.accounts; SELECT COUNT(*) FROM bank.moves")
+}
+
 func TestLogical_ServerUnderWriteLoad_IsAsAtTheCoordinates(t *testing.T) {
 	b := newBank(t)
 	out := sourcetest.NewWriter()
@@ -133,12 +139,12 @@ func TestLogical_ServerUnderWriteLoad_IsAsAtTheCoordinates(t *testing.T) {
 	if err := p.Compare(t.Context(), configOf(replayed), true); err != nil {
 		t.Errorf("the backup is not what the log says: %v", err)
 	}
-	checksums := replayed.SQL(t, "CHECKSUM TABLE bank.accounts, bank.moves")
+	checksums := sums(t, replayed)
 
 	replayed.SQL(t, "DROP DATABASE bank")
 	load(t, out, configOf(replayed), Selection{})
 	b.check(t, replayed)
-	if diff := cmp.Diff(checksums, replayed.SQL(t, "CHECKSUM TABLE bank.accounts, bank.moves")); diff != "" {
+	if diff := cmp.Diff(checksums, sums(t, replayed)); diff != "" {
 		t.Errorf("what was restored is not what the log says: %s", diff)
 	}
 }
@@ -157,8 +163,8 @@ func TestPhysical_ServerUnderWriteLoad_IsAsAtTheCoordinates(t *testing.T) {
 	if err := out.Finish(); err != nil {
 		t.Fatal(err)
 	}
-	d := ReadDetails(out.Details())
-	if d == nil || d.Kind != "physical" || d.At.File == "" || d.At.GTID == "" || d.Root != "/mysql/local/physical" || d.Bytes < 10<<20 {
+	d, err := ReadDetails(out.Details())
+	if err != nil || d == nil || d.Kind != "physical" || d.At.File == "" || d.At.GTID == "" || d.Root != "/mysql/local/+physical" || d.Bytes < 10<<20 {
 		t.Fatalf("%s", out.Details())
 	}
 	dir := filepath.Join(t.TempDir(), "data")
@@ -179,8 +185,7 @@ func TestPhysical_ServerUnderWriteLoad_IsAsAtTheCoordinates(t *testing.T) {
 	restored := testserver.MariaDBOn(t, dir)
 	b.check(t, restored)
 	replayed := b.replay(t, d.At)
-	sum := func(s *testserver.MariaDB) string { return s.SQL(t, "CHECKSUM TABLE bank.accounts, bank.moves") }
-	if diff := cmp.Diff(sum(replayed), sum(restored)); diff != "" {
+	if diff := cmp.Diff(sums(t, replayed), sums(t, restored)); diff != "" {
 		t.Errorf("at %+v: %s", d.At, diff)
 	}
 	t.Logf("%d files, %d bytes, %d moves at %+v", len(out.Paths()), d.Bytes, restored.Number(t, "SELECT COUNT(*) FROM bank.moves"), d.At)
@@ -210,5 +215,62 @@ func TestPhysical_ProgramFails_NoBackup(t *testing.T) {
 		} else {
 			t.Logf("%s: %v", name, err)
 		}
+	}
+}
+
+// CHECKSUM TABLE is of the moment of the dump, though clients write, because both views were opened under one lock.
+func TestLogical_Checksums_AreOfTheMomentOfTheDump(t *testing.T) {
+	b := newBank(t)
+	b.SQL(t, "CREATE DATABASE other; USE other; CREATE TABLE v (id INT) WITH SYSTEM VERSIONING; INSERT INTO v VALUES (1); CREATE TABLE a (id INT) ENGINE=Aria; INSERT INTO a VALUES (1); CREATE TABLE f (x FLOAT); INSERT INTO f VALUES (16777215)")
+	out := sourcetest.NewWriter()
+	backUp(t, &Logical{Config: configOf(b.MariaDB), Checksums: true, Tables: Lock}, out)
+	b.rest()
+	m, d := manifest(t, out)
+	t.Logf("nothing was committed for %d ms; %s", d.ViewLockMS, d.Baseline)
+	if !strings.Contains(d.Baseline, "CHECKSUM TABLE of 2 tables") || d.ViewLockMS > 10_000 {
+		t.Errorf("%+v", d)
+	}
+	want := fmt.Sprintf("bank.accounts\t%s\nbank.moves\t%s", m.table("bank", "accounts").Checksum, m.table("bank", "moves").Checksum)
+	replayed := b.replay(t, d.At)
+	if got := sums(t, replayed); !strings.HasPrefix(got, want+"\n") || strings.HasPrefix(sums(t, b.MariaDB), want) {
+		t.Errorf("the checksums are not those of the moment: %s\n%s", want, got)
+	}
+	replayed.SQL(t, "DROP DATABASE bank; DROP DATABASE other")
+	p := load(t, out, configOf(replayed), Selection{})
+	if err := p.Compare(t.Context(), configOf(replayed), true); err != nil {
+		t.Error(err)
+	}
+	for i := range p.Tables {
+		if p.Tables[i].Checksum != "" {
+			p.Tables[i].Checksum = "1"
+		}
+	}
+	if err := p.Compare(t.Context(), configOf(replayed), true); !errors.Is(err, ErrDiffers) || strings.Count(err.Error(), "CHECKSUM TABLE") != 2 {
+		t.Errorf("%v", err)
+	}
+}
+
+// Whatever fails under the lock, or while the dump goes on, nothing is left behind.
+func TestLogical_ChecksumsFail_NoBackup(t *testing.T) {
+	s := testserver.SharedMariaDB(t)
+	schema(t, s)
+	for name, c := range map[string]struct {
+		script string
+		want   error
+		hold   time.Duration
+	}{
+		"dies":         {`/usr/bin/mariadb-dump "$@" | head -c 3000; kill -9 $$`, ErrFailed, 0},
+		"fails":        {`exit 2`, ErrFailed, 0},
+		"says nothing": {`exec sleep 1000`, ErrHeldTooLong, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fakeDump(t, c.script+"\n")
+			out := sourcetest.NewWriter()
+			b := &Logical{Config: configOf(s), NoUsers: true, Checksums: true, Tables: Lock, Limits: Limits{Hold: c.hold}}
+			if err := b.Write(t.Context(), out); !errors.Is(err, c.want) || out.Details() != nil {
+				t.Errorf("%v", err)
+			}
+			s.SQL(t, "CREATE DATABASE free; DROP DATABASE free")
+		})
 	}
 }

@@ -35,14 +35,17 @@ type Logical struct {
 	Config    Config
 	Databases []string // empty: all but the server's own
 	NoUsers   bool     // leaves out accounts and what they may do
+	NoHistory bool     // leaves out the history of tables that keep it, which not all servers and programs can dump
+	Checksums bool     // CHECKSUM TABLE, too, for which nothing is committed for a moment
 	Tables    NonTransactional
 	Limits    Limits // of the lock
-	// Warn is told what the dump program says though it does not fail. It may be nil.
+	// Warn is told what does not make the backup fail, such as what the dump program says. It may be nil.
 	Warn func(string)
 	// Looked is told what there is before the dump begins. It may be nil.
 	Looked func(*Facts)
 
 	details Details
+	reads   func() // is called when the dump prints what it reads; may be nil
 }
 
 var _ source.Source = (*Logical)(nil)
@@ -94,18 +97,46 @@ func (b *Logical) begin(ctx context.Context) (_ *Server, f *Facts, t *tool, err 
 	if f, err = s.facts(ctx, b.Databases); err != nil {
 		return nil, nil, nil, err
 	}
+	if b.Checksums && !(s.MariaDB && s.since(10, 4, 1)) {
+		return nil, nil, nil, fmt.Errorf("%w: CHECKSUM TABLE at the moment of the dump is for MariaDB 10.4 and later", ErrProgram)
+	}
 	if n := len(f.NonTransactional); n > 0 && b.Tables != Lock {
 		return nil, nil, nil, fmt.Errorf("%w: %d of %d can change while they are dumped: %s", ErrNonTransactional, n, f.Tables, some(f.NonTransactional))
+	}
+	if err := s.columns(ctx, f); err != nil {
+		return nil, nil, nil, err
 	}
 	g, err := s.grants(ctx)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if err := g.missing(f.Databases, s.needs(f, !b.NoUsers)); err != nil {
+	needs := append(s.needs(f, !b.NoUsers), b.checksumNeeds()...)
+	if err := g.missing(f.Databases, needs); err != nil {
 		return nil, nil, nil, err
 	}
-	t, err = findTool(ctx, s.MariaDB, "mariadb-dump", "mysqldump")
-	return s, f, t, err
+	if err := g.unseen(f, needs); err != nil {
+		return nil, nil, nil, err
+	}
+	if t, err = findTool(ctx, s.MariaDB, "mariadb-dump", "mysqldump"); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := b.historyFits(f, t); err != nil {
+		return nil, nil, nil, err
+	}
+	return s, f, t, nil
+}
+
+// historyFits refuses tables that would come without their history though it was not to be left out.
+func (b *Logical) historyFits(f *Facts, t *tool) error {
+	switch {
+	case b.NoHistory || len(f.Versioned) == 0:
+		return nil
+	case len(f.Precise) > 0:
+		return fmt.Errorf("%w: it is kept by transactions: %s", ErrHistory, some(f.Precise))
+	case !t.since(10, 11, 0):
+		return fmt.Errorf("%w: only mariadb-dump 10.11 and later can, not %s: %s", ErrHistory, t, some(f.Versioned))
+	}
+	return nil
 }
 
 // Write is of source.Source.
@@ -122,17 +153,27 @@ func (b *Logical) Write(ctx context.Context, out source.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	m := &Manifest{Format: manifestFormat, Vendor: s.Vendor(), Version: s.Version, Program: program.name(), Users: !b.NoUsers}
+	m := &Manifest{
+		Format: manifestFormat, Vendor: s.Vendor(), Version: s.Version, Program: program.name(), Users: !b.NoUsers,
+		History: len(facts.Versioned) > 0 && !b.NoHistory,
+	}
 	b.details = Details{
-		Kind: "logical", Root: rootOf(&b.Config), Vendor: s.Vendor(), Version: s.Version, Program: program.String(), Databases: len(facts.Databases),
-		Baseline: "rows and digests are of the dump itself; no CHECKSUM TABLE",
+		Format: detailsFormat, Kind: "logical", Root: rootOf(&b.Config), Vendor: s.Vendor(), Version: s.Version, Program: program.String(), Databases: len(facts.Databases),
+		Baseline: fromDump + "; no CHECKSUM TABLE", Versioned: len(facts.Versioned), History: m.History, Floats: len(facts.Floats),
 	}
 	run := func(ctx context.Context) error { return b.dump(ctx, s, facts, program, out, m) }
+	if b.Checksums {
+		dump := run
+		run = func(ctx context.Context) error { return b.withChecksums(ctx, facts, m, dump) }
+	}
 	if len(facts.NonTransactional) > 0 {
 		held, lerr := holdTables(ctx, &b.Config, facts.NonTransactional, b.Limits, run)
 		b.details.LockMS, b.details.Locked, err = held.Milliseconds(), len(facts.NonTransactional), lerr
 	} else {
 		err = run(ctx)
+	}
+	if err == nil {
+		err = b.madeMeanwhile(ctx, s, facts, m)
 	}
 	if err != nil {
 		return err
@@ -150,7 +191,29 @@ func (b *Logical) Write(ctx context.Context, out source.Writer) (err error) {
 	if err := b.writeManifest(out, m); err != nil {
 		return err
 	}
-	return out.Describe(map[string]any{"mysql": b.details})
+	return out.Describe(map[string]any{detailsKey: b.details})
+}
+
+// madeMeanwhile refuses tables without transactions that are in the dump and that nobody knew of before it, nor has locked.
+func (b *Logical) madeMeanwhile(ctx context.Context, s *Server, before *Facts, m *Manifest) error {
+	marks, args := in(before.Databases)
+	rows, err := s.query(ctx, `SELECT t.TABLE_SCHEMA AS db, t.TABLE_NAME AS name, t.ENGINE AS engine
+		FROM information_schema.TABLES t JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE
+		WHERE COALESCE(e.TRANSACTIONS, 'NO') <> 'YES' AND t.ENGINE <> 'BLACKHOLE' AND t.TABLE_SCHEMA IN `+marks+` ORDER BY 1, 2`, args...)
+	if err != nil {
+		return err
+	}
+	var made []Name
+	for _, r := range rows {
+		n := Name{r["db"], r["name"], r["engine"]}
+		if m.table(n.Database, n.Table) != nil && !slices.Contains(before.NonTransactional, n) {
+			made = append(made, n)
+		}
+	}
+	if len(made) > 0 {
+		return fmt.Errorf("%w: made while the dump ran: %s", ErrNonTransactional, some(made))
+	}
+	return nil
 }
 
 // arguments are those of the dump program.
@@ -164,6 +227,9 @@ func (b *Logical) arguments(s *Server, f *Facts, t *tool) []string {
 		args = append(args, "--max-statement-time=0")
 		if f.Binlog {
 			args = append(args, "--master-data=2", "--gtid")
+		}
+		if len(f.Versioned) > 0 && !b.NoHistory {
+			args = append(args, "--dump-history")
 		}
 	default:
 		newer := t.since(8, 0, 26)
@@ -187,6 +253,9 @@ func (b *Logical) arguments(s *Server, f *Facts, t *tool) []string {
 // dump runs the dump program and takes what it prints apart.
 func (b *Logical) dump(ctx context.Context, s *Server, f *Facts, t *tool, out source.Writer, m *Manifest) error {
 	split := dump.NewSplitter(func(p dump.Part) (io.WriteCloser, error) {
+		if b.reads != nil && p.Kind != dump.Header {
+			b.reads() // the program has its view
+		}
 		return out.Create(b.details.Root+"/"+p.Path(), source.FileNode(0o600))
 	})
 	if err := b.pipe(ctx, t, split, b.arguments(s, f, t)); err != nil {
@@ -219,7 +288,7 @@ func (b *Logical) pipe(ctx context.Context, t *tool, w io.Writer, args []string)
 		return err
 	}
 	if text := said(cmd); text != "" && b.Warn != nil {
-		b.Warn(text)
+		b.Warn("the dump program says: " + text)
 	}
 	return nil
 }

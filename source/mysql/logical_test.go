@@ -21,6 +21,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if asProgram() {
+		return
+	}
 	stop := testserver.Keep()
 	code := m.Run()
 	stop()
@@ -80,9 +83,9 @@ func files(out *sourcetest.Writer, root string) Opener {
 
 func manifest(t testing.TB, out *sourcetest.Writer) (*Manifest, *Details) {
 	t.Helper()
-	d := ReadDetails(out.Details())
+	d, err := ReadDetails(out.Details())
 	if d == nil {
-		t.Fatalf("details: %s", out.Details())
+		t.Fatalf("details: %v, %s", err, out.Details())
 		return nil, nil
 	}
 	m, err := ReadManifest(bytes.NewReader(out.Bytes(d.Root + "/+dump.json")))
@@ -187,10 +190,7 @@ func TestLogical_WholeServer_RestoresTheSame(t *testing.T) {
 
 func loadUsers(t testing.TB, out *sourcetest.Writer, c Config) error {
 	t.Helper()
-	return open(t, c).Client(t.Context(), func(w io.Writer) error {
-		_, err := w.Write(out.Bytes("/mysql/local/+users.sql"))
-		return err
-	})
+	return open(t, c).LoadUsers(t.Context(), files(out, "/mysql/local"))
 }
 
 func TestLogical_NothingChanged_SameFiles(t *testing.T) {
@@ -292,13 +292,82 @@ func TestLogical_ConnectionKilled_NoBackup(t *testing.T) {
 	}
 }
 
+// A table that is altered behind the begin of the transaction has none of its rows in it any more.
+func TestLogical_TableAlteredMeanwhile_NoBackup(t *testing.T) {
+	s := testserver.SharedMariaDB(t)
+	wipe(t, s)
+	t.Cleanup(func() { wipe(t, s) })
+	s.SQL(t, "CREATE DATABASE big; USE big; CREATE TABLE a (id INT PRIMARY KEY, b LONGTEXT); INSERT INTO a SELECT seq, REPEAT('x', 50000) FROM seq_1_to_160; CREATE TABLE z (id INT); INSERT INTO z VALUES (1)")
+	out := &slowWriter{Writer: sourcetest.NewWriter(), reached: make(chan struct{}), goOn: make(chan struct{})}
+	done := make(chan error, 1)
+	go func() { done <- (&Logical{Config: configOf(s), NoUsers: true}).Write(t.Context(), out) }()
+	<-out.reached // rows of the first table, which no pipe can hold
+	s.SQL(t, "ALTER TABLE big.z ADD COLUMN b INT, FORCE")
+	close(out.goOn)
+	err := <-done
+	if !errors.Is(err, ErrDefinitionChanged) || out.Details() != nil {
+		t.Errorf("%v, %s", err, out.Details())
+	}
+	t.Logf("%v", err)
+}
+
+// A table without transactions that nobody knew of in the beginning was not locked.
+func TestLogical_TableWithoutTransactionsMadeMeanwhile_NoBackup(t *testing.T) {
+	s := testserver.SharedMariaDB(t)
+	wipe(t, s)
+	t.Cleanup(func() { wipe(t, s) })
+	s.SQL(t, "CREATE DATABASE a; CREATE DATABASE z; CREATE TABLE a.a (id INT PRIMARY KEY, b LONGTEXT); INSERT INTO a.a SELECT seq, REPEAT('x', 50000) FROM a.seq_1_to_160; CREATE TABLE z.z (id INT)")
+	out := &slowWriter{Writer: sourcetest.NewWriter(), reached: make(chan struct{}), goOn: make(chan struct{})}
+	done := make(chan error, 1)
+	go func() { done <- (&Logical{Config: configOf(s), NoUsers: true}).Write(t.Context(), out) }()
+	<-out.reached
+	s.SQL(t, "CREATE TABLE z.new (id INT) ENGINE=MyISAM")
+	close(out.goOn)
+	if err := <-done; !errors.Is(err, ErrNonTransactional) || !strings.Contains(err.Error(), "z.new (MyISAM)") || out.Details() != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// A dump has six digits of such a column, which has to be known before it is needed.
+func TestCheck_FloatColumns_AreToldOf(t *testing.T) {
+	s := testserver.SharedMariaDB(t)
+	schema(t, s)
+	s.SQL(t, "CREATE TABLE shop.f (a FLOAT, b DOUBLE, c FLOAT(10,2)); INSERT INTO shop.f VALUES (16777215, 16777215, 1)")
+	out := sourcetest.NewWriter()
+	backUp(t, &Logical{Config: configOf(s), NoUsers: true}, out)
+	if _, d := manifest(t, out); d.Floats != 1 {
+		t.Errorf("%+v", d)
+	}
+	if text := string(out.Bytes("/mysql/local/shop/f.sql")); !strings.Contains(text, "(16777200,16777215,") {
+		t.Errorf("it is exact now? %s", text)
+	}
+}
+
+func TestParseCoordinates_GTIDsOfMySQL(t *testing.T) {
+	for text, want := range map[string]string{
+		"SET @@GLOBAL.GTID_PURGED=/*!80000 '+'*/ '3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,\n7664fad8-49fd-11e8-a546-4201c0a8010a:1-7';": "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,7664fad8-49fd-11e8-a546-4201c0a8010a:1-7",
+		"/* SET @@GLOBAL.GTID_PURGED='+3e11fa47-71ca-11e1-9e33-c80aa9429562:1-184';*/":                                                   "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-184",
+		"SET @@GLOBAL.GTID_PURGED='3e11fa47-71ca-11e1-9e33-c80aa9429562:blue_1:1-184';":                                                  "3e11fa47-71ca-11e1-9e33-c80aa9429562:blue_1:1-184",
+	} {
+		if got := parseCoordinates([]string{text}); got.GTID != want {
+			t.Errorf("%s: %q", text, got.GTID)
+		}
+	}
+}
+
 func TestLogical_Cancelled_EndsTheDump(t *testing.T) {
 	s := testserver.SharedMariaDB(t)
 	schema(t, s)
-	fakeDump(t, "exec sleep 1000\n")
+	runs := filepath.Join(t.TempDir(), "runs")
+	fakeDump(t, "echo > "+runs+"; exec sleep 1000\n")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stopped := errors.New("stopped")
-	time.AfterFunc(50*time.Millisecond, func() { cancel(stopped) })
+	go func() {
+		for _, err := os.Stat(runs); err != nil && t.Context().Err() == nil; _, err = os.Stat(runs) {
+			time.Sleep(time.Millisecond)
+		}
+		cancel(stopped)
+	}()
 	if err := (&Logical{Config: configOf(s), NoUsers: true}).Write(ctx, sourcetest.NewWriter()); !errors.Is(err, stopped) {
 		t.Errorf("%v", err)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	physicalFolder = "physical"
+	physicalFolder = "+physical" // which no database can be called there
 	maxInfo        = 64 << 10
 )
 
@@ -78,7 +78,7 @@ func (b *Physical) begin(ctx context.Context) (f *Facts, t *tool, err error) {
 	if t.series() != s.Series() {
 		return nil, nil, fmt.Errorf("%w: the server is of the series %s, and %s", ErrProgram, s.Series(), t)
 	}
-	b.details = Details{Kind: "physical", Root: b.Paths()[0], Vendor: s.Vendor(), Version: s.Version, Program: t.String()}
+	b.details = Details{Format: detailsFormat, Kind: "physical", Root: b.Paths()[0], Vendor: s.Vendor(), Version: s.Version, Program: t.String()}
 	return f, t, nil
 }
 
@@ -98,7 +98,7 @@ func (b *Physical) Write(ctx context.Context, out source.Writer) error {
 	if b.details.At, err = parseInfo(info); err != nil {
 		return err
 	}
-	return out.Describe(map[string]any{"mysql": b.details})
+	return out.Describe(map[string]any{detailsKey: b.details})
 }
 
 // stream runs mariadb-backup, and returns what its file of that name says of the backup.

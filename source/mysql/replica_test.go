@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,14 +14,7 @@ import (
 
 // A backup of a replica says where it was in its own log, and in that of the server that it follows.
 func TestLogical_OfAReplica_HasBothCoordinates(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	port := testserver.FreePort(t)
 	first := testserver.NewMariaDB(t, "--skip-networking=0", "--bind-address=127.0.0.1", fmt.Sprintf("--port=%d", port))
 	first.SQL(t, "CREATE USER follower@'%' IDENTIFIED BY 'x'; GRANT REPLICATION SLAVE ON *.* TO follower@'%'; CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY); INSERT INTO shop.t VALUES (1)")
 	second := testserver.NewMariaDB(t, "--server-id=2", "--log-slave-updates", "--log-bin=replica")

@@ -72,6 +72,9 @@ type Plan struct {
 	// Databases are those that are loaded into, and whether as a whole.
 	Databases []Target
 	Bytes     int64
+
+	history bool   // rows of tables that keep their history are all that they ever were
+	version string // of the server that was backed up
 }
 
 // Step is a part of the dump that is loaded.
@@ -89,7 +92,7 @@ type Target struct {
 
 // Plan chooses what is to be loaded.
 func (m *Manifest) Plan(sel Selection) (*Plan, error) {
-	p := new(Plan)
+	p := &Plan{history: m.History, version: m.Version}
 	found := map[Wanted]bool{}
 	for _, piece := range m.Parts {
 		if piece.Kind == dump.Coordinates || !sel.takes(piece.Part, found) {
@@ -164,7 +167,10 @@ func (p *Plan) aim(sel *Selection, part dump.Part) {
 		return
 	}
 	name := sel.renamed(part.Database)
-	i := slices.IndexFunc(p.Databases, func(t Target) bool { return t.Name == name })
+	i := len(p.Databases) - 1 // which it mostly is: there may be many of both
+	for i >= 0 && p.Databases[i].Name != name {
+		i--
+	}
 	if i < 0 {
 		i = len(p.Databases)
 		whole := len(sel.Only) == 0 || slices.Contains(sel.Only, Wanted{Database: part.Database})
@@ -197,47 +203,79 @@ func (p *Plan) distinct() error {
 	return nil
 }
 
+// distinctFolded refuses databases and tables that would become one on a server that does not tell capital letters from small ones.
+func (p *Plan) distinctFolded() error {
+	seen := map[tableName]string{}
+	check := func(key tableName, name string) error {
+		key = tableName{strings.ToLower(key.database), strings.ToLower(key.table)}
+		if other, ok := seen[key]; ok {
+			return fmt.Errorf("%w: for this server %s and %s are the same (lower_case_table_names)", ErrExists, other, name)
+		}
+		seen[key] = name
+		return nil
+	}
+	for _, t := range p.Databases {
+		if err := check(tableName{database: t.Name}, t.Name); err != nil {
+			return err
+		}
+		for _, name := range t.Names {
+			if err := check(tableName{t.Name, name}, t.Name+"."+name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Renamed says what became of databases that were renamed, beyond their names.
+type Renamed struct {
+	Mention  []dump.Part // views, triggers, routines and events that go on naming the old one
+	Disabled []dump.Part // events that were switched off: the old database has them, too
+}
+
 // Opener opens a file of the backup, by its path below the backup's folder.
 type Opener func(path string) (io.ReadCloser, error)
 
-// WriteTo writes the SQL of the plan. It returns parts that go on naming a database that was renamed.
-func (p *Plan) WriteTo(ctx context.Context, out io.Writer, open Opener) (mention []dump.Part, err error) {
+// WriteTo writes the SQL of the plan, and says what became of databases that were renamed.
+func (p *Plan) WriteTo(ctx context.Context, out io.Writer, open Opener) (renamed Renamed, err error) {
 	for _, s := range p.Steps {
 		if err := ctx.Err(); err != nil {
-			return mention, context.Cause(ctx)
+			return renamed, context.Cause(ctx)
 		}
-		names, err := s.writeTo(out, open)
-		if err != nil {
-			return mention, fmt.Errorf("%v: %w", s.Part, err)
-		}
-		if names {
-			mention = append(mention, s.Part)
+		if err := s.writeTo(out, open, &renamed); err != nil {
+			return renamed, fmt.Errorf("%v: %w", s.Part, err)
 		}
 	}
-	return mention, nil
+	return renamed, nil
 }
 
-func (s *Step) writeTo(out io.Writer, open Opener) (mentions bool, err error) {
+func (s *Step) writeTo(out io.Writer, open Opener, renamed *Renamed) (err error) {
 	r, err := open(s.Path())
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	if s.Kind == dump.Header {
-		return false, dump.Copy(out, r)
+		return dump.Copy(out, r)
 	}
 	if s.Rename == "" {
 		n, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{r}, make([]byte, readSize))
 		if err == nil && n != s.Bytes {
 			err = fmt.Errorf("%w: it has %d bytes, and the dump had %d", ErrManifest, n, s.Bytes)
 		}
-		return false, err
+		return err
 	}
 	renamer := dump.NewRenamer(out, s.Database, s.Rename)
 	if _, err := io.CopyBuffer(struct{ io.Writer }{renamer}, struct{ io.Reader }{r}, make([]byte, readSize)); err != nil {
-		return false, err
+		return err
 	}
-	return renamer.Mentions(), renamer.Flush()
+	if renamer.Mentions() {
+		renamed.Mention = append(renamed.Mention, s.Part)
+	}
+	if renamer.Disabled() {
+		renamed.Disabled = append(renamed.Disabled, s.Part)
+	}
+	return renamer.Flush()
 }
 
 // WriteExact writes the dump as the dump program has printed it.

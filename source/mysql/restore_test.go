@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kura-backup/kura/internal/testserver"
+	"github.com/kura-backup/kura/source"
 	"github.com/kura-backup/kura/source/mysql/dump"
 	"github.com/kura-backup/kura/source/sourcetest"
 )
@@ -41,22 +42,30 @@ func TestRestore_OneTable_NothingElse(t *testing.T) {
 func TestRestore_Renamed_BesideTheOld(t *testing.T) {
 	s := testserver.SharedMariaDB(t)
 	schema(t, s)
-	s.SQL(t, "CREATE PROCEDURE shop.names() SELECT * FROM shop.orders")
+	s.SQL(t, "CREATE PROCEDURE shop.names() SELECT * FROM shop.orders; CREATE TRIGGER shop.t2 AFTER INSERT ON shop.orders FOR EACH ROW SET @a = 1; CREATE EVENT shop.ev2 ON SCHEDULE EVERY 1 DAY DO SET @a = 1;"+
+		"SET sql_mode = ANSI_QUOTES; CREATE TRIGGER \"shop\" . t3 BEFORE DELETE ON /* here */ \"shop\".orders FOR EACH ROW SET @a = 1")
 	out := sourcetest.NewWriter()
 	backUp(t, &Logical{Config: configOf(s)}, out)
-	s.SQL(t, "DELETE FROM shop.orders WHERE id = 2")
+	s.SQL(t, "DELETE FROM shop.orders WHERE id = 2; DROP TRIGGER shop.t2; DROP TRIGGER shop.t3")
 	m, d := manifest(t, out)
 	p, err := m.Plan(Selection{Only: []Wanted{{Database: "shop"}}, Rename: map[string]string{"shop": "new `one`"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := open(t, configOf(s))
-	mention, err := p.Load(t.Context(), server, files(out, d.Root))
+	renamed, err := p.Load(t.Context(), server, files(out, d.Root))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(mention) != 1 || mention[0].Kind != dump.Routines {
-		t.Errorf("mentions: %v", mention)
+	if len(renamed.Mention) != 1 || renamed.Mention[0].Kind != dump.Routines || len(renamed.Disabled) != 1 || renamed.Disabled[0].Kind != dump.Events {
+		t.Errorf("%+v", renamed)
+	}
+	if got := s.SQL(t, "SELECT trigger_schema, trigger_name, event_object_schema FROM information_schema.triggers WHERE event_object_table = 'orders' ORDER BY 1, 2"); got !=
+		"new `one`\tt2\tnew `one`\nnew `one`\tt3\tnew `one`\nnew `one`\ttr\tnew `one`\nshop\ttr\tshop" {
+		t.Errorf("triggers: %q", got)
+	}
+	if got := s.SQL(t, "SELECT event_schema, status FROM information_schema.events WHERE event_name = 'ev2' ORDER BY 1"); got != "new `one`\tDISABLED\nshop\tENABLED" {
+		t.Errorf("events: %q", got)
 	}
 	if err := errors.Join(p.Count(t.Context(), server), p.Compare(t.Context(), configOf(s), false)); err != nil {
 		t.Error(err)
@@ -80,7 +89,7 @@ func TestRestore_WhatIsThere_IsAConflict(t *testing.T) {
 		sel  Selection
 		want []string
 	}{
-		{Selection{}, []string{"database other-db with 1 tables and views", "database shop with 10 tables and views"}},
+		{Selection{}, []string{"database other-db with 1 tables and views", "database shop with 10 tables and views, 2 routines, 1 events"}},
 		{Selection{Only: []Wanted{{"shop", "orders"}}}, []string{"table shop.orders"}},
 		{Selection{Only: []Wanted{{"shop", "orders"}}, Rename: map[string]string{"shop": "other-db"}}, nil},
 		{Selection{Only: []Wanted{{"other-db", "t"}}, Rename: map[string]string{"other-db": "shop"}}, nil},
@@ -94,6 +103,72 @@ func TestRestore_WhatIsThere_IsAConflict(t *testing.T) {
 		if err != nil || cmp.Diff(c.want, got) != "" {
 			t.Errorf("%+v: %q, %v", c.sel, got, err)
 		}
+	}
+}
+
+// A database with nothing but routines or events is one that would be overwritten, too.
+func TestRestore_OnlyRoutines_AreAConflict(t *testing.T) {
+	s := testserver.SharedMariaDB(t)
+	wipe(t, s)
+	t.Cleanup(func() { wipe(t, s) })
+	s.SQL(t, "CREATE DATABASE lib; CREATE PROCEDURE lib.p() SELECT 1; CREATE DATABASE jobs; CREATE EVENT jobs.e ON SCHEDULE EVERY 1 DAY DISABLE DO SET @a = 1")
+	out := sourcetest.NewWriter()
+	backUp(t, &Logical{Config: configOf(s), NoUsers: true}, out)
+	m, _ := manifest(t, out)
+	p, err := m.Plan(Selection{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := p.Conflicts(t.Context(), open(t, configOf(s)))
+	if diff := cmp.Diff([]string{"database jobs with 1 events", "database lib with 1 routines"}, got); err != nil || diff != "" {
+		t.Errorf("%v, %s", err, diff)
+	}
+}
+
+// Where capital letters do not count, other names are the same.
+func TestRestore_ServerTakesCapitalsForSmallLetters_IsAConflict(t *testing.T) {
+	s := testserver.SharedMariaDB(t)
+	wipe(t, s)
+	t.Cleanup(func() { wipe(t, s) })
+	s.SQL(t, "CREATE DATABASE shop; CREATE TABLE shop.Orders (id INT); CREATE TABLE shop.log (id INT); CREATE DATABASE Wiki; CREATE TABLE Wiki.t (id INT)")
+	out := sourcetest.NewWriter()
+	backUp(t, &Logical{Config: configOf(s), NoUsers: true}, out)
+	m, _ := manifest(t, out)
+	folding := testserver.NewMariaDB(t, "--lower-case-table-names=1")
+	folding.SQL(t, "CREATE DATABASE shop; CREATE TABLE shop.orders (id INT); CREATE DATABASE wiki; CREATE TABLE wiki.other (id INT)")
+	server := open(t, configOf(folding))
+	for _, c := range []struct {
+		sel  Selection
+		want []string
+	}{
+		{Selection{Only: []Wanted{{"shop", "Orders"}, {"shop", "log"}}}, []string{"table shop.orders"}},
+		{Selection{Only: []Wanted{{Database: "Wiki"}}}, []string{"database Wiki with 1 tables and views"}},
+		{Selection{Only: []Wanted{{Database: "Wiki"}}, Rename: map[string]string{"Wiki": "SHOP"}}, []string{"database SHOP with 1 tables and views"}},
+	} {
+		p, err := m.Plan(c.sel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := p.Conflicts(t.Context(), server); err != nil || cmp.Diff(c.want, got) != "" {
+			t.Errorf("%+v: %q, %v", c.sel, got, err)
+		}
+	}
+	p, err := m.Plan(Selection{Rename: map[string]string{"Wiki": "Shop"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := p.Conflicts(t.Context(), server); !errors.Is(err, ErrExists) {
+		t.Errorf("two databases become one: %q, %v", got, err)
+	}
+	s.SQL(t, "CREATE TABLE shop.orders (id INT)")
+	again := sourcetest.NewWriter()
+	backUp(t, &Logical{Config: configOf(s), NoUsers: true}, again)
+	m, _ = manifest(t, again)
+	if p, err = m.Plan(Selection{Only: []Wanted{{Database: "shop"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := p.Conflicts(t.Context(), server); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "shop.orders") {
+		t.Errorf("two tables become one: %q, %v", got, err)
 	}
 }
 
@@ -213,9 +288,23 @@ func TestReadManifest_HostileBytes_Refused(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	for _, text := range []string{"", "{", "[]", `{"redis":{}}`, `{"mysql":{}}`, `{"mysql":7}`} {
-		if d := ReadDetails([]byte(text)); d != nil {
-			t.Errorf("%s: %+v", text, d)
+}
+
+func TestReadDetails_OtherKindsAndFormats(t *testing.T) {
+	const backup, archive = `"kind":"logical","root":"/mysql/local"}`, `"root":"/mysql/local/+binlog","digits":6,"logs":[[4,0,0]]}`
+	for text, want := range map[string]struct{ backup, archive, newer bool }{
+		"": {}, "{": {}, "[]": {}, `{"redis":{"format":1}}`: {}, `{"mysql":7}`: {}, `{"mysql":{"format":1}}`: {}, `{"mysql_binlog":{"format":1,"root":"r","digits":6}}`: {},
+		`{"mysql":{` + backup + `}`: {}, `{"mysql_binlog":{` + archive + `}`: {}, `{"mysql":{"format":0,` + backup + `}`: {},
+		`{"mysql":{"format":1,` + backup + `}`: {backup: true}, `{"mysql_binlog":{"format":1,` + archive + `}`: {archive: true},
+		`{"mysql":{"format":2}}`: {newer: true}, `{"mysql_binlog":{"format":2,"logs":7}}`: {newer: true},
+	} {
+		d, err := ReadDetails([]byte(text))
+		a, aerr := ReadArchiveDetails([]byte(text))
+		if err == nil {
+			err = aerr
+		}
+		if (d != nil) != want.backup || (a != nil) != want.archive || errors.Is(err, source.ErrNewer) != want.newer || (err != nil) != want.newer {
+			t.Errorf("%s: %+v, %+v, %v", text, d, a, err)
 		}
 	}
 }

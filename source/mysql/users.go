@@ -3,17 +3,20 @@ package mysql
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/kura-backup/kura/source"
+	"github.com/kura-backup/kura/source/mysql/dump"
 )
 
 // maxUsers bounds what is kept of accounts in memory.
 const maxUsers = 256 << 20
 
 // users writes +users.sql: accounts and what they may do. Loaded, it makes those that are missing, and leaves the passwords of
-// others as they are.
+// others as they are; see dump.Accounts.
 func (b *Logical) users(ctx context.Context, s *Server, t *tool, out source.Writer) error {
 	var text []byte
 	var err error
@@ -21,6 +24,9 @@ func (b *Logical) users(ctx context.Context, s *Server, t *tool, out source.Writ
 		text, err = b.usersByProgram(ctx, t)
 	} else {
 		text, err = s.users(ctx)
+	}
+	if err == nil {
+		text, err = dump.Accounts(text)
 	}
 	if err != nil {
 		return fmt.Errorf("accounts: %w", err)
@@ -37,6 +43,24 @@ func (b *Logical) usersByProgram(ctx context.Context, t *tool) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %s: its output ends in the middle", ErrFailed, t.path)
 	}
 	return text.Bytes(), nil
+}
+
+// LoadUsers makes accounts that are not there, and grants all accounts of a backup what they could do then.
+func (s *Server) LoadUsers(ctx context.Context, open Opener) error {
+	f, err := open(usersName)
+	if err != nil {
+		return err
+	}
+	var text limited
+	_, err = io.Copy(struct{ io.Writer }{&text}, f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	sql, err := dump.Accounts(text.Bytes()) // which it should be already; passwords stay, whatever has written the file
+	if err != nil {
+		return err
+	}
+	return s.Client(ctx, func(w io.Writer) error { return dump.Copy(w, bytes.NewReader(sql)) })
 }
 
 // limited is a buffer for what should not be large.

@@ -57,3 +57,44 @@ type fullFile struct {
 }
 
 func (f *fullFile) Write([]byte) (int, error) { return 0, f.err }
+
+// brokenWriter has no room for anything.
+type brokenWriter struct {
+	*sourcetest.Writer
+	err error
+}
+
+func (w *brokenWriter) Create(p string, n tree.Node) (source.File, error) {
+	f, err := w.Writer.Create(p, n)
+	return &fullFile{f, w.err}, err
+}
+
+// closedWriter has no files at all.
+type closedWriter struct {
+	*sourcetest.Writer
+	err error
+}
+
+func (w *closedWriter) Create(string, tree.Node) (source.File, error) { return nil, w.err }
+
+// watchedWriter calls look for each file, and for everything that is written.
+type watchedWriter struct {
+	*sourcetest.Writer
+	look func()
+}
+
+func (w *watchedWriter) Create(p string, n tree.Node) (source.File, error) {
+	f, err := w.Writer.Create(p, n)
+	w.look()
+	return &watchedFile{f, w.look}, err
+}
+
+type watchedFile struct {
+	source.File
+	look func()
+}
+
+func (f *watchedFile) Write(p []byte) (int, error) {
+	f.look()
+	return f.File.Write(p)
+}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/kura-backup/kura/source"
+	"github.com/kura-backup/kura/source/redis/rdb"
 )
 
 // Errors of append-only folders.
@@ -159,6 +160,9 @@ func (s *Source) storeAOF(ctx context.Context, m manifestFile, f *openedFile, la
 	r := reader{f, ctx}
 	if m.kind == aofBase && isRDB(r) {
 		e, err := s.examine(ctx, r, f.size)
+		if d, ok := errors.AsType[*rdb.DamageError](err); ok && d.End > 0 {
+			return file, s.storePreamble(file, r, d.End, last, out, path)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -168,21 +172,42 @@ func (s *Source) storeAOF(ctx context.Context, m manifestFile, f *openedFile, la
 		}
 		return file, e.store(out, path)
 	}
-	got, err := scanAOF(io.NewSectionReader(r, 0, f.size))
+	return file, file.storeCommands(r, last, out, path)
+}
+
+// storeCommands stores a file of commands, with what is in front of them, up to the last whole one.
+func (file *AOFFile) storeCommands(r io.ReaderAt, last bool, out source.Writer, path string) error {
+	got, err := scanAOF(io.NewSectionReader(r, file.Preamble, file.Size-file.Preamble))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	file.Commands, file.Dropped = got.commands, f.size-got.whole
+	whole := file.Preamble + got.whole
+	file.Commands, file.Dropped = got.commands, file.Size-whole
 	if !got.until.IsZero() {
 		file.Until = &got.until
 	}
 	if file.Dropped > 0 && !last {
-		return nil, fmt.Errorf("%w: it ends in the middle of a command, and is not the last one", ErrDamagedAOF)
+		return fmt.Errorf("%w: it ends in the middle of a command, and is not the last one", ErrDamagedAOF)
 	}
-	return file, writeFile(out, path, func(w source.File) error {
-		_, err := w.ReadFrom(io.NewSectionReader(r, 0, got.whole))
+	return writeFile(out, path, func(w source.File) error {
+		_, err := w.ReadFrom(io.NewSectionReader(r, 0, whole))
 		return err
 	})
+}
+
+// storePreamble stores a file of commands with RDB in front of them as it is: what the base is after an upgrade from servers before Redis 7.
+func (s *Source) storePreamble(file *AOFFile, r io.ReaderAt, end int64, last bool, out source.Writer, path string) error {
+	info, err := rdb.Read(io.NewSectionReader(r, 0, end))
+	if err != nil {
+		return err
+	}
+	s.note(info)
+	if len(info.Databases) > maxCounts {
+		info.Databases = nil
+	}
+	file.Preamble = end
+	file.RDB = &RDBFile{Form: Original, Reason: "commands follow it", Size: end, Keys: info.Keys(), Info: info}
+	return file.storeCommands(r, last, out, path)
 }
 
 // isRDB reports whether a base is an RDB file; it can be one of commands.

@@ -198,6 +198,73 @@ func TestBackup_AppendOnlyUnderLoad_StateThatWas(t *testing.T) {
 	}
 }
 
+// After an upgrade from a server before Redis 7 the base is what the whole file was: RDB with commands behind it.
+func TestBackup_AppendOnlyOfAnUpgradedServer_Restored(t *testing.T) {
+	r := testserver.NewRedis(t, "--appendonly", "yes")
+	c := connect(t, r)
+	c.fill(0, 100)
+	c.do("BGREWRITEAOF")
+	c.await("persistence", "aof_rewrite_in_progress:0")
+	for n := range 100 {
+		c.args("SET", "later:"+strconv.Itoa(n), "x")
+	}
+	want := c.state()
+	r.Stop()
+	var old []byte
+	for _, pattern := range []string{"*.base.rdb", "*.incr.aof"} {
+		files, err := filepath.Glob(filepath.Join(r.Dir, aofFolder, pattern))
+		if err != nil || len(files) != 1 {
+			t.Fatalf("%s: %v, %v", pattern, files, err)
+		}
+		b, err := os.ReadFile(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		old = append(old, b...)
+	}
+	empty(t, r.Dir)
+	write(t, filepath.Join(r.Dir, "appendonly.aof"), old) // as servers before Redis 7 have it
+	r.Start(t)
+	same(t, connect(t, r).state(), want)
+
+	o := Options{AOF: filepath.Join(r.Dir, aofFolder)}
+	w := mustBackup(t, o)
+	d := detailsOf(t, w)
+	if base := d.AOF.Files[0]; base.Preamble == 0 || base.RDB.Keys == 0 || base.Commands == 0 || base.Size != int64(len(old)) {
+		t.Errorf("%+v", base)
+	}
+	fresh, target := stopped(t, "--appendonly", "yes", "--aof-load-truncated", "no")
+	empty(t, fresh.Dir)
+	target.AppendOnly = yes(true)
+	staged := stage(t, w, d, fresh.Dir)
+	damaged := filepath.Join(staged, aofFolder, d.AOF.Files[0].Name)
+	b, err := os.ReadFile(damaged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range [][]byte{b[:100], append(bytes.Clone(b), "x\r\n"...), b[:len(b)-3]} {
+		write(t, damaged, bad)
+		if _, err := target.Install(t.Context(), staged, d); err == nil {
+			t.Error("what was staged is not what was saved, and is installed")
+		}
+	}
+	write(t, damaged, b)
+	in, err := target.Install(t.Context(), staged, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in.Commands == 0 || in.Info == nil {
+		t.Errorf("%+v", in)
+	}
+	fresh.Start(t)
+	same(t, connect(t, fresh).state(), want)
+	r.Stop()
+	write(t, filepath.Join(r.Dir, aofFolder, d.AOF.Files[0].Name), append(bytes.Clone(old), "what is this\r\n"...))
+	if _, err := tryBackup(t, o); !errors.Is(err, ErrDamagedAOF) {
+		t.Errorf("damaged behind the preamble: %v", err)
+	}
+}
+
 func empty(t testing.TB, dir string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

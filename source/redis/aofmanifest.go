@@ -86,7 +86,8 @@ func splitWords(line string) (words []string, err error) {
 			return words, nil
 		}
 		var word string
-		if line[0] == '"' {
+		switch line[0] {
+		case '"':
 			quoted, err := strconv.QuotedPrefix(line)
 			if err != nil {
 				return nil, err
@@ -95,7 +96,19 @@ func splitWords(line string) (words []string, err error) {
 				return nil, err
 			}
 			line = line[len(quoted):]
-		} else {
+		case '\'':
+			end := 1
+			for end < len(line) && line[end] != '\'' {
+				if strings.HasPrefix(line[end:], `\'`) {
+					end++
+				}
+				end++
+			}
+			if end >= len(line) {
+				return nil, strconv.ErrSyntax
+			}
+			word, line = strings.ReplaceAll(line[1:end], `\'`, `'`), line[end+1:]
+		default:
 			end := strings.IndexAny(line, " \t")
 			if end < 0 {
 				end = len(line)

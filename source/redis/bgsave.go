@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/kura-backup/kura/source"
@@ -17,6 +18,7 @@ var (
 	ErrNotReady   = errors.New("redis: the server is not ready")
 	ErrSaveFailed = errors.New("redis: the server could not save its data; its log says why")
 	ErrSlowSave   = errors.New("redis: the server has not saved its data in time")
+	ErrStale      = errors.New("redis: the server is a replica without its master, and has old data")
 	ErrOtherFile  = errors.New("redis: the file is not the one that the server has just saved")
 )
 
@@ -25,7 +27,7 @@ const (
 	lastPoll  = time.Second
 )
 
-// askOffset notes how far replication is.
+// askOffset notes how far replication is. What a replica has that has lost its master may be days old.
 func (s *Source) askOffset(ctx context.Context, c *conn) error {
 	info, err := c.info(ctx, "replication")
 	if err != nil {
@@ -34,6 +36,12 @@ func (s *Source) askOffset(ctx context.Context, c *conn) error {
 	s.details.Role = info["role"]
 	s.details.ReplicationID = info["master_replid"]
 	s.details.ReplicationOffset, _ = strconv.ParseInt(info["master_repl_offset"], 10, 64) // 0 if the server does not say
+	if link := info["master_link_status"]; s.details.Role == "slave" && link != "up" {
+		s.details.MasterLink = link
+		if !s.o.AllowStale {
+			return fmt.Errorf("%w: the link to %s:%s is %s since %s s", ErrStale, info["master_host"], info["master_port"], link, info["master_link_down_since_seconds"])
+		}
+	}
 	return nil
 }
 
@@ -46,7 +54,7 @@ func (s *Source) save(ctx context.Context, c *conn, out source.Writer) error {
 			return err
 		}
 	}
-	began, err := c.time(ctx)
+	w, err := watch(ctx, c, path)
 	if err != nil {
 		return err
 	}
@@ -64,12 +72,10 @@ func (s *Source) save(ctx context.Context, c *conn, out source.Writer) error {
 		return err
 	}
 	defer f.Close()
-	return s.store(ctx, f, f.size, out, func() error {
-		if at := s.details.SavedAt; at != nil && at.Before(began) {
-			return fmt.Errorf("%w: %s was begun at %v, before the backup", ErrOtherFile, path, at.Format(time.RFC3339))
-		}
-		return nil
-	})
+	if err := w.saved(ctx, c, &s.details); err != nil {
+		return err
+	}
+	return s.store(ctx, f, f.size, out, func() error { return w.objects(f, &s.details) })
 }
 
 // dumpPath asks where the server saves.
@@ -180,10 +186,16 @@ func (s *Source) order(ctx context.Context, c *conn, before *saving) (string, er
 		if err != nil {
 			return "", err
 		}
-		if now.done == before.done {
+		switch {
+		case now.done != before.done:
+			*before = now
+		case !strings.Contains(string(refusal), "already in progress"):
 			return "", fmt.Errorf("%w (%w)", ErrSaveFailed, refusal)
 		}
-		*before = now
+		// It may send its data to a replica, which does not count.
+		if err := pause(ctx, firstPoll); err != nil {
+			return "", err
+		}
 	}
 }
 

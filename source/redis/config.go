@@ -17,6 +17,8 @@ type Config struct {
 	AppendDir  string
 	AppendFile string
 	Port       string
+	TLSPort    string
+	Bind       []string // addresses that it listens at; empty: all
 	Socket     string
 }
 
@@ -56,7 +58,7 @@ func findConfig(dir string, paths []string) (*Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		if sameFile(c.Dir, dir) {
+		if filepath.IsAbs(c.Dir) && sameFile(c.Dir, dir) { // where the server was started is not known
 			return c, nil
 		}
 	}
@@ -96,14 +98,15 @@ func (c *Config) read(path string, left *int) error {
 		if err != nil || len(words) < 2 {
 			continue // the server says what is wrong with it
 		}
-		if err := c.set(strings.ToLower(words[0]), words[1], left); err != nil {
+		if err := c.set(strings.ToLower(words[0]), words[1:], left); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Config) set(name, value string, left *int) error {
+func (c *Config) set(name string, values []string, left *int) error {
+	value := values[0]
 	switch name {
 	case "include":
 		files, err := filepath.Glob(value)
@@ -127,6 +130,10 @@ func (c *Config) set(name, value string, left *int) error {
 		c.AppendFile = value
 	case "port":
 		c.Port = value
+	case "tls-port":
+		c.TLSPort = value
+	case "bind":
+		c.Bind = values
 	case "unixsocket":
 		c.Socket = value
 	}

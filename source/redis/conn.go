@@ -166,11 +166,14 @@ func (c *conn) do(ctx context.Context, args ...string) (any, error) {
 	}
 	v, err := readReply(c.r)
 	if answer, ok := errors.AsType[ServerError](err); ok {
+		if args[0] == "AUTH" {
+			return nil, answer.withoutText() // which may repeat the password
+		}
 		switch code := answer.code(); {
 		case code == "NOPERM":
 			return nil, fmt.Errorf("%w: %s (%w)", ErrForbidden, args[0], answer)
 		case code == "ERR" && strings.HasPrefix(string(answer), "ERR unknown command"):
-			return nil, fmt.Errorf("%w: %s: the server does not know it", ErrForbidden, args[0]) // its answer repeats the arguments: a password
+			return nil, fmt.Errorf("%w: %s: the server does not know it", ErrForbidden, args[0]) // its answer repeats the arguments
 		}
 		return nil, answer
 	}

@@ -1,8 +1,6 @@
 package redis
 
 import (
-	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
 
@@ -10,8 +8,13 @@ import (
 	"github.com/kura-backup/kura/source/redis/rdb"
 )
 
-// Details is what the manifest of a snapshot says about it. Restoring reads it.
+// detailsFormat is the only format of Details that there is.
+const detailsFormat = 1
+
+// Details is what the manifest of a snapshot says about it, under the key redis. Restoring reads it.
 type Details struct {
+	Format int `json:"format"`
+
 	Name string `json:"name"` // of the folder below /redis
 	Via  Via    `json:"via"`
 
@@ -22,6 +25,7 @@ type Details struct {
 	ReplicationID     string `json:"replication_id,omitempty"`
 	ReplicationOffset int64  `json:"replication_offset,omitempty"`
 	OffsetExact       bool   `json:"offset_exact,omitempty"`
+	MasterLink        string `json:"master_link,omitempty"` // of a replica that has none to its master: what it says of it
 	Cluster           bool   `json:"cluster,omitempty"`     // the server holds some of a cluster's slots
 	AppendOnly        bool   `json:"append_only,omitempty"` // and starts from its append-only files
 
@@ -65,22 +69,26 @@ type AOFFile struct {
 	Dropped  int64      `json:"dropped,omitempty"` // bytes of a command at the end that was being written
 	Until    *time.Time `json:"until,omitempty"`   // the last time that the file says
 	RDB      *RDBFile   `json:"rdb,omitempty"`     // of a base
+	// Preamble is how many bytes of RDB are in front of the commands: the base of a server that was upgraded from before Redis 7.
+	Preamble int64 `json:"preamble,omitempty"`
 }
 
-// ReadDetails reads what the manifest of a snapshot says. It returns ErrNotSaved if that is nothing of a server's.
+// ReadDetails reads what the manifest of a snapshot says. It returns ErrNotSaved if that is nothing of a server's, and source.ErrNewer if this
+// version does not know how to read it.
 func ReadDetails(text []byte) (*Details, error) {
 	d := new(Details)
-	if err := json.Unmarshal(text, d); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotSaved, err)
+	ok, err := source.ReadDetails(text, Kind, detailsFormat, d)
+	if err != nil {
+		return nil, err
 	}
-	if source.CheckPath(root+"/"+d.Name) != nil || strings.Contains(d.Name, "/") || d.RDB == nil && d.AOF == nil {
+	if !ok || source.CheckPath(root+"/"+d.Name) != nil || strings.Contains(d.Name, "/") || d.RDB == nil && d.AOF == nil {
 		return nil, ErrNotSaved
 	}
 	if d.AOF == nil {
 		return d, nil
 	}
 	for _, f := range d.AOF.Files {
-		if !isName(f.Name) || f.Type != aofBase && f.Type != aofIncr {
+		if !isName(f.Name) || f.Type != aofBase && f.Type != aofIncr || f.Preamble < 0 || f.Preamble > 0 && f.RDB == nil {
 			return nil, ErrNotSaved
 		}
 	}

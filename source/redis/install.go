@@ -203,7 +203,7 @@ func (i *install) aof(a *AOFFolder) error {
 	dir := filepath.Join(i.staged, aofFolder)
 	for n, f := range a.Files {
 		path := filepath.Join(dir, f.Name)
-		if f.RDB != nil {
+		if f.RDB != nil && f.Preamble == 0 {
 			info, err := i.verify(path, f.RDB)
 			if err != nil {
 				return fmt.Errorf("%s: %w", f.Name, err)
@@ -226,12 +226,23 @@ func (i *install) aof(a *AOFFolder) error {
 }
 
 func (i *install) verifyCommands(path string, want *AOFFile) error {
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	got, err := scanAOF(f)
+	r := reader{f, i.ctx}
+	if want.Preamble > 0 {
+		info, err := rdb.Read(io.NewSectionReader(r, 0, want.Preamble))
+		if err != nil {
+			return err
+		}
+		if info.Keys() != want.RDB.Keys {
+			return fmt.Errorf("%w: %d, and %d were saved", ErrOtherKeys, info.Keys(), want.RDB.Keys)
+		}
+		i.out.Info = info
+	}
+	got, err := scanAOF(io.NewSectionReader(r, want.Preamble, max(0, f.size-want.Preamble)))
 	if err != nil {
 		return err
 	}

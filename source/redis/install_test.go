@@ -3,9 +3,12 @@ package redis
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -133,8 +136,94 @@ func TestCheck_ServerRuns_Refused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	far.Config.Socket += ".none"
+	l, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	far.Config.TLSPort, far.Config.Bind = port, []string{"-127.0.0.2", "::1"} // to which TLS need not even begin
+	if err := far.Check(t.Context(), d); !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), "127.0.0.2") {
+		t.Errorf("%v", err)
+	}
+	far.Config.TLSPort = "0"
 	if err := far.Check(t.Context(), d); err != nil {
 		t.Errorf("%v", err)
+	}
+}
+
+// A configuration may have come from another machine, where its server goes on.
+func TestHosts_AddressesOfOtherMachines_NotAsked(t *testing.T) {
+	c := newConfig()
+	c.Bind = []string{"127.0.0.1", "192.0.2.1", "-2001:db8::1", "-::1", "127.0.0.5", "0.0.0.0"}
+	hosts, err := c.hosts(t.Context())
+	if got := strings.Join(hosts, " "); err != nil || got != "127.0.0.1 ::1 127.0.0.5" {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
+// One that does not answer does not keep the others from being asked.
+func TestCheck_FirstAddressIsSilent_NextIsAsked(t *testing.T) {
+	t.Parallel()
+	silent, talks := sameport(t, "127.0.0.2", "127.0.0.3")
+	defer silent.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if n, err := talks.Accept(); err == nil {
+			_, _ = io.WriteString(n, "-NOAUTH Authentication required.\r\n")
+			_, _ = io.Copy(io.Discard, n)
+			n.Close()
+		}
+	}()
+	defer func() {
+		talks.Close()
+		<-done
+	}()
+	c := newConfig()
+	c.Bind = []string{"127.0.0.2", "127.0.0.3"}
+	_, c.Port, _ = net.SplitHostPort(silent.Addr().String())
+	if err := c.answers(t.Context()); !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), "127.0.0.3") {
+		t.Errorf("%v", err)
+	}
+}
+
+// sameport listens at two addresses, at the same port.
+func sameport(t *testing.T, a, b string) (net.Listener, net.Listener) {
+	t.Helper()
+	for {
+		first, err := net.Listen("tcp", a+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ := net.SplitHostPort(first.Addr().String())
+		second, err := net.Listen("tcp", net.JoinHostPort(b, port))
+		if err == nil {
+			return first, second
+		}
+		first.Close() // somebody else listens there
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestReadConfig_AsServersRead(t *testing.T) {
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "redis.conf")
+	write(t, conf, []byte("dir './here and\\'s'\nappendonly \"yes\"\nbind 127.0.0.1 -::1\ntls-port 6380\nunixsocket 'it\n"))
+	c, err := ReadConfig(conf)
+	if err != nil || c.Dir != "./here and's" || !c.AppendOnly || len(c.Bind) != 2 || c.TLSPort != "6380" || c.Socket != "" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	// What a folder is relative to is not known: it is not the one that kura happens to be in.
+	t.Chdir(dir)
+	write(t, conf, []byte("dir ./\nappendonly yes\n"))
+	if c, err := findConfig(dir, []string{conf}); err != nil || c != nil {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 
@@ -195,6 +284,7 @@ func TestTry_ExpiredKeys_AreCounted(t *testing.T) {
 	t.Parallel()
 	r := testserver.NewRedis(t)
 	c := connect(t, r)
+	c.do("DEBUG SET-ACTIVE-EXPIRE 0") // however long the backup takes to begin
 	for n := range 100 {
 		c.args("SET", fmt.Sprint("short", n), "1", "PX", "1000")
 	}

@@ -3,7 +3,7 @@ package redis
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/kura-backup/kura/internal/testsys"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testsys.VerifyMain(m) }

@@ -21,6 +21,8 @@ const (
 	silence    = 2 * time.Minute
 	markerSize = 40
 	emptyLines = 1 << 20 // that many seconds
+	// Data has to come with at least this much in that time.
+	slowest = 64 << 10
 )
 
 // receive lets the server send its data, as to a replica, and stores it.
@@ -120,10 +122,12 @@ func (c *conn) payload(ctx context.Context, head string, w io.Writer) error {
 		return fmt.Errorf("%w: in front of the data", errProtocol)
 	}
 	buf := make([]byte, spoolBuffer)
+	p := pace{c: c}
 	for left > 0 {
-		c.extend(ctx, silence)
+		p.step(ctx)
 		n, err := c.r.Read(buf[:min(left, int64(len(buf)))])
 		left -= int64(n)
+		p.came += n
 		if _, err := w.Write(buf[:n]); err != nil {
 			return err
 		}
@@ -134,14 +138,30 @@ func (c *conn) payload(ctx context.Context, head string, w io.Writer) error {
 	return nil
 }
 
+// pace lets a connection be silent for a while each time that enough has come: a byte now and then would take for ever.
+type pace struct {
+	c    *conn
+	came int
+	on   bool
+}
+
+func (p *pace) step(ctx context.Context) {
+	if !p.on || p.came >= slowest {
+		p.c.extend(ctx, silence)
+		p.on, p.came = true, 0
+	}
+}
+
 // untilMarker copies what is in front of the marker. Behind it the server sends nothing until it is answered, so that the
 // marker is the end of what has come.
 func (c *conn) untilMarker(ctx context.Context, marker []byte, w io.Writer) error {
 	buf := make([]byte, 0, spoolBuffer)
+	p := pace{c: c}
 	for {
-		c.extend(ctx, silence)
+		p.step(ctx)
 		n, err := c.r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
+		p.came += n
 		if bytes.HasSuffix(buf, marker) {
 			_, err := w.Write(buf[:len(buf)-markerSize])
 			return err

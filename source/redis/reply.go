@@ -15,6 +15,9 @@ const (
 	longestBulk  = 16 << 20
 	longestArray = 1 << 16
 	deepest      = 8
+	// largest is an answer with all that is in it, and each part of it costs at least partCost.
+	largest  = 32 << 20
+	partCost = 64
 )
 
 // ServerError is an error that the server has answered with.
@@ -28,18 +31,32 @@ func (e ServerError) code() string {
 	return code
 }
 
+// withoutText is the error without what may be secret.
+func (e ServerError) withoutText() ServerError {
+	code := e.code()
+	if len(code) > 20 || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		code = "ERR"
+	}
+	return ServerError(code)
+}
+
 var errProtocol = errors.New("redis: this is not how a Redis server answers")
 
 // readReply reads an answer: a string, an int64, a slice of answers, or nil. An error that the server answers with is
 // a ServerError.
-func readReply(r *bufio.Reader) (any, error) { return readNested(r, deepest) }
+func readReply(r *bufio.Reader) (any, error) {
+	left := largest
+	return readNested(r, deepest, &left)
+}
 
-func readNested(r *bufio.Reader, depth int) (any, error) {
+// readNested reads an answer, or a part of one, that may have so many bytes.
+func readNested(r *bufio.Reader, depth int, left *int) (any, error) {
 	line, err := readLine(r)
 	if err != nil {
 		return nil, err
 	}
-	if line == "" || depth == 0 {
+	*left -= len(line) + partCost
+	if line == "" || depth == 0 || *left < 0 {
 		return nil, errProtocol
 	}
 	switch rest := line[1:]; line[0] {
@@ -54,9 +71,9 @@ func readNested(r *bufio.Reader, depth int) (any, error) {
 		}
 		return n, nil
 	case '$':
-		return readBulk(r, rest)
+		return readBulk(r, rest, left)
 	case '*':
-		return readArray(r, rest, depth)
+		return readArray(r, rest, depth, left)
 	}
 	return nil, errProtocol
 }
@@ -70,11 +87,12 @@ func size(text string, limit int) (int, error) {
 	return n, nil
 }
 
-func readBulk(r *bufio.Reader, length string) (any, error) {
-	n, err := size(length, longestBulk)
+func readBulk(r *bufio.Reader, length string, left *int) (any, error) {
+	n, err := size(length, min(longestBulk, *left))
 	if err != nil || n < 0 {
 		return nil, err
 	}
+	*left -= n
 	var b strings.Builder
 	if _, err := io.CopyN(&b, r, int64(n)); err != nil {
 		return nil, unexpected(err)
@@ -85,14 +103,14 @@ func readBulk(r *bufio.Reader, length string) (any, error) {
 	return b.String(), nil
 }
 
-func readArray(r *bufio.Reader, length string, depth int) (any, error) {
+func readArray(r *bufio.Reader, length string, depth int, left *int) (any, error) {
 	n, err := size(length, longestArray)
 	if err != nil || n < 0 {
 		return nil, err
 	}
 	var all []any
 	for range n {
-		one, err := readNested(r, depth-1)
+		one, err := readNested(r, depth-1, left)
 		if _, answer := errors.AsType[ServerError](err); err != nil && !answer {
 			return nil, err
 		} else if answer {

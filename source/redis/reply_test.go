@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/kura-backup/kura/source"
 )
 
 func TestReadReply_EveryKind(t *testing.T) {
@@ -46,6 +48,8 @@ func TestReadReply_Hostile_BoundedErrors(t *testing.T) {
 	for _, text := range []string{
 		"", "+", "hello\r\n", ":x\r\n", "$-2\r\n", "$999999999999\r\n", "$3\r\nab", "$1\r\nabc\r\n", "*999999999\r\n", "*1000\r\n:1\r\n",
 		strings.Repeat("*1\r\n", 100), "+" + strings.Repeat("x", 1<<20), "\r\n",
+		// All of it has a bound, too.
+		"*9\r\n" + strings.Repeat("*65536\r\n"+strings.Repeat(":1\r\n", 65536), 9), "*3\r\n" + strings.Repeat("$16777216\r\n"+strings.Repeat("x", 16<<20)+"\r\n", 3),
 	} {
 		_, err := readReply(bufio.NewReader(strings.NewReader(text)))
 		if !errors.Is(err, errProtocol) && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -67,7 +71,7 @@ func FuzzReadReply(f *testing.F) {
 }
 
 func FuzzReadDetails(f *testing.F) {
-	f.Add([]byte(`{"name":"local","via":"aof","aof":{"manifest":"m","files":[{"name":"f","type":"b"}]}}`))
+	f.Add([]byte(`{"redis":{"format":1,"name":"local","via":"aof","aof":{"manifest":"m","files":[{"name":"f","type":"b"}]}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := ReadDetails(b)
 		if err != nil {
@@ -77,6 +81,22 @@ func FuzzReadDetails(f *testing.F) {
 			t.Errorf("%+v", d)
 		}
 	})
+}
+
+func TestReadDetails_OtherKindsAndFormats_AreRefused(t *testing.T) {
+	const rest = `"name":"local","via":"rdb","rdb":{"form":"sorted","size":7,"keys":1}}`
+	for text, want := range map[string]error{
+		`{"redis":{"format":1,` + rest + `}`: nil,
+		"":                                   ErrNotSaved, "{}": ErrNotSaved, `{"redis":7}`: ErrNotSaved, `{"redis":null}`: ErrNotSaved,
+		`{"format":1,` + rest: ErrNotSaved, `{"redis":{` + rest + `}`: ErrNotSaved, `{"redis":{"format":0,` + rest + `}`: ErrNotSaved,
+		`{"redis":{"format":"1",` + rest + `}`: ErrNotSaved, `{"valkey":{"format":1,` + rest + `}`: ErrNotSaved,
+		`{"redis":{"format":2,` + rest + `}`: source.ErrNewer, `{"redis":{"format":7,"name":["a"]}}`: source.ErrNewer,
+	} {
+		d, err := ReadDetails([]byte(text))
+		if !errors.Is(err, want) || (err == nil) != (d != nil) {
+			t.Errorf("%s: %+v, %v", text, d, err)
+		}
+	}
 }
 
 func TestSpool_AnyPieces_SameBytesAndNoneOnDisk(t *testing.T) {

@@ -4,83 +4,121 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kura-backup/kura/internal/tenant"
 )
 
 // ErrRunning says that a server runs on a folder: what it has in memory will replace whatever is put there.
 var ErrRunning = errors.New("redis: a server runs on this folder")
 
-// programs are what servers' processes are called. Linux keeps 15 bytes of a name.
+// programs are what servers' processes are called.
 var programs = []string{"redis-server", "valkey-server", "keydb-server", "redis-sentinel"}
 
-// running returns ErrRunning if there is a server that works in a folder. Servers change into theirs. What
-// this process may not look into counts if it could be the folder's server: it belongs to the folder's owner.
+// running returns ErrRunning if there is a server that works in a folder.
 func running(dir string) error {
-	want, err := os.Stat(dir)
-	if err != nil {
-		return err
+	who, _, err := tenant.Find(dir, programs...)
+	if who != "" {
+		err = fmt.Errorf("%w: %s", ErrRunning, who)
 	}
-	processes, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return err
-	}
-	for _, p := range processes {
-		name, err := os.ReadFile(p + "/comm")
-		if err != nil || !isServer(strings.TrimSpace(string(name))) {
-			continue
-		}
-		pid := filepath.Base(p)
-		// Followed by the kernel, which also works for a process that sees other mounts.
-		at, err := os.Stat(p + "/cwd")
-		switch {
-		case err == nil && os.SameFile(at, want):
-			return fmt.Errorf("%w: process %s", ErrRunning, pid)
-		case errors.Is(err, os.ErrPermission) && sameOwner(p, want):
-			return fmt.Errorf("%w, or may do so: process %s belongs to the folder's owner, and only root can see where it works", ErrRunning, pid)
-		}
-	}
-	return nil
+	return err
 }
 
-func isServer(name string) bool {
-	for _, p := range programs {
-		if name == p[:min(len(p), 15)] {
-			return true
-		}
-	}
-	return false
-}
-
-func sameOwner(process string, folder os.FileInfo) bool {
-	info, err := os.Stat(process)
-	return err == nil && owner(info).uid == owner(folder).uid
-}
-
-const askTimeout = 3 * time.Second
+const askTimeout = 10 * time.Second
 
 // answers returns ErrRunning if the server that a configuration is of answers: it may run where its process can not be seen.
 func (c *Config) answers(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
+	hosts, err := c.hosts(ctx)
+	if err != nil {
+		return err
+	}
 	var servers []*Server
 	if c.Socket != "" {
 		servers = append(servers, &Server{Socket: c.Socket})
 	}
-	if port, err := strconv.Atoi(c.Port); err == nil && port > 0 {
-		servers = append(servers, &Server{Addr: "127.0.0.1:" + c.Port})
+	for _, host := range hosts {
+		if isPort(c.Port) {
+			servers = append(servers, &Server{Addr: net.JoinHostPort(host, c.Port)})
+		}
 	}
 	for _, s := range servers {
-		conn, err := dial(ctx, s)
-		if conn != nil {
-			conn.close()
-		}
-		if err == nil || errors.Is(err, ErrPassword) || isAnswer(err) {
+		if s.answers(ctx) {
 			return fmt.Errorf("%w: the one of %s answers at %s", ErrRunning, c.Path, s)
 		}
 	}
+	for _, host := range hosts {
+		if addr := net.JoinHostPort(host, c.TLSPort); isPort(c.TLSPort) && listens(ctx, addr) {
+			return fmt.Errorf("%w: the one of %s listens at %s", ErrRunning, c.Path, addr)
+		}
+	}
 	return nil
+}
+
+// answers reports whether there is such a server. It does not wait for longer than askTimeout: others have to be asked, too.
+func (s *Server) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	conn, err := dial(ctx, s)
+	if conn != nil {
+		conn.close()
+	}
+	return err == nil || errors.Is(err, ErrPassword) || isAnswer(err)
+}
+
+// listens looks for a server that only talks by TLS, to those whose certificates it knows: that somebody listens has to be enough.
+func listens(ctx context.Context, addr string) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil
+}
+
+func isPort(text string) bool {
+	port, err := strconv.Atoi(text)
+	return err == nil && port > 0
+}
+
+// hosts are where the server that a configuration is of can be asked, if it runs on this machine: its configuration may have come from
+// another one, whose addresses it names, and the server there is none of ours.
+func (c *Config) hosts(ctx context.Context) (hosts []string, err error) {
+	bind := c.Bind
+	if len(bind) == 0 {
+		bind = []string{"*"}
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range bind {
+		switch b = strings.TrimPrefix(b, "-"); b { // with a -, the server does without an address that the machine has not
+		case "*", "0.0.0.0":
+			b = "127.0.0.1"
+		case "::*", "::":
+			b = "::1"
+		}
+		if !slices.Contains(hosts, b) && isOwn(ctx, b, own) {
+			hosts = append(hosts, b)
+		}
+	}
+	return hosts, nil
+}
+
+// isOwn reports whether an address, or one that a name stands for, is among those of this machine.
+func isOwn(ctx context.Context, host string, own []net.Addr) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupIPAddr(ctx, host) // which knows addresses as they are
+	return err == nil && slices.ContainsFunc(addrs, func(a net.IPAddr) bool {
+		return a.IP.IsLoopback() || slices.ContainsFunc(own, func(o net.Addr) bool {
+			n, ok := o.(*net.IPNet)
+			return ok && n.IP.Equal(a.IP)
+		})
+	})
 }

@@ -83,7 +83,7 @@ func TestBackup_SaveUnderWay_WaitsAndSavesAgain(t *testing.T) {
 	r := testserver.NewRedis(t)
 	c := connect(t, r)
 	c.fill(0, 300)
-	c.slowly(2000)
+	c.slowly(10_000)
 	c.do("BGSAVE")
 	c.await("persistence", "rdb_bgsave_in_progress:1")
 	c.slowly(0)
@@ -99,7 +99,7 @@ func TestBackup_AppendOnlyRewritten_SavesAfterwards(t *testing.T) {
 	r := testserver.NewRedis(t, "--appendonly", "yes")
 	c := connect(t, r)
 	c.fill(0, 300)
-	c.slowly(2000)
+	c.slowly(10_000)
 	c.do("BGREWRITEAOF")
 	c.await("persistence", "aof_rewrite_in_progress:1")
 	c.slowly(0)
@@ -200,10 +200,216 @@ func TestBackup_OldFile_Refused(t *testing.T) {
 	r, other := testserver.NewRedis(t), testserver.NewRedis(t)
 	connect(t, other).do("SET a 1")
 	connect(t, other).do("SAVE")
-	time.Sleep(1100 * time.Millisecond) // files say in seconds when they were saved
 	_, err := tryBackup(t, Options{Server: &Server{Socket: r.Socket}, RDB: filepath.Join(other.Dir, dumpFile)})
 	if !errors.Is(err, ErrOtherFile) {
 		t.Errorf("%v", err)
+	}
+}
+
+// The path may be one at which another server, in a container of its own, saves at the same moment.
+func TestBackup_AnotherServerSavesThere_Refused(t *testing.T) {
+	t.Parallel()
+	r, other := testserver.NewRedis(t), testserver.NewRedis(t)
+	c := connect(t, other)
+	c.do("DEBUG POPULATE 5000")
+	c.do("SAVE")
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				c.do("SAVE")
+			}
+		}
+	}()
+	for range 5 {
+		if _, err := tryBackup(t, Options{Server: &Server{Socket: r.Socket}, RDB: filepath.Join(other.Dir, dumpFile)}); !errors.Is(err, ErrOtherFile) {
+			t.Errorf("%v", err)
+		}
+	}
+	close(stop)
+	<-done
+}
+
+func TestWitness_FileOfAnother_Refused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), dumpFile)
+	write(t, path, []byte("old"))
+	old, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Unix(1_700_000_000, 0)
+	w := witness{path: path, began: began, opened: began.Add(3 * time.Second), least: 10_000, most: 20_000, replication: "a"}
+	details := func(second int, keys uint64, id string) *Details {
+		at := began.Add(time.Duration(second) * time.Second)
+		return &Details{SavedAt: &at, RDB: &RDBFile{Keys: keys, Info: &rdb.Info{Facts: map[string]string{"repl-id": id}}}}
+	}
+	check := func(w witness, d *Details) error {
+		f, err := openFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		return w.objects(f, d)
+	}
+	for _, d := range []*Details{details(0, 10_000, ""), details(-1, 10_000, ""), details(3, 41_000, "a"), details(1, 4_500, "")} {
+		if err := check(w, d); err != nil {
+			t.Errorf("%v: %v", d.SavedAt, err)
+		}
+	}
+	for name, d := range map[string]*Details{
+		"before": details(-2, 10_000, ""), "after": details(4, 10_000, ""), "another's": details(1, 10_000, "b"), "many keys": details(1, 41_001, ""), "few keys": details(1, 4_499, ""),
+	} {
+		if err := check(w, d); !errors.Is(err, ErrOtherFile) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	w.began = old.ModTime().Add(-time.Minute)
+	unknown := &Details{RDB: &RDBFile{}}
+	if err := check(w, unknown); err != nil {
+		t.Errorf("of an unknown format: %v", err)
+	}
+	w.began = old.ModTime().Add(time.Minute)
+	if err := check(w, unknown); !errors.Is(err, ErrOtherFile) {
+		t.Errorf("of an unknown format, old: %v", err)
+	}
+	w.began, w.old = old.ModTime().Add(-time.Minute), old
+	if err := check(w, unknown); !errors.Is(err, ErrOtherFile) {
+		t.Errorf("the one that was there: %v", err)
+	}
+}
+
+// Servers save of their own accord, too: between the end of the save and when the file is opened it may become that of a later one.
+func TestBackup_ServerSavesOnceMore_ThatFileIsTaken(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"persistence", "TIME", "keyspace"} { // that come behind the save
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			r := testserver.NewRedis(t)
+			c := connect(t, r)
+			c.do("SET a 1")
+			ordered, again := false, make(chan struct{})
+			socket := inBetween(t, r.Socket, func(sent string) {
+				if strings.Contains(sent, "BGSAVE") {
+					ordered = true
+				}
+				if !ordered || !strings.Contains(sent, command) {
+					return
+				}
+				c.await("persistence", "rdb_bgsave_in_progress:0")
+				time.Sleep(1100 * time.Millisecond) // files say in seconds when they were begun
+				c.do("SET late yes")
+				c.do("SAVE")
+				ordered = false
+				close(again)
+			})
+			w := mustBackup(t, Options{Server: &Server{Socket: socket}})
+			select {
+			case <-again:
+			default:
+				t.Error("no such command came behind the save")
+			}
+			if n := detailsOf(t, w).RDB.Keys; n != 1 && n != 2 {
+				t.Errorf("%d keys", n)
+			}
+		})
+	}
+}
+
+// inBetween returns the socket of a proxy in front of a server that calls each before it passes on what a client has sent.
+func inBetween(t *testing.T, socket string, each func(sent string)) string {
+	t.Helper()
+	path := filepath.Join(filepath.Dir(socket), "between")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+	})
+	go func() {
+		defer close(done)
+		in, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer in.Close()
+		out, err := net.Dial("unix", socket)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		answers := make(chan struct{})
+		go func() {
+			defer close(answers)
+			_, _ = io.Copy(in, out)
+		}()
+		buf := make([]byte, 4096)
+		for {
+			n, err := in.Read(buf) // a client waits for each answer, so that this is one command
+			if err != nil {
+				break
+			}
+			each(string(buf[:n]))
+			if _, err := out.Write(buf[:n]); err != nil {
+				break
+			}
+		}
+		out.Close()
+		<-answers
+	}()
+	return path
+}
+
+// A replica that has lost its master has what it had then.
+func TestBackup_ReplicaWithoutMaster_Refused(t *testing.T) {
+	t.Parallel()
+	r := testserver.NewRedis(t)
+	c := connect(t, r)
+	c.do("SET a 1")
+	c.do("REPLICAOF 127.0.0.1 1")
+	o := Options{Server: &Server{Socket: r.Socket}}
+	if _, err := tryBackup(t, o); !errors.Is(err, ErrStale) || !strings.Contains(err.Error(), "127.0.0.1:1 is down") {
+		t.Errorf("%v", err)
+	}
+	o.AllowStale = true
+	if d := detailsOf(t, mustBackup(t, o)); d.MasterLink != "down" || d.Role != "slave" || d.RDB.Keys != 1 {
+		t.Errorf("%+v", d)
+	}
+}
+
+// What a server, or something in front of it, answers to a password may have that in it.
+func TestDial_AnswerRepeatsThePassword_NotShown(t *testing.T) {
+	for _, answer := range []string{
+		"-ERR unknown command 'AUTH', with args beginning with: 'user' 'secret' ", "-secret is wrong", "-NOPERM secret", "-WRONGPASS secret", "-LOADING secret", "-SECRETSECRETSECRETSECRET",
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if n, err := l.Accept(); err == nil {
+				_, _ = n.Write([]byte(answer + "\r\n"))
+				_, _ = io.Copy(io.Discard, n)
+				n.Close()
+			}
+		}()
+		c, err := dial(t.Context(), &Server{Addr: l.Addr().String(), User: "user", Password: "secret"})
+		if err == nil {
+			c.close()
+		}
+		if err == nil || strings.Contains(strings.ToLower(err.Error()), "secret") {
+			t.Errorf("%s: %v", answer, err)
+		}
+		l.Close()
+		<-done
 	}
 }
 

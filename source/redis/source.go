@@ -47,8 +47,10 @@ type Options struct {
 	Name   string  // in the snapshot; empty: the server's
 	Exact  bool    // keep what the canonical form leaves out
 	Wait   time.Duration
-	Temp   string // folder for what a server sends; empty: the system's
-	Memory int    // for sorting; 0: rdb.DefaultMemory
+	// AllowStale takes a replica's data though it has no link to its master.
+	AllowStale bool
+	Temp       string // folder for what a server sends; empty: the system's
+	Memory     int    // for sorting; 0: rdb.DefaultMemory
 }
 
 // Mistakes in Options.
@@ -101,7 +103,7 @@ func New(o Options) (*Source, error) {
 	if o.Memory == 0 {
 		o.Memory = rdb.DefaultMemory
 	}
-	s := &Source{o: o, details: Details{Name: o.Name, Via: o.Via}}
+	s := &Source{o: o, details: Details{Format: detailsFormat, Name: o.Name, Via: o.Via}}
 	if !isName(o.Name) {
 		return nil, fmt.Errorf("%w: %q is not a name of a folder", ErrVia, o.Name)
 	}
@@ -140,7 +142,7 @@ func (s *Source) Write(ctx context.Context, out source.Writer) error {
 	if err := s.take(ctx, out); err != nil {
 		return err
 	}
-	return out.Describe(&s.details)
+	return out.Describe(map[string]any{Kind: &s.details})
 }
 
 func (s *Source) take(ctx context.Context, out source.Writer) error {

@@ -45,12 +45,7 @@ func certificate(t *testing.T) (cert, key string) {
 
 func TestBackup_TLS_TrustedServersOnly(t *testing.T) {
 	cert, key := certificate(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
+	port := testserver.FreePort(t)
 	r := testserver.NewRedis(t, "--tls-port", strconv.Itoa(port), "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert,
 		"--tls-auth-clients", "no")
 	connect(t, r).fill(0, 100)

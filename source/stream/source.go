@@ -172,6 +172,9 @@ func (s *Source) readCommand(ctx context.Context, f source.File, st *Stream) err
 	}
 	if err := s.read(ctx, f, st, c.Output()); err != nil {
 		c.Stop()
+		if errors.Is(err, errHeldOpen) {
+			return &CommandError{Command: st.called(), Err: errHeldOpen}
+		}
 		return err
 	}
 	if err := c.Wait(); err != nil {

@@ -6,15 +6,18 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
 
-	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/kura-backup/kura/internal/testsys"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testsys.VerifyMain(m) }
 
 func TestReader_AnyReader_SameBytes(t *testing.T) {
 	want := bytes.Repeat([]byte("0123456789abcdef"), 200_000) // more than all buffers hold
@@ -76,6 +79,40 @@ func TestCommand_ExitStatus_Decides(t *testing.T) {
 	}
 	if _, err := Start(t.Context(), []string{"/nonexistent/command"}); err == nil {
 		t.Error("started what is not there")
+	}
+}
+
+// TestCommand_EndsAndItsOutputDoesNot_Fails: a daemon that it has started has its output.
+func TestCommand_EndsAndItsOutputDoesNot_Fails(t *testing.T) {
+	defer func(was time.Duration) { silence = was }(silence)
+	silence = 2 * time.Second
+	c, err := Start(t.Context(), []string{"sh", "-c", "sleep 1000 & echo $!"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := io.ReadAll(NewReader(t.Context(), c.Output()))
+	if !errors.Is(err, errHeldOpen) || c.Wait() != nil {
+		t.Errorf("%q, %v", out, err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+		t.Errorf("what it has left running: %v", err)
+	}
+}
+
+// TestCommand_EndsBeforeItsOutput_AllOfItIsRead: what comes in time counts, and what nobody has read yet waits.
+func TestCommand_EndsBeforeItsOutput_AllOfItIsRead(t *testing.T) {
+	c, err := Start(t.Context(), []string{"sh", "-c", "(sleep 0.3; echo late) & echo early"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-c.ended
+	out, err := io.ReadAll(NewReader(t.Context(), c.Output()))
+	if string(out) != "early\nlate\n" || err != nil || c.Wait() != nil {
+		t.Errorf("%q, %v", out, err)
 	}
 }
 

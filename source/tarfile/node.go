@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kura-backup/kura/source"
 	"github.com/kura-backup/kura/tree"
 )
 
@@ -73,6 +74,46 @@ func (s *Source) attributes(records map[string]string) (out []tree.XAttr) {
 	}
 	slices.SortFunc(out, func(a, b tree.XAttr) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// Limits for what is kept in memory of each entry until the end. A header may have a mebibyte of each of them.
+const (
+	maxPath       = 64 << 10
+	maxTarget     = 4095     // Linux's
+	maxOwner      = 1 << 10  // names of user and group
+	maxAttributes = 64 << 10 // of an entry: names, and values that are stored with the node
+	maxShown      = 1 << 10  // of a path in a message
+)
+
+// check returns an error for an entry that can not be taken over.
+func check(p string, n *tree.Node) error {
+	if len(p) > maxPath {
+		return fmt.Errorf("%w: a path of %d bytes", ErrTooLong, len(p))
+	}
+	if err := source.CheckPath(p); err != nil {
+		return err
+	}
+	if len(n.Target) > maxTarget {
+		return fmt.Errorf("%w: a symbolic link to %d bytes", ErrTooLong, len(n.Target))
+	}
+	if size := len(n.User) + len(n.Group); size > maxOwner {
+		return fmt.Errorf("%w: names of owners of %d bytes", ErrTooLong, size)
+	}
+	return nil
+}
+
+// checkAttributes returns an error for extended attributes that can not be taken over. Long values are stored at once.
+func checkAttributes(list []tree.XAttr) error {
+	size := 0
+	for _, x := range list {
+		if size += len(x.Name); len(x.Value) <= tree.MaxInlineXAttr {
+			size += len(x.Value)
+		}
+	}
+	if size > maxAttributes {
+		return fmt.Errorf("%w: without its extended attributes, of %d bytes", ErrTooLong, size)
+	}
+	return nil
 }
 
 // checkGlobal refuses records for all that follows, but for comments.

@@ -22,6 +22,8 @@ var (
 	ErrTruncated = errors.New("tarfile: the archive is cut off")
 	// ErrMore is returned for an archive behind which there is something else, such as another archive.
 	ErrMore = errors.New("tarfile: there is more behind the end of the archive")
+	// ErrTooLong is wrapped for what is longer than any system takes it.
+	ErrTooLong = errors.New("tarfile: too long")
 	// ErrUnknown is wrapped where an archive uses what is not understood here.
 	ErrUnknown = errors.New("tarfile: not supported")
 )
@@ -35,15 +37,21 @@ type Source struct {
 	prefix string // empty, or an absolute path
 	out    source.Writer
 	raw    *counter // what of the archive was read
-	files  map[string]struct{}
+	names  map[string]*name
 	warned map[string]bool
+}
+
+// name is what is known of the entry at a path. Folders are not; files that do not lead out have nothing to be known.
+type name struct {
+	node *tree.Node // of what is no file
+	out  string     // the part of its name that leads out of the archive, such as / or ../
 }
 
 var _ source.Replacing = (*Source)(nil)
 
 // New returns the source of an archive, all of which is put below prefix.
 func New(in io.Reader, prefix string) (*Source, error) {
-	s := &Source{in: in, files: map[string]struct{}{}, warned: map[string]bool{}}
+	s := &Source{in: in, names: map[string]*name{}, warned: map[string]bool{}}
 	if s.prefix = path.Clean("/" + prefix); s.prefix == "/" {
 		s.prefix = ""
 		return s, nil
@@ -120,13 +128,15 @@ func (s *Source) warn(message string) {
 	}
 }
 
-// path returns where an entry lies in the snapshot, or nothing for the topmost folder, of which a snapshot says nothing.
-func (s *Source) path(name string) string {
+// path returns where an entry lies in the snapshot, or nothing for the topmost folder, of which a snapshot says nothing; and what
+// was taken off its name.
+func (s *Source) path(name string) (p, out string) {
 	clean := path.Clean("/" + name)
+	out, _ = strings.CutSuffix(path.Clean(name), clean[1:])
 	if clean == "/" {
-		return s.prefix
+		return s.prefix, ""
 	}
-	return s.prefix + clean
+	return s.prefix + clean, out
 }
 
 // entry backs up an entry.
@@ -134,7 +144,7 @@ func (s *Source) entry(h *tar.Header, content io.Reader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return checkGlobal(h)
 	}
-	p := s.path(h.Name)
+	p, led := s.path(h.Name)
 	if p == "" {
 		return nil
 	}
@@ -142,32 +152,76 @@ func (s *Source) entry(h *tar.Header, content io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", h.Name, err)
 	}
-	if err := source.CheckPath(p); err != nil {
-		s.out.Miss(p, err)
+	if n.Type == 0 {
 		return nil
 	}
-	switch {
-	case h.Typeflag == tar.TypeLink:
-		return s.link(p, s.path(h.Linkname))
-	case n.Type == 0:
+	if err := check(p, &n); err != nil {
+		s.out.Miss(p[:min(len(p), maxShown)], err)
 		return nil
-	case n.Type != tree.File:
-		delete(s.files, p)
-		return s.out.Add(p, n)
 	}
-	return s.file(p, h, n, content)
+	if h.Typeflag == tar.TypeLink {
+		return s.link(p, led, h.Linkname)
+	}
+	if err := checkAttributes(n.XAttrs); err != nil {
+		s.out.Miss(p[:min(len(p), maxShown)], err)
+		n.XAttrs = nil
+	}
+	if n.Type == tree.File {
+		err = s.file(p, h, n, content)
+	} else {
+		err = s.out.Add(p, n)
+	}
+	if err == nil {
+		s.note(p, led, &n)
+	}
+	return err
 }
 
-func (s *Source) link(p, to string) error {
-	if _, ok := s.files[to]; !ok {
-		s.out.Miss(p, fmt.Errorf("it is another name of %s, which is no file of the archive", to))
+// note keeps what has to be known of an entry, and says so if another one was there that only looked different.
+func (s *Source) note(p, out string, n *tree.Node) {
+	old, isThere := s.names[p]
+	was := ""
+	if old != nil {
+		was = old.out
+	}
+	if rest := p[min(len(s.prefix)+1, len(p)):]; isThere && was != out {
+		s.out.Miss(p, fmt.Errorf("%q and %q are both in the archive, and are the same here: only the later one is taken over", was+rest, out+rest))
+	}
+	switch {
+	case n.Type == tree.Folder:
+		delete(s.names, p)
+	case n.Type != tree.File:
+		own := *n
+		s.names[strings.Clone(p)] = &name{node: &own, out: out}
+	case out != "":
+		s.names[strings.Clone(p)] = &name{out: out}
+	default:
+		s.names[strings.Clone(p)] = nil
+	}
+}
+
+// link adds another name of what is in the archive. What is no file becomes an entry of its own, which is as good.
+func (s *Source) link(p, out, target string) error {
+	to, _ := s.path(target)
+	first, ok := s.names[to]
+	if !ok {
+		s.out.Miss(p, fmt.Errorf("it is another name of %s, which is not in the archive before it", to[:min(len(to), maxShown)]))
 		return nil
 	}
 	if p == to {
 		return nil
 	}
-	s.files[strings.Clone(p)] = struct{}{}
-	return s.out.Link(p, to)
+	n, err := &tree.Node{Type: tree.File}, error(nil)
+	if first != nil && first.node != nil {
+		n = first.node
+		err = s.out.Add(p, *n)
+	} else {
+		err = s.out.Link(p, to)
+	}
+	if err == nil {
+		s.note(p, out, n)
+	}
+	return err
 }
 
 func (s *Source) file(p string, h *tar.Header, n tree.Node, content io.Reader) error {
@@ -186,6 +240,5 @@ func (s *Source) file(p string, h *tar.Header, n tree.Node, content io.Reader) e
 	if f.Size() != h.Size {
 		return fmt.Errorf("%s: %d of %d bytes: %w", h.Name, f.Size(), h.Size, io.ErrUnexpectedEOF)
 	}
-	s.files[strings.Clone(p)] = struct{}{}
 	return f.Close()
 }

@@ -13,17 +13,17 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/kura-backup/kura/internal/testrand"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/source"
 	"github.com/kura-backup/kura/source/sourcetest"
 	"github.com/kura-backup/kura/source/tarfile"
 	"github.com/kura-backup/kura/tree"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testsys.VerifyMain(m) }
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -75,7 +75,9 @@ func makeFiles(t testing.TB) string {
 	write("large", bytes.Repeat([]byte("0123456789abcdef"), 20_000), 0o755)
 	must(t, os.Link(filepath.Join(root, "d/a"), filepath.Join(root, "link")))
 	must(t, os.Symlink("../"+long+long, filepath.Join(root, "symlink")))
+	must(t, os.Link(filepath.Join(root, "symlink"), filepath.Join(root, "symlink again"))) // as cp -al makes them
 	must(t, unix.Mkfifo(filepath.Join(root, "fifo"), 0o622))
+	must(t, os.Link(filepath.Join(root, "fifo"), filepath.Join(root, "d/fifo")))
 	f, err := os.Create(filepath.Join(root, "sparse"))
 	must(t, err)
 	_, err = f.WriteAt([]byte("in the middle"), 5<<20)
@@ -98,6 +100,9 @@ func TestSource_ArchiveOfGNUTar_IsWhatWasThere(t *testing.T) {
 		}
 		w, err := read(t, gnuTar(t, args...), "/in")
 		must(t, err)
+		if m := w.Misses(); len(m) > 0 {
+			t.Errorf("%s: %v", format, m)
+		}
 		compare(t, format, w, root)
 	}
 }
@@ -276,6 +281,51 @@ func TestSource_LastEntryOfAName_Counts(t *testing.T) {
 	}
 	if m := w.Misses(); len(m) != 1 || m[0].Path != "/b" {
 		t.Errorf("%v", m)
+	}
+}
+
+func TestSource_NamesThatBecomeTheSame_AreReported(t *testing.T) {
+	for second, want := range map[string]string{"/conf/a": "", "conf/a": "../conf/a", "./conf/a": "../conf/a", "../../conf/a": "../conf/a", "x/../../conf/a": ""} {
+		first := "../conf/a"
+		if second == "/conf/a" {
+			first = "/conf//a"
+		}
+		for _, kind := range []byte{tar.TypeReg, tar.TypeSymlink, tar.TypeDir} {
+			w, err := read(t, archiveOf(t, tar.Header{Name: first, Typeflag: tar.TypeReg}, tar.Header{Name: second, Typeflag: kind, Linkname: "to"}), "in")
+			must(t, err)
+			got := ""
+			for _, m := range w.Misses() {
+				got += m.Err.Error()
+			}
+			if want == "" && got != "" || !strings.Contains(got, want) || w.Entry("/in/conf/a") == nil {
+				t.Errorf("%s and %s: %q", first, second, got)
+			}
+		}
+	}
+}
+
+// TestSource_TooLong_IsReportedAndLeftOut: of each entry something stays in memory until the end.
+func TestSource_TooLong_IsReportedAndLeftOut(t *testing.T) {
+	long := strings.Repeat("x", 5000)
+	deep := strings.Repeat("/"+long[:200], 400)
+	attrs := map[string]string{}
+	for i := range 20 {
+		attrs["SCHILY.xattr.user."+string(rune('a'+i))] = long[:4000]
+	}
+	w, err := read(t, archiveOf(
+		t, tar.Header{Name: "target", Typeflag: tar.TypeSymlink, Linkname: long}, tar.Header{Name: deep, Typeflag: tar.TypeReg},
+		tar.Header{Name: "attributes", Typeflag: tar.TypeReg, PAXRecords: attrs}, tar.Header{Name: "owner", Typeflag: tar.TypeReg, Uname: long + long + long + long},
+		tar.Header{Name: "good", Typeflag: tar.TypeReg, PAXRecords: map[string]string{"SCHILY.xattr.user.large": strings.Repeat("v", 64<<10)}},
+		tar.Header{Name: "link", Typeflag: tar.TypeLink, Linkname: "attributes"},
+	), "")
+	must(t, err)
+	if got := strings.Join(w.Paths(), " "); got != "/attributes /good /link" || len(w.Misses()) != 4 || len(w.Entry("/attributes").Node.XAttrs) > 0 || len(w.Entry("/good").Node.XAttrs) != 1 {
+		t.Errorf("%s, %d", got, len(w.Misses()))
+	}
+	for _, m := range w.Misses() {
+		if !errors.Is(m.Err, tarfile.ErrTooLong) || len(m.Path) > 2000 || len(m.Err.Error()) > 2000 {
+			t.Errorf("%.100s: %.200v", m.Path, m.Err)
+		}
 	}
 }
 

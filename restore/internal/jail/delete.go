@@ -72,6 +72,8 @@ type level struct {
 	todo   []string
 	choice Choice
 	kept   bool // something in it stays
+	mode   uint32
+	opened bool // the owner was given the right to enter it, or to change it
 }
 
 func (r *remover) close() {
@@ -123,8 +125,9 @@ func (r *remover) enter(name string, choice Choice) error {
 		return err
 	}
 	info, err := sub.Stat()
+	opened := false
 	if err == nil && info.Mode&0o700 != 0o700 && !r.top.view {
-		_ = sub.Chmod(info.Mode | 0o700) // if that is refused, so is the deletion
+		opened = sub.Chmod(info.Mode|0o700) == nil // if that is refused, so is the deletion
 	}
 	var names []string
 	if err == nil {
@@ -137,7 +140,7 @@ func (r *remover) enter(name string, choice Choice) error {
 	slices.Reverse(names) // they are taken from the end
 	r.close()
 	r.cur = sub
-	r.stack = append(r.stack, level{parent: here.Identity, todo: names, choice: choice})
+	r.stack = append(r.stack, level{parent: here.Identity, todo: names, choice: choice, mode: info.Mode, opened: opened})
 	return nil
 }
 
@@ -149,6 +152,9 @@ func (r *remover) leave() (gone, ok bool) {
 	up, err := r.up(last.parent)
 	if err != nil {
 		return r.fail(err), false
+	}
+	if last.kept && last.opened {
+		_ = r.cur.Chmod(last.mode) // it stays, and so do its rights
 	}
 	r.close()
 	r.cur = up

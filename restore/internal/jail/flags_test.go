@@ -16,7 +16,7 @@ func TestAddFlags_SomeRefused_SetsTheOthers(t *testing.T) {
 	}
 	at := testsys.Mount(t, "ext4", 64<<20) // has no copy on write to do without
 	testsys.Unlock(t, at)
-	d, _, err := jail.Open(at)
+	d, _, err := jail.Open(at, false)
 	must(t, err)
 	defer d.Close()
 	f, err := d.Create("f")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -28,17 +29,52 @@ var (
 	ErrMounted = errors.New("restore: a file system is mounted here, which is not deleted")
 )
 
-// Open opens a folder to restore into, and makes it, private to the user, if it does not exist.
-func Open(path string) (dir *Dir, created bool, err error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return nil, false, err
-		}
-		created = true
+// UnfinishedFolder is the mode of the folder to restore into, where it was made for that, until it gets its own one: private, with the
+// sticky bit, which means nothing where nobody else can write. So whoever comes after a restore that was killed
+// can tell it from a folder of the user's.
+const UnfinishedFolder = unix.S_ISVTX | 0o700
+
+// Open opens a folder to restore into. If it does not exist, it is made, private to the user, and if mark says so as [UnfinishedFolder]
+// in the same step: there is no moment in which it is there without the mark.
+func Open(path string, mark bool) (dir *Dir, created bool, err error) {
+	mode := uint32(0o700)
+	if mark {
+		mode = UnfinishedFolder
+	}
+	if created, err = makeTop(path, mode); err != nil {
+		return nil, false, err
 	}
 	dir, err = open(path)
 	return dir, created, err
 }
+
+// makeTop makes a folder, and those above it, unless it is there.
+func makeTop(path string, mode uint32) (made bool, err error) {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return false, nil // opening it says what is wrong
+	}
+	name := path
+	for strings.HasSuffix(name, "/") || strings.HasSuffix(name, "/.") {
+		name = strings.TrimSuffix(strings.TrimSuffix(name, "."), "/")
+	}
+	if above, _ := filepath.Split(name); above != "" {
+		if err := os.MkdirAll(above, 0o700); err != nil {
+			return false, err
+		}
+	}
+	err = retry(func() error { return unix.Mkdir(name, mode) })
+	switch err {
+	case nil:
+		return true, nil
+	case unix.EEXIST: // by now, or it is a link that leads nowhere
+		return false, nil
+	}
+	return false, &fs.PathError{Op: "mkdir", Path: name, Err: err}
+}
+
+// IsUnfinished reports whether it is a folder that a restore has made to restore into, and not completed. What is made in a
+// folder with the setgid bit inherits that.
+func (i *Info) IsUnfinished() bool { return i.IsDir() && i.Mode&^unix.S_ISGID == UnfinishedFolder }
 
 func open(path string) (*Dir, error) {
 	root, err := os.OpenRoot(path)

@@ -14,7 +14,7 @@ import (
 func open(t *testing.T) (*jail.Dir, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "target")
-	d, created, err := jail.Open(path)
+	d, created, err := jail.Open(path, false)
 	if err != nil || !created {
 		t.Fatalf("created %v, %v", created, err)
 	}
@@ -94,7 +94,7 @@ func TestReopen_SomethingElseHasTheName_IsRefused(t *testing.T) {
 			}()
 			select {
 			case err = <-opened:
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("blocks")
 			}
 			if err == nil {
@@ -154,13 +154,37 @@ func TestCreate_ExistingEntries_AreReplacedUnlessFolders(t *testing.T) {
 
 func TestOpen_ExistingFolder_IsNotCreated(t *testing.T) {
 	path := t.TempDir()
-	d, created, err := jail.Open(path)
+	d, created, err := jail.Open(path, false)
 	if err != nil || created {
 		t.Fatalf("created %v, %v", created, err)
 	}
 	must(t, d.Close())
 	must(t, os.WriteFile(filepath.Join(path, "f"), nil, 0o600))
-	if _, _, err := jail.Open(filepath.Join(path, "f")); err == nil {
+	if _, _, err := jail.Open(filepath.Join(path, "f"), false); err == nil {
 		t.Error("a file was opened as a folder")
+	}
+}
+
+func TestOpen_Marks_OnlyWhatItMakes(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, "there"), 0o750))
+	must(t, os.Symlink("nowhere", filepath.Join(dir, "link")))
+	for name, made := range map[string]bool{"there": false, "a": true, "b/c": true, "d/": true, "e/.": true, "f/g/.//": true} {
+		d, created, err := jail.Open(filepath.Join(dir)+"/"+name, true)
+		if err != nil || created != made {
+			t.Errorf("%s: created %v, %v", name, created, err)
+			continue
+		}
+		info, err := d.Stat()
+		if must(t, err); info.IsUnfinished() != made {
+			t.Errorf("%s: mode %#o", name, info.Mode)
+		}
+		must(t, d.Close())
+	}
+	if _, _, err := jail.Open(filepath.Join(dir, "link"), true); err == nil {
+		t.Error("a link that leads nowhere was opened")
+	}
+	if info, err := os.Stat(filepath.Join(dir, "b")); err != nil || info.Mode() != os.ModeDir|0o700 {
+		t.Errorf("what is above has mode %v, %v", info.Mode(), err)
 	}
 }

@@ -64,6 +64,20 @@ func (btrfs) Create(_ context.Context, c *Copy) error {
 		return fmt.Errorf("snapshot: a snapshot of the subvolume %s: %w", root, err)
 	}
 	c.At = filepath.Join(c.Volume, inside)
+	return sameInode(of, c.At)
+}
+
+// sameInode returns an error unless a file of a snapshot is the one that it is a snapshot of: it has its number and its birth.
+func sameInode(of, at string) error {
+	var a, b unix.Statx_t
+	for path, st := range map[string]*unix.Statx_t{of: &a, at: &b} {
+		if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_TYPE|unix.STATX_BTIME, st); err != nil {
+			return &os.PathError{Op: "stat", Path: path, Err: err}
+		}
+	}
+	if a.Ino != b.Ino || a.Mode&unix.S_IFMT != b.Mode&unix.S_IFMT || a.Btime != b.Btime {
+		return fmt.Errorf("%w: %s in the snapshot is another file than %s", ErrProvider, at, of)
+	}
 	return nil
 }
 
@@ -103,19 +117,23 @@ func subvolume(path string) (string, error) {
 	if fs.Type != unix.BTRFS_SUPER_MAGIC {
 		return "", fmt.Errorf("%w: %s is not on btrfs", ErrProvider, path)
 	}
-	for {
+	var dev uint64 // each subvolume has one of its own
+	for at := path; ; {
 		var st unix.Stat_t
-		if err := unix.Stat(path, &st); err != nil {
-			return "", &os.PathError{Op: "stat", Path: path, Err: err}
+		if err := unix.Stat(at, &st); err != nil {
+			return "", &os.PathError{Op: "stat", Path: at, Err: err}
 		}
-		if st.Ino == btrfsRootInode {
-			return path, nil
+		if at == path {
+			dev = st.Dev
 		}
-		up := filepath.Dir(path)
-		if up == path {
+		if st.Dev == dev && st.Ino == btrfsRootInode {
+			return at, nil
+		}
+		up := filepath.Dir(at)
+		if up == at || st.Dev != dev {
 			return "", fmt.Errorf("%w: the subvolume of %s is not mounted as a whole", ErrProvider, path)
 		}
-		path = up
+		at = up
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 var (
 	// ErrOverflow is returned for a copy that is no longer one: there was no room for what has changed meanwhile.
 	ErrOverflow = errors.New("snapshot: the snapshot is full and no longer valid")
+	// ErrPool is returned when there is no room left in the thin pool that a copy is in: nobody can write to its volumes.
+	ErrPool = errors.New("snapshot: the thin pool is full")
 	// ErrProvider is returned for a kind of snapshot that does not exist, or not for this device.
 	ErrProvider = errors.New("snapshot: can not be made this way")
 	// ErrFreeze is returned for a file system that must not be frozen.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,13 +24,16 @@ const (
 	fiThaw   = 0xC0045878
 )
 
-// frozen is a file system that is frozen, with the watchdog that thaws it if this process does not.
+// frozen is a file system that is frozen, or going to be, with the watchdog that thaws it if this process does not.
 type frozen struct {
-	at    string
-	dir   *os.File
-	dog   *exec.Cmd
-	tell  io.WriteCloser
-	since time.Time
+	place
+	dog     *exec.Cmd
+	ended   chan error // of the watchdog: has an element when it has
+	tell    io.WriteCloser
+	longest time.Duration
+	begun   time.Time // when the watchdog was told that its time counts
+	since   time.Time
+	over    bool // the watchdog was waited for
 }
 
 // Watchdog says how the process is started that thaws what this one does not.
@@ -41,22 +43,50 @@ type Watchdog struct {
 	Stderr  *os.File      // for what it has to say; nil is nowhere
 }
 
-// freeze freezes the file system that is mounted at a place, after a watchdog was started.
-func freeze(ctx context.Context, at string, w Watchdog) (_ *frozen, err error) {
-	dir, err := os.Open(at)
-	if err != nil {
-		return nil, err
+// watched starts the watchdogs of file systems that are going to be frozen. To start a program takes its time, and nobody has to wait for
+// it yet. Each has to be dismissed.
+func (all places) watched(ctx context.Context, w Watchdog) (out []*frozen, err error) {
+	for _, p := range all {
+		f := &frozen{place: p, ended: make(chan error, 1), longest: w.Longest}
+		if err := f.watch(ctx, w); err != nil {
+			return out, err
+		}
+		out = append(out, f)
 	}
-	f := &frozen{at: at, dir: dir}
-	if err := f.watch(ctx, w); err != nil {
-		return nil, errors.Join(err, dir.Close())
+	return out, nil
+}
+
+// freeze freezes the file system. After an error it is not frozen.
+func (f *frozen) freeze(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	f.begun = clock.Now()
+	if err := f.say(watchdogBegin); err != nil {
+		return fmt.Errorf("snapshot: the watchdog of %s is dead: %w", f.at, err)
 	}
 	f.since = clock.Now()
-	if err := ioctl(dir, fiFreeze, nil); err != nil {
-		return nil, errors.Join(fmt.Errorf("snapshot: freezing %s: %w", at, err), f.dismiss("nothing"), dir.Close())
+	if err := ioctl(f.dir, fiFreeze, nil); err != nil {
+		_ = f.say(watchdogIdle) // if it is dead, waiting for it says so
+		return fmt.Errorf("snapshot: freezing %s: %w", f.at, err)
 	}
-	return f, nil
+	// Writing what was dirty takes as long as it takes: the time may be over, or nobody watching any more.
+	select {
+	case err := <-f.ended:
+		f.ended <- err
+		_, thawErr := f.thaw()
+		return errors.Join(fmt.Errorf("snapshot: the watchdog of %s is dead", f.at), thawErr)
+	default:
+	}
+	if f.late() {
+		_, err := f.thaw()
+		return err
+	}
+	return nil
 }
+
+// late reports whether the time is over, and the watchdog at work.
+func (f *frozen) late() bool { return clock.Since(f.begun) >= f.longest }
 
 // watch starts the watchdog and waits until it is ready.
 func (f *frozen) watch(ctx context.Context, w Watchdog) error {
@@ -64,7 +94,7 @@ func (f *frozen) watch(ctx context.Context, w Watchdog) error {
 	if err != nil {
 		return err
 	}
-	// It must outlive this context: it ends when it is told to, when its input ends, or with the time.
+	// It must outlive this context: it ends when it is told to, when its input ends, or when it has thawed.
 	f.dog = exec.Command(self, append(slices.Clone(w.Args), strconv.FormatInt(w.Longest.Milliseconds(), 10))...)
 	f.dog.ExtraFiles = []*os.File{f.dir}
 	f.dog.SysProcAttr = &unix.SysProcAttr{Setsid: true} // what kills this process with its group does not kill the watchdog
@@ -82,20 +112,24 @@ func (f *frozen) watch(ctx context.Context, w Watchdog) error {
 		return err
 	}
 	line, err := bufio.NewReader(ready).ReadString('\n')
+	go func() { f.ended <- f.dog.Wait() }() // which dismiss waits for
 	if err == nil && strings.TrimSpace(line) != watchdogReady {
 		err = fmt.Errorf("it said %.80q", line)
 	}
-	if err == nil {
-		err = ctx.Err()
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("snapshot: the watchdog: %w", err), f.dismiss("nothing"))
+		return errors.Join(fmt.Errorf("snapshot: the watchdog: %w", err), f.dismiss())
 	}
 	return nil
 }
 
-// thaw thaws the file system and returns how long it was frozen. If it was not any more that is ErrThawed.
+// thaw thaws the file system and returns how long it was frozen. If it was not any more, or for too long, that is ErrThawed.
 func (f *frozen) thaw() (time.Duration, error) {
+	if f.late() {
+		return f.thawLate()
+	}
 	err := ioctl(f.dir, fiThaw, nil)
 	held := clock.Since(f.since)
 	word := watchdogThawed
@@ -104,85 +138,40 @@ func (f *frozen) thaw() (time.Duration, error) {
 		err = fmt.Errorf("%w: %s", ErrThawed, f.at)
 	case err != nil:
 		err = fmt.Errorf("snapshot: thawing %s: %w", f.at, err)
-		word = "failed" // then the watchdog tries it, too
+		word = watchdogLate // then the watchdog tries it, too
 	}
-	return held, errors.Join(err, f.dismiss(word), f.dir.Close())
+	_ = f.say(word) // if it is dead, waiting for it says so
+	return held, err
 }
 
-// dismiss ends the watchdog.
-func (f *frozen) dismiss(word string) error {
-	_, _ = io.WriteString(f.tell, word+"\n") // if it is dead, waiting for it says so
+// thawLate leaves it to the watchdog, which has done it already, or does it now: if somebody else has frozen the file system since
+// then, that is not for this process to undo.
+func (f *frozen) thawLate() (time.Duration, error) {
+	_ = f.say(watchdogLate)
+	err := f.dismiss()
+	if err != nil { // it is dead
+		if thawErr := ioctl(f.dir, fiThaw, nil); thawErr != nil && !errors.Is(thawErr, unix.EINVAL) {
+			err = errors.Join(err, fmt.Errorf("snapshot: thawing %s: %w", f.at, thawErr))
+		}
+	}
+	return clock.Since(f.since), errors.Join(fmt.Errorf("%w: %s, after %v", ErrThawed, f.at, f.longest), err)
+}
+
+// say tells the watchdog something.
+func (f *frozen) say(word string) error {
+	_, err := io.WriteString(f.tell, word+"\n")
+	return err
+}
+
+// dismiss waits for the end of the watchdog, which has nothing more to hear.
+func (f *frozen) dismiss() error {
+	if f.over {
+		return nil
+	}
+	f.over = true
 	_ = f.tell.Close()
-	if err := f.dog.Wait(); err != nil {
+	if err := <-f.ended; err != nil {
 		return fmt.Errorf("snapshot: the watchdog of %s: %w", f.at, err)
 	}
 	return nil
 }
-
-// What the watchdog and the process that has started it say to one another.
-const (
-	watchdogReady  = "ready"
-	watchdogThawed = "thawed"
-	watchdogIdle   = "nothing"
-)
-
-// watchdogFD is what the watchdog finds the mounted folder at.
-const watchdogFD = 3
-
-// RunWatchdog is the watchdog: it thaws what is mounted at file descriptor 3 when its input ends without a word, or after
-// as many milliseconds as arg says. It returns whether it had to.
-func RunWatchdog(arg string, in io.Reader, out io.Writer) (thawed bool, err error) {
-	ms, err := strconv.ParseInt(arg, 10, 32)
-	if err != nil || ms <= 0 {
-		return false, fmt.Errorf("snapshot: the watchdog is not for people: %q", arg)
-	}
-	dir := os.NewFile(watchdogFD, "the frozen file system")
-	var st unix.Stat_t
-	if err := unix.Fstat(watchdogFD, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return false, errors.New("snapshot: the watchdog has nothing to watch")
-	}
-	defer dir.Close()
-	// Whoever ends the whole group, or session, or service, must not end what undoes the freeze.
-	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGPIPE)
-	// What is paged in now need not be read when a file system stands still.
-	_ = unix.Mlockall(unix.MCL_CURRENT) // not allowed: as good as it gets
-	word := make(chan string, 1)
-	go func() { // ends with the process
-		line, _ := bufio.NewReader(in).ReadString('\n')
-		word <- strings.TrimSpace(line)
-	}()
-	timer := time.NewTimer(time.Duration(ms) * time.Millisecond)
-	defer timer.Stop()
-	if _, err := fmt.Fprintln(out, watchdogReady); err != nil {
-		return false, err
-	}
-	select {
-	case w := <-word:
-		if w == watchdogThawed || w == watchdogIdle {
-			return false, nil
-		}
-	case <-timer.C:
-	}
-	return thawAnyway(dir)
-}
-
-// thawAnyway thaws a file system. The freeze may still be under way when the process that has asked for it dies: then it is
-// not frozen yet, and will be.
-func thawAnyway(dir *os.File) (thawed bool, err error) {
-	for range thawTries {
-		err = ioctl(dir, fiThaw, nil)
-		if err == nil {
-			return true, nil
-		}
-		if !errors.Is(err, unix.EINVAL) {
-			return false, fmt.Errorf("snapshot: thawing: %w", err)
-		}
-		time.Sleep(thawPause)
-	}
-	return false, nil
-}
-
-const (
-	thawTries = 20
-	thawPause = 50 * time.Millisecond
-)

@@ -1,13 +1,15 @@
 package snapshot
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/kura-backup/kura/internal/testsys"
 )
 
 // The test program is its own watchdog, its own holder of locks, and the run that is killed.
@@ -24,12 +26,15 @@ func TestMain(m *testing.M) {
 				fail(err)
 			}
 			return
+		case "freezer":
+			runFreezer(os.Args[2])
+			return
 		case "victim":
 			runVictim(os.Args[2:])
 			return
 		}
 	}
-	goleak.VerifyTestMain(m)
+	testsys.VerifyMain(m)
 }
 
 func fail(err error) {
@@ -54,7 +59,7 @@ func newTaker(t testing.TB, dir, kind string, o Options) *Taker {
 	t.Cleanup(func() { must(t, l.Close()) })
 	return &Taker{
 		Kind: kind, Provider: p, Leases: l, Stderr: os.Stderr,
-		Watchdog: Watchdog{Args: []string{"watchdog"}, Longest: 20 * time.Second, Stderr: os.Stderr}, Holder: []string{"holder"},
+		Watchdog: Watchdog{Args: []string{"watchdog"}, Longest: 10 * time.Minute, Stderr: os.Stderr}, Holder: []string{"holder"},
 	}
 }
 
@@ -90,4 +95,17 @@ func script(t testing.TB, body string) (path, log string) {
 	path = write(t, filepath.Join(dir, "script"), fmt.Sprintf("#!/bin/sh\nLOG=%s\n%s\n", log, body))
 	must(t, os.Chmod(path, 0o755))
 	return path, log
+}
+
+// freeze freezes a file system, beside a watchdog that ends when it is told that it was thawed.
+func freeze(p place, w Watchdog) (*frozen, error) {
+	watched, err := places{p}.watched(context.Background(), w)
+	if err != nil {
+		return nil, err
+	}
+	f := watched[0]
+	if err := f.freeze(context.Background()); err != nil {
+		return nil, errors.Join(err, f.dismiss())
+	}
+	return f, nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/kura-backup/kura/internal/durable"
 )
@@ -49,37 +50,87 @@ type Lease struct {
 	f      durable.File
 }
 
-// What files in the folder are: leases that go with their process, and copies that were kept for the next run.
+// What files in the folder are: leases that go with their process, copies that were kept for the next run, and what is not yet one of
+// them.
 const (
 	leaseSuffix = ".lease"
 	keptSuffix  = ".kept"
+	newSuffix   = ".new"
 )
 
 // take writes the lease of a copy that is about to be made: enough to remove it.
 func (l *Leases) take(c *Copy, suffix string) (*Lease, error) {
+	name := c.Name + suffix
+	if _, err := l.dir.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(fmt.Errorf("%w: %s is there already", ErrLease, name), err)
+	}
+	f, err := l.write(c, name)
+	if err != nil {
+		return nil, err
+	}
+	return &Lease{l, name, f}, nil
+}
+
+// write makes the file of a lease, or puts another in its place. It is locked and complete before it has its name: who finds it finds all
+// of it, and somebody who holds it.
+func (l *Leases) write(c *Copy, name string) (durable.File, error) {
 	text, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
 	}
-	name := c.Name + suffix
-	f, err := l.dir.CreateExcl(name, 0o600)
+	for {
+		random, err := newName()
+		if err != nil {
+			return nil, err
+		}
+		fresh := random + newSuffix
+		f, err := l.dir.CreateExcl(fresh, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = f.TryLock()
+		if err == nil && !isThere(f) || errors.Is(err, durable.ErrLocked) { // taken for that of a dead run, between these two lines
+			_ = f.Close() // there is nothing in it
+			continue
+		}
+		if err == nil {
+			_, err = f.Write(text)
+		}
+		if err == nil {
+			err = f.Sync()
+		}
+		if err == nil {
+			err = l.dir.Rename(fresh, name)
+		}
+		if err != nil {
+			return nil, errors.Join(err, l.dir.Unlink(fresh), f.Close())
+		}
+		if err := l.dir.SyncDir("."); err != nil {
+			return nil, errors.Join(err, l.dir.Unlink(name), f.Close())
+		}
+		return f, nil
+	}
+}
+
+// isThere reports whether an open file still has its name.
+func isThere(f durable.File) bool {
+	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return false
 	}
-	lease := &Lease{l, name, f}
-	if err = f.TryLock(); err == nil {
-		_, err = f.Write(text)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = l.dir.SyncDir(".")
-	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Nlink > 0
+}
+
+// update writes what is known of the copy by now.
+func (l *Lease) update(c *Copy) error {
+	f, err := l.leases.write(c, l.name)
 	if err != nil {
-		return nil, errors.Join(err, lease.end())
+		return err
 	}
-	return lease, nil
+	old := l.f
+	l.f = f
+	return old.Close()
 }
 
 // end removes the lease.
@@ -94,22 +145,29 @@ type Left struct {
 }
 
 // Left returns what dead runs have left behind. It is held until it is removed or released.
-func (l *Leases) Left() ([]Left, error) { return l.find(leaseSuffix) }
+func (l *Leases) Left() ([]Left, error) { return l.find(context.Background(), leaseSuffix, "") }
 
-// Kept returns the copies that were kept. They are held until they are removed or released.
-func (l *Leases) Kept() ([]Left, error) { return l.find(keptSuffix) }
+// Kept returns the copies that were kept of a device, or of all of them if of is empty. They are held until they are removed or released.
+// One that another run of the same device has just now is waited for, for a few seconds.
+func (l *Leases) Kept(ctx context.Context, of string) ([]Left, error) {
+	return l.find(ctx, keptSuffix, of)
+}
 
-func (l *Leases) find(suffix string) (out []Left, err error) {
+func (l *Leases) find(ctx context.Context, suffix, of string) (out []Left, err error) {
 	entries, err := l.dir.ReadDir(".")
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), suffix) {
+		name := e.Name()
+		if strings.HasSuffix(name, newSuffix) {
+			errs = append(errs, l.tidy(name))
+		}
+		if !strings.HasSuffix(name, suffix) {
 			continue
 		}
-		left, err := l.open(e.Name())
+		left, err := l.open(ctx, name, of)
 		if err != nil {
 			errs = append(errs, err)
 		} else if left != nil {
@@ -119,50 +177,95 @@ func (l *Leases) find(suffix string) (out []Left, err error) {
 	return out, errors.Join(errs...)
 }
 
-// open opens a lease that nobody holds, or returns nil.
-func (l *Leases) open(name string) (*Left, error) {
+// tidy removes what a run that died, or lost its power, has left of a lease that it was about to write.
+func (l *Leases) tidy(name string) error {
 	f, err := l.dir.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	left := &Left{lease: &Lease{l, name, f}}
-	ok, err := left.read(f)
-	if !ok {
-		err = errors.Join(err, f.Close())
-		left = nil
+	if err = f.TryLock(); err == nil && isThere(f) {
+		// That it was locked does not mean that it still has this name, but then nothing has.
+		if err = l.dir.Unlink(name); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
 	}
-	return left, err
+	if errors.Is(err, durable.ErrLocked) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }
 
-func (left *Left) read(f durable.File) (bool, error) {
-	err := f.TryLock()
-	if errors.Is(err, durable.ErrLocked) {
-		return false, nil
+// open opens a lease that nobody holds, or returns nil. If it is of another device than the one that is asked for, it is neither
+// locked, nor looked at closely.
+func (l *Leases) open(ctx context.Context, name, of string) (*Left, error) {
+	for try := 0; ; try++ {
+		f, err := l.dir.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		left := &Left{lease: &Lease{l, name, f}}
+		ok, err := left.read(of)
+		if ok && err == nil {
+			return left, nil
+		}
+		if err = errors.Join(err, f.Close()); !errors.Is(err, durable.ErrLocked) {
+			return nil, err
+		}
+		if of == "" || try == lockTries {
+			return nil, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(lockPause):
+		}
 	}
-	if err != nil {
+}
+
+const (
+	lockTries = 50
+	lockPause = 100 * time.Millisecond
+)
+
+// read reads a lease and locks it, if it is of the device. It may be replaced until it is locked, by one of the same device.
+func (left *Left) read(of string) (ok bool, err error) {
+	f := left.lease.f
+	if of != "" {
+		if err := left.parse(); err != nil || left.Of != of {
+			return false, nil // whoever needs that one complains
+		}
+	}
+	if err := f.TryLock(); err != nil {
 		return false, err
+	}
+	if !isThere(f) { // another was faster
+		return false, nil
 	}
 	info, err := f.Stat()
 	if err != nil {
 		return false, err
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Nlink == 0 { // another was faster
-		return false, nil
-	}
-	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxLease))
-	if err != nil {
-		return false, err
-	}
-	if len(text) == 0 { // its run died before anything was made
+	if info.Size() == 0 { // its run died before anything was made
 		return false, left.lease.leases.dir.Unlink(left.lease.name)
 	}
-	if err := json.Unmarshal(text, &left.Copy); err != nil {
-		return false, fmt.Errorf("%w: %s: %w", ErrLease, left.lease.name, err)
+	return true, left.parse()
+}
+
+func (left *Left) parse() error {
+	text, err := io.ReadAll(io.NewSectionReader(left.lease.f, 0, maxLease))
+	if err != nil {
+		return err
 	}
-	return true, nil
+	if err := json.Unmarshal(text, &left.Copy); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrLease, left.lease.name, err)
+	}
+	return nil
 }
 
 // Remove removes the copy, and the lease with it.

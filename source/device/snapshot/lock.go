@@ -10,18 +10,24 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/kura-backup/kura/internal/clock"
+	"github.com/kura-backup/kura/internal/process"
 )
 
 // The lock's command runs this program as a holder, which lives as long as the lock is wanted. The two find each other through
-// a socket that an environment variable names: commands pass on their environment, though seldom open files.
+// a socket in a folder that an environment variable names: commands pass on their environment, though seldom open files.
 const envHolder = "KURA_LOCK_SOCKET"
+
+// envLongest says for how many milliseconds the holder holds the lock at most. It leaves by itself, whatever the run that wants it is
+// doing: some of what is done under a lock can not be ended, and a run that hangs ends nothing.
+const envLongest = "KURA_LOCK_LONGEST"
 
 // envPrefix is what variables begin with by which a lock's command says something of itself, such as coordinates.
 const envPrefix = "KURA_"
@@ -56,13 +62,21 @@ func (t *Taker) lock(ctx context.Context) (_ *hold, err error) {
 		return nil, err
 	}
 	h := &hold{dir: dir, done: make(chan error, 1)}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "socket")})
+	name, opened, err := shortName(dir)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	defer opened.Close()
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: name})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	defer listener.Close()
+	listener.SetUnlinkOnClose(false) // it goes with its folder
 	h.cmd = exec.Command("/bin/sh", append([]string{"-c", t.Lock + ` "$@"`, "lock", self}, t.Holder...)...)
-	h.cmd.Env = append(os.Environ(), envHolder+"="+listener.Addr().String())
+	h.cmd.Env = append(
+		process.Environ(), envHolder+"="+dir, envLongest+"="+strconv.FormatInt(t.Watchdog.Longest.Milliseconds(), 10),
+	)
 	if t.Stderr != nil {
 		h.cmd.Stdout, h.cmd.Stderr = t.Stderr, t.Stderr
 	}
@@ -79,6 +93,16 @@ func (t *Taker) lock(ctx context.Context) (_ *hold, err error) {
 	}
 	h.since = clock.Now()
 	return h, nil
+}
+
+// shortName returns a name for the socket in a folder, which is good while the folder is open: names of sockets have 107 bytes at
+// most, and folders for temporary files may be anywhere.
+func shortName(dir string) (string, *os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/socket", f.Fd()), f, nil
 }
 
 // wait waits until the holder says that the lock is held.
@@ -164,23 +188,65 @@ func saidName(variable string) string {
 // RunHolder is what the lock's command runs while it holds the lock. It returns an error if the copies could not be made, so that
 // the command knows.
 func RunHolder() error {
-	conn, err := net.Dial("unix", os.Getenv(envHolder))
+	name, opened, err := shortName(os.Getenv(envHolder))
+	if err != nil {
+		return fmt.Errorf("snapshot: the holder of a lock is not for people: %w", err)
+	}
+	defer opened.Close()
+	conn, err := net.Dial("unix", name)
 	if err != nil {
 		return fmt.Errorf("snapshot: the holder of a lock is not for people: %w", err)
 	}
 	defer conn.Close()
-	said := map[string]string{}
-	for _, v := range os.Environ() {
-		if name, value, ok := strings.Cut(v, "="); ok && strings.HasPrefix(name, envPrefix) && name != envHolder {
-			said[saidName(name)] = value
-		}
+	longest, err := strconv.ParseInt(os.Getenv(envLongest), 10, 32)
+	if err != nil || longest <= 0 {
+		return fmt.Errorf("snapshot: the holder of a lock is not for people: %q", os.Getenv(envLongest))
 	}
-	if err := json.NewEncoder(conn).Encode(said); err != nil {
+	if err := json.NewEncoder(conn).Encode(saidBy(os.Environ())); err != nil {
+		return err
+	}
+	if err := conn.SetDeadline(clock.Now().Add(time.Duration(longest) * time.Millisecond)); err != nil {
 		return err
 	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
-	if strings.TrimSpace(line) != holderDone {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%w: it was not held for longer than %d ms", ErrLock, longest)
+	case strings.TrimSpace(line) != holderDone:
 		return errors.Join(errors.New("snapshot: what was to be done under the lock has failed"), err)
 	}
 	return nil
+}
+
+// saidBy is what a lock's command says of itself in the environment. What it says is kept with the snapshot, where everybody can read it who can
+// read the repository: nothing that it may have from a file of settings, such as passwords.
+func saidBy(environ []string) map[string]string {
+	said := map[string]string{}
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		what, ours := strings.CutPrefix(name, envPrefix)
+		if ours && name != envHolder && name != envLongest && !isSetting(what) && !hasUser(value) {
+			said[saidName(name)] = value
+		}
+	}
+	return said
+}
+
+// settings are what the names of settings of this program begin with, behind KURA_.
+var settings = []string{"REPOSITORY", "FROM_", "CACHE_DIR", "CACERT", "S3_", "TLS_"}
+
+// secrets are what the names of variables have in them that nobody should read.
+var secrets = []string{"PASS", "PWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL"}
+
+func isSetting(name string) bool {
+	name = strings.ToUpper(name)
+	return slices.ContainsFunc(settings, func(s string) bool { return strings.HasPrefix(name, s) }) ||
+		slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(name, s) })
+}
+
+// hasUser reports whether a value is a URL with a user, and with it a password.
+func hasUser(value string) bool {
+	_, rest, isURL := strings.Cut(value, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return isURL && strings.Contains(host, "@")
 }

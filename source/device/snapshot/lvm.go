@@ -25,17 +25,18 @@ const fullest = 70
 
 // logicalVolume is a line of lvs.
 type logicalVolume struct {
-	Group   string `json:"vg_name"`
-	Name    string `json:"lv_name"`
-	Path    string `json:"lv_path"`
-	UUID    string `json:"lv_uuid"`
-	Size    string `json:"lv_size"`
-	Attr    string `json:"lv_attr"`
-	Tags    string `json:"lv_tags"`
-	Pool    string `json:"pool_lv"`
-	Origin  string `json:"origin"`
-	Percent string `json:"snap_percent"`
-	Invalid string `json:"lv_snapshot_invalid"`
+	Group    string `json:"vg_name"`
+	Name     string `json:"lv_name"`
+	Path     string `json:"lv_path"`
+	UUID     string `json:"lv_uuid"`
+	Size     string `json:"lv_size"`
+	Attr     string `json:"lv_attr"`
+	Tags     string `json:"lv_tags"`
+	Pool     string `json:"pool_lv"`
+	Origin   string `json:"origin"`
+	Percent  string `json:"snap_percent"`
+	Invalid  string `json:"lv_snapshot_invalid"`
+	Standing string `json:"lv_suspended"`
 }
 
 func (v *logicalVolume) fullName() string { return v.Group + "/" + v.Name }
@@ -44,9 +45,19 @@ func (v *logicalVolume) size() (int64, error) { return strconv.ParseInt(v.Size, 
 
 // invalid reports whether a snapshot has overflowed, or its pool has failed.
 func (v *logicalVolume) invalid() bool {
-	at := func(i int, letters string) bool { return i < len(v.Attr) && strings.IndexByte(letters, v.Attr[i]) >= 0 }
-	return v.Invalid == "1" || strings.Contains(v.Invalid, "invalid") || at(4, "IS") || at(8, "FX")
+	return v.Invalid == "1" || strings.Contains(v.Invalid, "invalid") || v.is(4, "IS") || v.is(8, "FX")
 }
+
+// full reports whether a thin pool lets nobody write who needs room: it has no data blocks left, or may not change its metadata any more.
+func (v *logicalVolume) full() bool { return v.is(8, "DMF") }
+
+// is reports whether one of lvs' attributes has one of the values.
+func (v *logicalVolume) is(i int, letters string) bool {
+	return i < len(v.Attr) && strings.IndexByte(letters, v.Attr[i]) >= 0
+}
+
+// suspended reports whether all who read or write the volume wait.
+func (v *logicalVolume) suspended() bool { return v.Standing == "1" || v.Standing == "suspended" }
 
 var errNoVolume = errors.New("snapshot: no such logical volume")
 
@@ -54,7 +65,7 @@ var errNoVolume = errors.New("snapshot: no such logical volume")
 func lvs(ctx context.Context, name string) (*logicalVolume, error) {
 	out, err := run(
 		ctx, []string{"LC_ALL=C"}, "lvs", "--reportformat", "json", "--units", "b", "--nosuffix", "--binary", "-o",
-		"vg_name,lv_name,lv_path,lv_uuid,lv_size,lv_attr,lv_tags,pool_lv,origin,snap_percent,lv_snapshot_invalid", name,
+		"vg_name,lv_name,lv_path,lv_uuid,lv_size,lv_attr,lv_tags,pool_lv,origin,snap_percent,lv_snapshot_invalid,lv_suspended", name,
 	)
 	var failed *CommandError
 	if errors.As(err, &failed) && strings.Contains(failed.Output, "Failed to find logical volume") {
@@ -102,8 +113,11 @@ func (p lvm) Create(ctx context.Context, c *Copy) error {
 		args = append(args, "--size", fmt.Sprintf("%db", (size+511)&^511))
 	}
 	c.Volume, c.begun = of.Group+"/"+c.Name, true
-	if _, err := run(ctx, []string{"LC_ALL=C"}, append(args, of.fullName())...); err != nil {
-		return err
+	if err := alter(ctx, append(args, of.fullName())...); err != nil {
+		return errors.Join(err, resume(ctx, of.fullName()))
+	}
+	if ctx.Err() != nil { // it was not told to end
+		return context.Cause(ctx)
 	}
 	made, err := lvs(ctx, c.Volume)
 	if err != nil {
@@ -119,22 +133,52 @@ func (p lvm) Check(ctx context.Context, c *Copy) error {
 	if err != nil {
 		return err
 	}
-	percent, err := strconv.ParseFloat(v.Percent, 64)
-	known := err == nil && !p.thin
-	if v.invalid() || known && percent >= 100 {
+	if v.invalid() {
 		return fmt.Errorf("%w: %s", ErrOverflow, c.Volume)
 	}
-	if known && percent >= fullest {
-		if size, err := v.size(); err == nil {
-			// Where there is no room the snapshot may still last: the next look tells.
-			_, _ = run(ctx, []string{"LC_ALL=C"}, "lvextend", "--size", fmt.Sprintf("+%db", size/2&^511), c.Volume)
-		}
+	if p.thin {
+		return checkPool(ctx, v)
+	}
+	percent, err := strconv.ParseFloat(v.Percent, 64)
+	switch {
+	case err != nil:
+		return fmt.Errorf("snapshot: lvs does not say how full %s is, but %q", c.Volume, v.Percent)
+	case percent >= 100:
+		return fmt.Errorf("%w: %s", ErrOverflow, c.Volume)
+	case percent < fullest:
+		return nil
+	}
+	size, err := v.size()
+	if err != nil {
+		return fmt.Errorf("snapshot: lvs says that %s has %q bytes", c.Volume, v.Size)
+	}
+	if alter(ctx, "lvextend", "--size", fmt.Sprintf("+%db", size/2&^511), c.Volume) != nil {
+		// Where there is no room the snapshot may still last: the next look tells.
+		return resume(ctx, v.Group+"/"+v.Origin)
 	}
 	return nil
 }
 
+// checkPool returns ErrPool if the pool of a thin snapshot is full. The snapshot is as good as before: but it holds on to room that those need
+// who write to the volume, and who wait, for a minute if LVM is as it comes, before they get errors. They go before a backup.
+func checkPool(ctx context.Context, v *logicalVolume) error {
+	pool, err := lvs(ctx, v.Group+"/"+v.Pool)
+	if err == nil && pool.full() {
+		err = fmt.Errorf("%w: %s", ErrPool, pool.fullName())
+	}
+	return err
+}
+
 // Remove removes a snapshot that has the tag. Udev may have it open for a moment.
 func (p lvm) Remove(ctx context.Context, c *Copy) error {
+	if !c.begun { // by this process: the one that has was killed, and maybe a program of LVM with it, or not
+		if err := untilMade(ctx, c.Name); err != nil {
+			return err
+		}
+		if err := resume(ctx, c.Of); err != nil {
+			return err
+		}
+	}
 	if c.Volume == "" { // the lease of a run that died before it knew
 		of, err := lvs(ctx, c.Of)
 		if err != nil {
@@ -153,8 +197,12 @@ func (p lvm) Remove(ctx context.Context, c *Copy) error {
 		return fmt.Errorf("snapshot: %s does not have the tag %s and is left alone", c.Volume, lvmTag)
 	}
 	for try := 0; ; try++ {
-		_, err = run(ctx, []string{"LC_ALL=C"}, "lvremove", "--yes", c.Volume)
-		if err == nil || try == removeTries {
+		err = alter(ctx, "lvremove", "--yes", c.Volume)
+		if err == nil {
+			return nil
+		}
+		err = errors.Join(err, resume(ctx, v.Group+"/"+v.Origin))
+		if try == removeTries {
 			return err
 		}
 		select {

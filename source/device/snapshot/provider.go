@@ -12,8 +12,8 @@ type Provider interface {
 	// Create makes a copy of the device or image c.Of, and says in c what is known of it. After an error Remove is called,
 	// too, if it had begun.
 	Create(ctx context.Context, c *Copy) error
-	// Check returns ErrOverflow, or why that is not known, if a copy can not be relied on any more. It is called
-	// before, while and after the copy is read.
+	// Check returns ErrOverflow, or why that is not known, if a copy can not be relied on any more, and ErrPool if it is in the way of others. It
+	// is called before, while and after the copy is read.
 	Check(ctx context.Context, c *Copy) error
 	// Remove removes a copy. If there is none, that is no error.
 	Remove(ctx context.Context, c *Copy) error

@@ -55,10 +55,11 @@ type Taken struct {
 // Take makes copies of all devices at one moment, as far as the steps in between allow that. Remove must be called
 // in any case, unless there is an error.
 func (t *Taker) Take(ctx context.Context, paths []string) (_ *Taken, err error) {
-	mounted, err := t.toFreeze(paths)
+	standing, err := t.toFreeze(paths)
 	if err != nil {
 		return nil, err
 	}
+	defer standing.close()
 	taken := &Taken{taker: t}
 	defer func() {
 		if err != nil {
@@ -70,14 +71,37 @@ func (t *Taker) Take(ctx context.Context, paths []string) (_ *Taken, err error) 
 			return nil, err
 		}
 	}
-	if err := syncAll(append(slices.Clone(mounted), paths...)); err != nil {
+	if err := taken.copyAll(ctx, standing, paths); err != nil {
 		return nil, err
 	}
-	hold, err := t.lock(ctx)
+	if err := taken.note(); err != nil {
+		return nil, err
+	}
+	return taken, taken.check(ctx)
+}
+
+// copyAll makes the copies, with watchdogs over what stands still.
+func (taken *Taken) copyAll(ctx context.Context, standing places, paths []string) error {
+	watched, err := standing.watched(ctx, taken.taker.Watchdog)
+	if err == nil {
+		err = syncAll(standing, paths)
+	}
+	if err == nil {
+		err = taken.underLock(ctx, watched)
+	}
+	for _, f := range watched {
+		err = errors.Join(err, f.dismiss())
+	}
+	return err
+}
+
+// underLock makes the copies while the lock is held, if there is one.
+func (taken *Taken) underLock(ctx context.Context, watched []*frozen) error {
+	hold, err := taken.taker.lock(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	err = taken.standStill(ctx, mounted, hold != nil || len(mounted) > 0)
+	err = taken.standStill(ctx, watched, hold != nil || len(watched) > 0)
 	if hold != nil {
 		var unlocked error
 		taken.Lock = hold.said
@@ -85,76 +109,67 @@ func (t *Taker) Take(ctx context.Context, paths []string) (_ *Taken, err error) 
 			err = errors.Join(err, unlocked)
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return taken, taken.check(ctx)
+	return err
 }
 
-// toFreeze returns the mount points that are frozen, after it was made sure that they may be.
-func (t *Taker) toFreeze(paths []string) ([]string, error) {
-	out := slices.Clone(t.Freeze)
-	if t.FreezeDevices {
-		for _, p := range paths {
-			mounted, err := mountsOf(p)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, mounted...)
-		}
-		if len(out) == 0 {
-			return nil, fmt.Errorf("%w: nothing is mounted, writable, of %v", ErrFreeze, paths)
-		}
-	}
-	slices.Sort(out)
-	out = slices.Compact(out)
-	own := t.Own
-	if t.Provider.Writes() {
-		own = append(slices.Clone(own), paths...)
-	}
-	for _, at := range out {
-		if err := guard(at, own); err != nil {
-			return nil, err
-		}
-	}
-	if _, ok := t.Provider.(lvm); ok && len(out) > 0 {
-		return nil, fmt.Errorf("%w: LVM freezes what is mounted of the volume itself, and would wait for another who does", ErrFreeze)
-	}
-	return out, nil
-}
-
-// syncAll writes what is dirty, so that a freeze has little to wait for.
-func syncAll(paths []string) error {
+// syncAll writes what is dirty, so that a freeze, also the one that a volume manager makes, has little to wait for: that of the file
+// systems that are mounted of the devices first, then what they have made dirty of those around them.
+func syncAll(standing places, paths []string) error {
 	for _, p := range paths {
+		mounted, err := mountsOf(p)
+		if err != nil {
+			return err
+		}
+		for _, m := range mounted {
+			if f, err := os.Open(m.At); err == nil { // otherwise it is out of reach, and what follows takes longer
+				if err := errors.Join(syncFile(f), f.Close()); err != nil {
+					return err
+				}
+			}
+		}
 		f, err := os.Open(p)
 		if err != nil {
 			return err
 		}
-		// Of a device this is the file system that its node lies in; its own data are synced by Fsync.
-		err = unix.Syncfs(int(f.Fd()))
-		if err == nil {
-			if err = unix.Fsync(int(f.Fd())); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EROFS) {
-				err = nil
-			}
+		if err := errors.Join(syncFile(f), f.Close()); err != nil {
+			return err
 		}
-		if err = errors.Join(err, f.Close()); err != nil {
-			return fmt.Errorf("snapshot: sync of %s: %w", p, err)
+	}
+	for _, p := range standing {
+		if err := syncFile(p.dir); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+func syncFile(f *os.File) error {
+	// Of a device this is the file system that its node lies in; its own data are synced by Fsync.
+	err := unix.Syncfs(int(f.Fd()))
+	if err == nil {
+		if err = unix.Fsync(int(f.Fd())); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EROFS) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("snapshot: sync of %s: %w", f.Name(), err)
+	}
+	return nil
+}
+
 // standStill freezes, copies and thaws. If others wait for that it has a limit.
-func (taken *Taken) standStill(ctx context.Context, mounted []string, limited bool) (err error) {
+func (taken *Taken) standStill(ctx context.Context, watched []*frozen, limited bool) (err error) {
 	t := taken.taker
 	if limited {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, t.Watchdog.Longest)
+		longest := t.Watchdog.Longest
+		why := fmt.Errorf("snapshot: others would have waited for longer than %v: %w", longest, context.DeadlineExceeded)
+		ctx, cancel = context.WithTimeoutCause(ctx, longest, why)
 		defer cancel()
 	}
-	var standing []*frozen
+	var still []*frozen
 	defer func() {
-		for i, f := range slices.Backward(standing) {
+		for i, f := range slices.Backward(still) {
 			held, thawErr := f.thaw()
 			if i == 0 {
 				taken.Frozen = held
@@ -162,18 +177,20 @@ func (taken *Taken) standStill(ctx context.Context, mounted []string, limited bo
 			err = errors.Join(err, thawErr)
 		}
 	}()
-	for _, at := range mounted {
-		f, err := freeze(ctx, at, t.Watchdog)
-		if err != nil {
+	for _, f := range watched {
+		if err := f.freeze(ctx); err != nil {
 			return err
 		}
-		standing = append(standing, f)
+		still = append(still, f)
 	}
 	taken.Made = clock.Now()
 	for i := range taken.Copies {
 		if err := t.Provider.Create(ctx, &taken.Copies[i]); err != nil {
 			return err
 		}
+	}
+	if ctx.Err() != nil { // not all providers look at that, and not all that they wait for can be ended
+		return context.Cause(ctx)
 	}
 	return nil
 }
@@ -194,6 +211,16 @@ func (taken *Taken) announce(path string) error {
 		return fmt.Errorf("snapshot: noting what will have to be removed: %w", err)
 	}
 	taken.leases, taken.Copies = append(taken.leases, lease), append(taken.Copies, c)
+	return nil
+}
+
+// note adds to the leases what is known of the copies by now, such as where they are.
+func (taken *Taken) note() error {
+	for i, l := range taken.leases {
+		if err := l.update(&taken.Copies[i]); err != nil {
+			return fmt.Errorf("snapshot: noting what will have to be removed: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -267,7 +294,7 @@ func (taken *Taken) Remove(ctx context.Context) error {
 			err = taken.leases[i].end()
 		} else {
 			err = fmt.Errorf("snapshot: removing %s of %s: %w", taken.Copies[i].Name, taken.Copies[i].Of, err)
-			_ = taken.leases[i].f.Close()
+			_ = taken.leases[i].f.Close() // which lets go of it
 		}
 		errs = append(errs, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,18 +213,140 @@ func TestKeep_UntilTheNextRun_IsNoLeftover(t *testing.T) {
 	must(t, errors.Join(taken.Keep(), taken.Remove(t.Context())))
 	left, err := taker.Leases.Left()
 	must(t, err)
-	kept, err := taker.Leases.Kept()
+	kept, err := taker.Leases.Kept(t.Context(), "")
 	must(t, err)
 	if len(left) != 0 || len(kept) != 1 || kept[0].At != at || read(t, at) != "before" {
 		t.Fatalf("left %+v, kept %+v", left, kept)
 	}
 	// Who has it, has it alone.
-	if more, err := taker.Leases.Kept(); err != nil || len(more) != 0 {
+	if more, err := taker.Leases.Kept(t.Context(), ""); err != nil || len(more) != 0 {
 		t.Errorf("%+v, %v", more, err)
 	}
 	must(t, kept[0].Remove(t.Context()))
 	if len(entries(t, dir)) != 1 || len(entries(t, leases)) != 0 {
 		t.Errorf("left: %q, %q", entries(t, dir), entries(t, leases))
+	}
+}
+
+func TestKept_OfAnotherDevice_IsNotTouched(t *testing.T) {
+	dir := t.TempDir()
+	l, err := OpenLeases(dir)
+	must(t, err)
+	defer l.Close()
+	keep := func(name, of string) {
+		t.Helper()
+		lease, err := l.take(&Copy{Kind: "reflink", Name: name, Of: of}, keptSuffix)
+		must(t, err)
+		must(t, lease.f.Close())
+	}
+	keep("kura-1", "/vm/a")
+	keep("kura-2", "/vm/b")
+	write(t, filepath.Join(dir, "kura-3.kept"), "no JSON")
+	a, err := l.Kept(t.Context(), "/vm/a")
+	must(t, err)
+	if len(a) != 1 || a[0].Name != "kura-1" {
+		t.Fatalf("%+v", a)
+	}
+	b, err := l.Kept(t.Context(), "/vm/b") // while the other is held
+	must(t, err)
+	if len(b) != 1 || b[0].Name != "kura-2" {
+		t.Fatalf("%+v", b)
+	}
+	// One's own is waited for.
+	released := make(chan error, 1)
+	time.AfterFunc(300*time.Millisecond, func() { released <- b[0].Release() })
+	again, err := l.Kept(t.Context(), "/vm/b")
+	must(t, errors.Join(err, <-released))
+	if len(again) != 1 {
+		t.Fatalf("%+v", again)
+	}
+	must(t, errors.Join(again[0].Release(), a[0].Release()))
+	if _, err := l.Kept(t.Context(), ""); !errors.Is(err, ErrLease) {
+		t.Errorf("all of them: %v", err)
+	}
+}
+
+// Another run tidies up all the time: it must never take a lease that is being made for one of a dead run.
+func TestLeases_MadeWhileOthersTidyUp_AreTheirs(t *testing.T) {
+	dir := t.TempDir()
+	l, err := OpenLeases(dir)
+	must(t, err)
+	defer l.Close()
+	write(t, filepath.Join(dir, "kura-dead.new"), "")
+	var stop atomic.Bool
+	var done sync.WaitGroup
+	for range 3 {
+		done.Go(func() {
+			for !stop.Load() {
+				left, err := l.Left()
+				if err != nil || len(left) != 0 {
+					t.Errorf("%+v, %v", left, err)
+					return
+				}
+			}
+		})
+	}
+	for range 30 {
+		name, err := newName()
+		must(t, err)
+		c := Copy{Kind: "command", Name: name, Of: "/x"}
+		lease, err := l.take(&c, leaseSuffix)
+		must(t, err)
+		c.At = "/y"
+		must(t, lease.update(&c))
+		if got := read(t, filepath.Join(dir, name+leaseSuffix)); !strings.Contains(got, "/y") || !isThere(lease.f) {
+			t.Errorf("%q", got)
+		}
+		must(t, lease.end())
+	}
+	stop.Store(true)
+	done.Wait()
+	if got := entries(t, dir); len(got) != 0 {
+		t.Errorf("left: %q", got)
+	}
+}
+
+func TestTake_KilledWhileItReads_WhatRemovesKnowsWhere(t *testing.T) {
+	leases := t.TempDir()
+	image := write(t, filepath.Join(t.TempDir(), "volume"), "before")
+	program, log := script(t, cloud)
+	taken, err := newTaker(t, leases, "command", Options{Command: program}).Take(t.Context(), []string{image})
+	must(t, err)
+	at := taken.Copies[0].At
+	must(t, taken.leases[0].f.Close()) // as when the process ends
+	l, err := OpenLeases(leases)
+	must(t, err)
+	defer l.Close()
+	left, err := l.Left()
+	must(t, err)
+	if len(left) != 1 || left[0].At != at {
+		t.Fatalf("%+v", left)
+	}
+	must(t, left[0].Remove(t.Context()))
+	if got := read(t, log); !strings.HasSuffix(got, "remove "+image+" "+at+"\n") || len(entries(t, leases)) != 0 {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestBtrfs_FolderOfAnotherMountedWithin_IsRefused(t *testing.T) {
+	if !testsys.AsMounter(t) {
+		return
+	}
+	outer, inner := testsys.Mount(t, "btrfs", 200<<20), testsys.Mount(t, "btrfs", 200<<20)
+	x, at := filepath.Join(inner, "x"), filepath.Join(outer, "at")
+	must(t, errors.Join(os.Mkdir(x, 0o755), os.Mkdir(at, 0o755)))
+	write(t, filepath.Join(x, "image"), "of the inner one")
+	write(t, filepath.Join(at, "image"), "of the outer one")
+	must(t, unix.Mount(x, at, "", unix.MS_BIND, ""))
+	defer func() { must(t, unix.Unmount(at, 0)) }()
+	leases := t.TempDir()
+	taken, err := newTaker(t, leases, "btrfs", Options{}).Take(t.Context(), []string{filepath.Join(at, "image")})
+	if err == nil {
+		t.Errorf("it is a copy of %q", read(t, taken.Copies[0].At))
+		must(t, taken.Remove(t.Context()))
+	}
+	if !errors.Is(err, ErrProvider) || len(entries(t, leases)) != 0 || len(entries(t, outer)) != 1 {
+		t.Errorf("%v, left %q, %q", err, entries(t, leases), entries(t, outer))
 	}
 }
 

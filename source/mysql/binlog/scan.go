@@ -23,8 +23,12 @@ const (
 // magic is what a file begins with.
 const magic = "\xfebin"
 
+// Begin is where the first event of a file begins.
+const Begin = int64(len(magic))
+
 // Types of events that are looked into.
 const (
+	stop     = 3
 	rotate   = 4
 	format   = 15
 	gtid     = 162
@@ -39,6 +43,8 @@ var (
 	ErrTruncated = errors.New("binlog: it ends in the middle of an event")
 	// ErrChecksum is an event that is not as it was written.
 	ErrChecksum = errors.New("binlog: wrong checksum")
+	// ErrGap is a file in front of which something else was than what is known.
+	ErrGap = errors.New("binlog: it does not follow what came before")
 )
 
 func bad(format string, args ...any) error {
@@ -76,13 +82,17 @@ type Event struct {
 	GTID   *GTID  // of the transaction that begins
 	Before []GTID // the last ones before the file
 	Next   string // name of the next file
+	Last   bool   // the server has ended the file with it; there is none where it was killed
 }
 
 // Scan reads a file from its begin to its end, compares checksums, and calls each for every event. What each returns ends it.
 func Scan(r io.Reader, each func(*Event) error) error {
 	s := scanner{r: bufio.NewReaderSize(r, 256<<10), crc: crc32.NewIEEE()}
 	var begin [len(magic)]byte
-	if _, err := io.ReadFull(s.r, begin[:]); err != nil || string(begin[:]) != magic {
+	if _, err := io.ReadFull(s.r, begin[:]); err != nil && truncated(err) != ErrTruncated {
+		return err
+	}
+	if string(begin[:]) != magic {
 		return bad("it does not begin as one")
 	}
 	for s.at = int64(len(magic)); ; {
@@ -226,7 +236,9 @@ func (e *Event) look(kind byte, server uint32, body []byte) error {
 		if len(body) < 8 {
 			return bad("a rotation of %d bytes at %d", len(body), e.Start)
 		}
-		e.Next = string(body[8:])
+		e.Next, e.Last = string(body[8:]), true
+	case stop:
+		e.Last = true
 	}
 	return nil
 }

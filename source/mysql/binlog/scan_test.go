@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -74,7 +75,7 @@ func sample(checksum bool) []byte {
 func TestScan_Events_AreLookedInto(t *testing.T) {
 	for _, checksum := range []bool{true, false} {
 		text := sample(checksum)
-		state, next, events, end := State{}, "", 0, int64(len(magic))
+		state, next, events, end := new(State), "", 0, int64(len(magic))
 		err := Scan(iotest.HalfReader(bytes.NewReader(text)), func(e *Event) error {
 			if e.Start != end || !e.Time.Equal(time.Unix(1_700_000_000+e.Start, 0)) {
 				t.Errorf("an event at %d of %v, where %d was next", e.Start, e.Time, end)
@@ -117,17 +118,44 @@ func TestScan_CutOrFlipped_Refused(t *testing.T) {
 }
 
 func TestState_FileThatDoesNotFollow_Refused(t *testing.T) {
-	s, err := ParseState("0-1-7, 3-2-9")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Follow(&Event{Before: []GTID{{0, 4, 2}, {0, 1, 7}, {3, 2, 9}}}); err != nil || s.String() != "0-1-7,3-2-9" {
-		t.Errorf("%v, %v", err, s)
-	}
-	for _, list := range [][]GTID{{}, {{0, 1, 7}}, {{0, 1, 8}, {3, 2, 9}}, {{0, 1, 6}, {3, 2, 9}}} {
-		if err := s.Follow(&Event{Before: list}); !errors.Is(err, ErrFormat) {
-			t.Errorf("%v: %v", list, err)
+	for known, lists := range map[string]map[string][]GTID{
+		"0-1-7, 3-2-9": {
+			"same":                {{3, 2, 9}, {0, 4, 2}, {0, 1, 7}},
+			"empty: gap":          {},
+			"a domain less: gap":  {{0, 1, 7}},
+			"a domain more: gap":  {{0, 1, 7}, {3, 2, 9}, {4, 1, 1}},
+			"later: gap":          {{0, 1, 8}, {3, 2, 9}},
+			"earlier: gap":        {{0, 1, 6}, {3, 2, 9}},
+			"another's last: gap": {{0, 1, 7}, {0, 4, 8}, {3, 2, 9}},
+		},
+		"": {"same": {}, "later: gap": {{0, 1, 1}}},
+	} {
+		for name, list := range lists {
+			s, err := ParseState(known)
+			if err != nil {
+				t.Fatal(err)
+			}
+			was := s.String()
+			err = s.Follow(&Event{Before: list})
+			if errors.Is(err, ErrGap) != strings.HasSuffix(name, "gap") || s.String() != was {
+				t.Errorf("%q, %s: %v, %v", known, name, err, s)
+			}
 		}
+	}
+	// A file that does not end as the server ends it may have a transaction that was not complete.
+	for ended, want := range map[bool]bool{true: false, false: true} {
+		s, err := ParseState("0-1-7,3-2-9")
+		events := []*Event{{GTID: &GTID{0, 4, 8}}, {Last: ended}, {Start: Begin}, {Before: []GTID{{3, 2, 9}, {0, 1, 7}}}}
+		for _, e := range events {
+			err = errors.Join(err, s.Follow(e))
+		}
+		if (err == nil) != want || s.Dropped() != want || want && s.String() != "0-1-7,3-2-9" {
+			t.Errorf("ended by the server: %v: %v, %v", ended, err, s)
+		}
+	}
+	s := new(State)
+	if err := s.Follow(&Event{Before: []GTID{{0, 4, 9}, {0, 1, 7}}}); err != nil || s.String() != "0-1-7" {
+		t.Errorf("the first file: %v, %v", err, s)
 	}
 	for _, text := range []string{"1", "1-2", "1-2-x", "4294967296-1-1", "1-2-3-4", "1-2-3,x"} {
 		if _, err := ParseState(text); err == nil {
@@ -146,7 +174,7 @@ func FuzzScan_AnyBytes_NoPanic(f *testing.F) {
 				t.Fatalf("an event from %d to %d, where %d was next", e.Start, e.End, end)
 			}
 			end = e.End
-			return State{}.Follow(e)
+			return new(State).Follow(e)
 		})
 		if err == nil && end != int64(len(b)) {
 			t.Fatalf("%d bytes of %d", end, len(b))

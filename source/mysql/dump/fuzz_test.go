@@ -2,6 +2,7 @@ package dump
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 )
 
@@ -30,6 +31,35 @@ func FuzzSplitter_AnyBytes_NothingLostAndPiecesDoNotMatter(f *testing.F) {
 			if a.Tables()[i] != b.Tables()[i] {
 				t.Fatalf("%+v, but in pieces of %d %+v", a.Tables(), size, b.Tables())
 			}
+		}
+	})
+}
+
+// What a renamer does not understand it refuses; all else comes out again.
+func FuzzRenamer_AnyBytes_ErrorOrAllOfIt(f *testing.F) {
+	for _, text := range dumps(f) {
+		f.Add(text, uint8(7))
+	}
+	f.Add([]byte("/*!50003 CREATE*/ /*!50003 TRIGGER shop . `t` BEFORE INSERT ON /*M!100 shop.*/ x FOR EACH ROW SET @a='"), uint8(3))
+	f.Add([]byte("CREATE EVENT `e` ON SCHEDULE EVERY 1 DAY ON COMPLETION PRESERVE ENABLE DO x;GRANT a ON b TO `c` IDENTIFIED BY ''''"), uint8(1))
+	f.Fuzz(func(t *testing.T, text []byte, size uint8) {
+		var out bytes.Buffer
+		r := NewRenamer(&out, "shop", "shop")
+		var err error
+		for p := text; len(p) > 0 && err == nil; {
+			n := min(max(1, int(size)), len(p))
+			_, err = r.Write(bytes.Clone(p[:n]))
+			p = p[n:]
+		}
+		if err == nil {
+			err = r.Flush()
+		}
+		changes := bytes.Contains(bytes.ToUpper(text), []byte("TRIGGER")) || r.Disabled()
+		if err == nil && !changes && !bytes.Equal(out.Bytes(), text) {
+			t.Errorf("%q becomes %q", text, out.Bytes())
+		}
+		if _, err := Accounts(text); err != nil && !errors.Is(err, ErrTruncated) && !errors.Is(err, ErrFormat) {
+			t.Error(err)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package dump
 
 import (
 	"bytes"
+	"regexp"
 )
 
 // Limits of what is kept in memory. Rows are not: they may have a gigabyte.
@@ -58,6 +59,8 @@ func (l *lexer) next(p []byte, final bool) (token, int, error) {
 	case hasWord(p, "/*M!999999"), hasWord(p, "/*!999999"):
 		n, err := line(p, final)
 		return sandbox, n, err
+	case isRemark(p):
+		return l.remark(p)
 	case !final && len(p) < len(insertBegin):
 		return 0, 0, nil // may become one of these
 	case hasWord(p, insertBegin):
@@ -114,6 +117,21 @@ func (l *lexer) comment(p []byte, final bool) (token, int, error) {
 
 func isBare(line []byte) bool { return string(line) == "--\n" }
 
+// isRemark reports whether p begins with a comment that no server executes: mysqldump writes GTIDs in one, without a ; behind it.
+func isRemark(p []byte) bool {
+	return hasWord(p, "/*") && len(p) >= len(insertBegin) && p[2] != '!' && !hasWord(p, "/*M!")
+}
+
+func (l *lexer) remark(p []byte) (token, int, error) {
+	if end := bytes.Index(p[2:], []byte("*/")); end >= 0 {
+		return comment, 2 + end + 2, nil
+	}
+	if len(p) > maxLine {
+		return 0, 0, bad("a comment of more than %d bytes", maxLine)
+	}
+	return 0, 0, nil
+}
+
 func (l *lexer) delimiter(p []byte, final bool) (token, int, error) {
 	n, err := line(p, final)
 	if n == 0 || err != nil {
@@ -136,12 +154,10 @@ func (l *lexer) statement(p []byte) (token, int, error) {
 	i := l.at
 	for i < len(p) {
 		if l.quote != 0 {
-			n, closed := l.quoted(p[i:])
-			i += n
-			if !closed {
+			i += l.inQuote(p[i:])
+			if l.quote != 0 {
 				break
 			}
-			l.quote = 0
 			continue
 		}
 		c := p[i]
@@ -209,6 +225,15 @@ func (l *lexer) more(p []byte) (token, int, error) {
 	return 0, 0, nil
 }
 
+// inQuote returns how many bytes of p belong to what was opened by l.quote, and forgets that when it ends there.
+func (l *lexer) inQuote(p []byte) int {
+	n, closed := l.quoted(p)
+	if closed {
+		l.quote = 0
+	}
+	return n
+}
+
 // quoted returns how many bytes of p belong to what was opened by l.quote, and whether that ends there. An escape that
 // is cut off is left for the next time.
 func (l *lexer) quoted(p []byte) (n int, closed bool) {
@@ -247,15 +272,20 @@ func (l *lexer) quoted(p []byte) (n int, closed bool) {
 	}
 }
 
-// mode takes note of the modes of the session that say how strings are read. Dumps set them in front of triggers and the like.
+// modeSet is how dumps set the session's mode in front of triggers, routines and events. Nothing else is believed: statements have
+// names in them, which are chosen by whoever may make a table.
+var modeSet = regexp.MustCompile(`^/\*!50003 SET sql_mode += (?:'([A-Z0-9_,]*)'|@saved_sql_mode) \*/ ?$`)
+
+// longestMode bounds a statement that sets it.
+const longestMode = 2048
+
+// mode takes note of the modes of the session that say how strings are read.
 func (l *lexer) mode(s []byte) {
-	s = s[:min(len(s), 4096)]
-	if !bytes.HasPrefix(s, []byte("/*!")) && !bytes.HasPrefix(s, []byte("SET ")) || bytes.Contains(s, []byte("CREATE")) {
+	if len(s) > longestMode {
 		return
 	}
-	i := max(bytes.Index(s, []byte("sql_mode")), bytes.Index(s, []byte(", SQL_MODE")))
-	if i >= 0 && !bytes.Contains(s[:i], []byte("@saved")) {
-		l.noBackslash = bytes.Contains(s[i:], []byte("NO_BACKSLASH_ESCAPES"))
-		l.ansiQuotes = bytes.Contains(s[i:], []byte("ANSI_QUOTES"))
+	if m := modeSet.FindSubmatch(s); m != nil {
+		l.noBackslash = bytes.Contains(m[1], []byte("NO_BACKSLASH_ESCAPES"))
+		l.ansiQuotes = bytes.Contains(m[1], []byte("ANSI_QUOTES"))
 	}
 }

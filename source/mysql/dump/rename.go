@@ -8,14 +8,16 @@ import (
 )
 
 // Renamer is an io.Writer that passes a dump's parts of one database on as those of another: it renames the database where it is
-// made, used and altered, and in structures of tables and sequences. What views, triggers, routines and events say is their author's,
-// and stays as it is; Mentions says whether they name the database. It is not safe for concurrent use.
+// made, used and altered, in structures of tables and sequences, and where triggers say what they belong to. Events are switched off:
+// their authors did not mean them to run twice. What views, triggers, routines and events do is their author's, and stays as it is;
+// Mentions says whether they name the database. It is not safe for concurrent use.
 type Renamer struct {
 	out      io.Writer
 	from, to []byte // quoted
 	lex      lexer
 	buf      []byte
 	mentions bool
+	disabled bool
 }
 
 // NewRenamer returns a Renamer that writes to out.
@@ -51,6 +53,9 @@ func (r *Renamer) Flush() error {
 // Mentions reports whether something that was passed on as it is names the database that was renamed.
 func (r *Renamer) Mentions() bool { return r.mentions }
 
+// Disabled reports whether an event was switched off.
+func (r *Renamer) Disabled() bool { return r.disabled }
+
 func (r *Renamer) feed(p []byte, final bool) (rest []byte, err error) {
 	from, at := 0, 0 // p[from:at] is to be written as it is
 	for at < len(p) {
@@ -63,7 +68,11 @@ func (r *Renamer) feed(p []byte, final bool) (rest []byte, err error) {
 		}
 		text := p[at : at+n]
 		if tok == statement || tok == comment {
-			if renamed := r.rename(tok, text); renamed != nil {
+			renamed, err := r.rename(tok, text)
+			if err != nil {
+				return nil, err
+			}
+			if renamed != nil {
 				if err := r.write(p[from:at], renamed); err != nil {
 					return nil, err
 				}
@@ -88,26 +97,74 @@ func (r *Renamer) write(pieces ...[]byte) error {
 }
 
 // rename returns what becomes of a statement or comment, or nil if it stays.
-func (r *Renamer) rename(tok token, text []byte) []byte {
+func (r *Renamer) rename(tok token, text []byte) ([]byte, error) {
 	if tok == comment {
 		if bytes.HasPrefix(text, []byte("--\n-- Current Database: ")) {
-			return bytes.Replace(text, r.from, r.to, 1)
+			return bytes.Replace(text, r.from, r.to, 1), nil
 		}
-		return nil
+		return nil, nil
 	}
 	for _, begin := range []string{"CREATE DATABASE ", "USE ", "ALTER DATABASE ", "/*!40000 DROP DATABASE IF EXISTS "} {
 		if hasWord(text, begin) {
-			return bytes.Replace(text, r.from, r.to, 1)
+			return bytes.Replace(text, r.from, r.to, 1), nil
 		}
 	}
 	for _, begin := range []string{"CREATE TABLE ", "CREATE SEQUENCE "} {
 		if hasWord(text, begin) {
-			return r.qualifiers(text)
+			return r.qualifiers(text), nil
 		}
 	}
+	h := head{text: text, ansiQuotes: r.lex.ansiQuotes}
+	switch h.creates() {
+	case "TRIGGER":
+		return r.trigger(&h)
+	case "EVENT":
+		return r.event(&h)
+	}
+	r.mention(text)
+	return nil, nil
+}
+
+// mention takes note of SQL that is passed on as it is.
+func (r *Renamer) mention(text []byte) {
 	r.mentions = r.mentions || bytes.Contains(text, slices.Concat(r.from, []byte("."))) ||
 		bytes.Contains(text, slices.Concat(r.from[1:len(r.from)-1], []byte(".")))
-	return nil
+}
+
+// trigger renames the database in front of a trigger's name and of its table's, which are as the author has written them. There it can
+// be no other database than the trigger's own, however it is spelt.
+func (r *Renamer) trigger(h *head) ([]byte, error) {
+	var out []byte
+	var last word
+	done := 0 // of the text
+	for w := h.next(); !w.is("EACH"); w = h.next() {
+		if w.end == 0 {
+			return nil, bad("a trigger of which kura can not see what table it is for: %.200q", h.text)
+		}
+		if string(w.text) == "." && last.isName() {
+			out = append(append(out, h.text[done:last.start]...), r.to...)
+			done = last.end
+		}
+		last = w
+	}
+	r.mention(h.text[last.end:])
+	return append(out, h.text[done:]...), nil
+}
+
+// event switches an event off. All in front of what it does is as the server writes it.
+func (r *Renamer) event(h *head) ([]byte, error) {
+	r.mention(h.text)
+	for w := h.next(); !w.is("PRESERVE"); w = h.next() {
+		if w.end == 0 || w.is("DO") {
+			return nil, bad("an event of which kura can not see whether it is enabled: %.200q", h.text)
+		}
+	}
+	w := h.next()
+	if !w.is("ENABLE") {
+		return nil, nil
+	}
+	r.disabled = true
+	return slices.Concat(h.text[:w.start], []byte("DISABLE"), h.text[w.end:]), nil
 }
 
 // qualifiers renames `database`. outside of strings, where in a structure nothing else can be meant.

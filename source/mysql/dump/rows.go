@@ -10,6 +10,7 @@ func (l *lexer) insert(p []byte) (token, int, error) {
 	switch {
 	case ok:
 		l.inRows = true
+		l.noBackslash, l.ansiQuotes = false, false // rows are dumped in the session's own mode, whatever that of a trigger before was
 		return insert, n, nil
 	case n < 0:
 		return 0, 0, bad("%q", p[:min(len(p), 100)])
@@ -27,7 +28,7 @@ func insertInto(p []byte) (table string, n int, ok bool) {
 	rest = bytes.TrimLeft(rest, " ")
 	if len(rest) > 0 && rest[0] == '(' {
 		for rest[0] != ')' {
-			if _, rest, ok = unquote(bytes.TrimLeft(rest[1:], " ")); !ok || len(rest) == 0 {
+			if _, rest, ok = columnName(bytes.TrimLeft(rest[1:], " ")); !ok || len(rest) == 0 {
 				return "", 0, false
 			}
 			if rest[0] != ',' && rest[0] != ')' {
@@ -44,6 +45,16 @@ func insertInto(p []byte) (table string, n int, ok bool) {
 		return "", -1, false
 	}
 	return table, len(p) - len(rest) + len("VALUES"), true
+}
+
+// columnName reads a column's name; those of the history of a table are not quoted.
+func columnName(p []byte) (name string, rest []byte, ok bool) {
+	for _, name := range []string{"row_start", "row_end"} {
+		if hasWord(p, name) {
+			return name, p[len(name):], true
+		}
+	}
+	return unquote(p)
 }
 
 // nextInRows returns what is behind VALUES: rows, what is between them, and the end.
@@ -73,12 +84,10 @@ func (l *lexer) nextInRows(p []byte) (token, int, error) {
 func (l *lexer) row(p []byte, i int) (token, int, error) {
 	for i < len(p) {
 		if l.quote != 0 {
-			n, closed := l.quoted(p[i:])
-			i += n
-			if !closed {
+			i += l.inQuote(p[i:])
+			if l.quote != 0 {
 				break
 			}
-			l.quote = 0
 			continue
 		}
 		switch c := p[i]; c {

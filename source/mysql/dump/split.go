@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 )
 
 // maxCoordinates bounds the part that is kept in memory.
@@ -24,8 +25,9 @@ type Summary struct {
 	Database string `json:"database"`
 	Table    string `json:"table"`
 	Rows     int64  `json:"rows"`
-	Digest   string `json:"digest"` // of the rows, in hexadecimal: see the package's comment
-	DDL      string `json:"ddl"`    // SHA-256 of CREATE TABLE without AUTO_INCREMENT=, in hexadecimal
+	Digest   string `json:"digest"`             // of the rows, in hexadecimal: see the package's comment
+	DDL      string `json:"ddl"`                // SHA-256 of CREATE TABLE without AUTO_INCREMENT=, in hexadecimal
+	Checksum string `json:"checksum,omitempty"` // of CHECKSUM TABLE, which is not of the dump
 }
 
 // Splitter is an io.Writer that cuts the dump written to it into parts. It is not safe for concurrent use.
@@ -43,6 +45,8 @@ type Splitter struct {
 	seen     map[string]bool // databases that had their part
 	database string
 	coords   []string
+	inLine   bool // the last byte was not the end of a line
+	footed   bool // the last part has begun
 	complete bool // the last line was seen
 	closed   bool
 }
@@ -117,6 +121,7 @@ func (s *Splitter) feed(p []byte, final bool) (rest []byte) {
 		}
 		text := p[at : at+n]
 		part, err := s.takes(tok, text)
+		s.inLine = text[n-1] != '\n'
 		if err == nil && (part != nil || s.piece == nil) {
 			if part == nil {
 				part = &Part{Kind: Header}
@@ -205,8 +210,12 @@ var markers = []struct {
 	{"GTID state at the ", Coordinates},
 }
 
-// footers are what the statements of the last part begin with.
-var footers = []string{"/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE", "SET @@SESSION.SQL_LOG_BIN = @MYSQLDUMP_TEMP_LOG_BIN"}
+// footers are the statements that the last part begins with.
+var footers = []string{"/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */;", "SET @@SESSION.SQL_LOG_BIN = @MYSQLDUMP_TEMP_LOG_BIN;"}
+
+func isFooter(text []byte) bool {
+	return slices.ContainsFunc(footers, func(f string) bool { return string(text) == f })
+}
 
 // takes returns the part that begins with a token, if any does.
 func (s *Splitter) takes(tok token, text []byte) (*Part, error) {
@@ -215,12 +224,15 @@ func (s *Splitter) takes(tok token, text []byte) (*Part, error) {
 	}
 	switch tok {
 	case comment:
-		return s.marker(text)
+		p, err := s.marker(text)
+		if p != nil && s.footed && p.Kind != Coordinates {
+			return nil, bad("%v behind the end", *p)
+		}
+		return p, err
 	case statement:
-		for _, f := range footers {
-			if hasWord(text, f) && s.piece != nil && s.piece.Kind != Footer {
-				return &Part{Kind: Footer}, nil
-			}
+		if !s.footed && !s.inLine && s.piece != nil && isFooter(text) {
+			s.footed = true
+			return &Part{Kind: Footer}, nil
 		}
 	}
 	return nil, nil

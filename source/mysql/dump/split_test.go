@@ -228,6 +228,86 @@ func TestSplitter_ForgedMarkers_Ignored(t *testing.T) {
 	}
 }
 
+// Whoever may make a table chooses a name, and names stand in statements. None of them says how strings are read, or where the end begins.
+func TestSplitter_ForgedNames_Ignored(t *testing.T) {
+	for _, name := range []string{"sql_mode NO_BACKSLASH_ESCAPES", "SET sql_mode = 'ANSI_QUOTES'", "/*!50003 SET sql_mode = 'NO_BACKSLASH_ESCAPES' */"} {
+		for _, s := range []string{
+			"/*!40000 ALTER TABLE `" + name + "` DISABLE KEYS */;\n", "/*!50001 DROP VIEW IF EXISTS `" + name + "`*/;\n", "/*!50106 DROP EVENT IF EXISTS `" + name + "` */;\n",
+			"/*!50003 DROP PROCEDURE IF EXISTS `" + name + "` */;\n",
+		} {
+			rows := "INSERT INTO `t` VALUES (1,'it\\'s','x'),(2,'\\'); SET @@SESSION.SQL_LOG_BIN = @MYSQLDUMP_TEMP_LOG_BIN; DROP DATABASE a; x','');\n"
+			sp, m, err := split(t, []byte(before+s+rows+s+rows+after), 0)
+			if err != nil || sp.Tables()[0].Rows != 4 || bytes.Contains(m.files["+footer.sql"].Bytes(), []byte("DROP")) {
+				t.Errorf("%s: %+v, %v", s, sp.Tables(), err)
+			}
+		}
+	}
+}
+
+// Rows are written in the session's own mode, whatever has been left of one before.
+func TestSplitter_ModeOfATrigger_IsNotThatOfRows(t *testing.T) {
+	text := before + "/*!50003 SET sql_mode              = 'NO_BACKSLASH_ESCAPES,ANSI_QUOTES' */ ;\nINSERT INTO `t` VALUES ('a\\'),(1'),(\"b\\\"),(2\");\n" + after
+	if s, _, err := split(t, []byte(text), 0); err != nil || s.Tables()[0].Rows != 2 {
+		t.Errorf("%+v, %v", s.Tables(), err)
+	}
+}
+
+// The last part begins with a line of its own, once, and no other follows it.
+func TestSplitter_ForgedEnd_IsNotTheEnd(t *testing.T) {
+	const end = "/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */;"
+	for name, text := range map[string]string{
+		"behind another statement": "SELECT 1; " + end + "\n",
+		"behind rows":              "INSERT INTO `t` VALUES (1);" + end + "\n",
+		"with more in it":          "/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE, @a=1 */;\n",
+	} {
+		s, m, err := split(t, []byte(before+text+after), 0)
+		if err != nil || !bytes.HasPrefix(m.files["+footer.sql"].Bytes(), []byte(end+"\n\n-- Dump completed")) || len(s.Pieces()) != 4 {
+			t.Errorf("%s: %+v, %v", name, s.Pieces(), err)
+		}
+	}
+	table := "--\n-- Table structure for table `u`\n--\nCREATE TABLE `u` (\n  `id` int\n);\n"
+	if _, _, err := split(t, []byte(before+end+"\n"+table+"-- Dump completed\n"), 0); !errors.Is(err, ErrFormat) {
+		t.Errorf("a part behind the end: %v", err)
+	}
+}
+
+// mysqldump from 8.0.26 on writes GTIDs in a comment behind which there is no ;.
+func TestSplitter_CommentedGTIDs_AreCoordinates(t *testing.T) {
+	text := strings.Replace(before, "-- MariaDB dump\n", `-- MySQL dump 10.13  Distrib 8.0.36, for Linux (x86_64)
+/*!40103 SET TIME_ZONE='+00:00' */;
+
+--
+-- GTID state at the beginning of the backup 
+--
+
+/* SET @@GLOBAL.GTID_PURGED='+3e11fa47-71ca-11e1-9e33-c80aa9429562:1-184,
+7664fad8-49fd-11e8-a546-4201c0a8010a:1-7';*/
+
+--
+-- Position to start replication or point-in-time recovery from
+--
+
+-- CHANGE MASTER TO MASTER_LOG_FILE='binlog.000233', MASTER_LOG_POS=314582450;
+`, 1)
+	for _, size := range []int{0, 1, 5} {
+		s, m, err := split(t, []byte(text+after), size)
+		if err != nil || len(s.Coordinates()) != 1 || !strings.Contains(s.Coordinates()[0], "GTID_PURGED='+3e11") || !strings.Contains(s.Coordinates()[0], "LOG_POS=314582450") {
+			t.Fatalf("in pieces of %d: %q, %v", size, s.Coordinates(), err)
+		}
+		if got := m.files["a/+database.sql"]; got == nil || !bytes.HasPrefix(got.Bytes(), []byte("--\n-- Current Database: `a`")) || !bytes.Equal(m.whole(s), []byte(text+after)) {
+			t.Errorf("in pieces of %d: %+v", size, s.Pieces())
+		}
+	}
+}
+
+// The names of the columns that say since when and until when a row was so are not quoted.
+func TestSplitter_RowsWithHistory_AreCounted(t *testing.T) {
+	s, _, err := split(t, []byte(before+"INSERT INTO `t` (`id`, `t`, row_start, row_end) VALUES (1,'a','2026-11-21 18:22:43.781400','2026-11-21 18:22:44.793999'),\n(1,'b','2026-11-21 18:22:44.793999','2038-01-19 03:14:07.999999');\n"+after), 3)
+	if err != nil || s.Tables()[0].Rows != 2 {
+		t.Errorf("%+v, %v", s.Tables(), err)
+	}
+}
+
 func TestSplitter_Digest_DependsOnRowsNotOnTheirOrder(t *testing.T) {
 	digest := func(rows string) Summary {
 		s, _, err := split(t, []byte(before+rows+after), 0)

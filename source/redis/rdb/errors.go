@@ -6,6 +6,7 @@ import "fmt"
 type DamageError struct {
 	Offset int64  // where it was noticed
 	What   string // what is wrong
+	End    int64  // of a whole file that something follows: where that begins; otherwise 0
 }
 
 func (e *DamageError) Error() string { return fmt.Sprintf("rdb: at byte %d: %s", e.Offset, e.What) }

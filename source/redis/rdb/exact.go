@@ -14,7 +14,7 @@ import (
 //	{ uvarint records since the last one + 1 ‖ uvarint length ‖ flags ‖ [ byte length ‖ prefix ] ‖ [ order of members ] } ‖ 0
 //
 // the stretches are all bytes that are in no record, and the others are records with something in front that the canonical form
-// has not, or with members in another order.
+// has not, or with members in another order. docs/redis.md has all of it.
 const apartMagic = "kura redis apart 1\n"
 
 const (

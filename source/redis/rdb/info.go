@@ -136,7 +136,7 @@ func Read(in io.Reader) (*Info, error) {
 // that says that it has none is taken for good.
 func Check(in io.Reader, size int64) error {
 	if size < headerSize+sumSize {
-		return &DamageError{size, "the file ends too early"}
+		return &DamageError{Offset: size, What: "the file ends too early"}
 	}
 	var sum uint64
 	buf := make([]byte, bufferSize)
@@ -152,7 +152,7 @@ func Check(in io.Reader, size int64) error {
 		return err
 	}
 	if got := binary.LittleEndian.Uint64(buf); got != sum && got != 0 {
-		return &DamageError{size - sumSize, "the checksum is not that of the file"}
+		return &DamageError{Offset: size - sumSize, What: "the checksum is not that of the file"}
 	}
 	return nil
 }

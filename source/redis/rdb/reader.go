@@ -103,7 +103,7 @@ func newReader(in io.Reader, sum bool) (*Reader, error) {
 	}
 	n, err := strconv.ParseUint(string(digits), 10, 16)
 	if !redis && !r.valkey || err != nil {
-		return nil, &DamageError{0, "this is no RDB file"}
+		return nil, &DamageError{What: "this is no RDB file"}
 	}
 	r.version = int(n)
 	switch {
@@ -161,7 +161,7 @@ func (r *Reader) next() {
 				r.record(op)
 				return
 			}
-			if prefix {
+			if prefix && known(op) {
 				s.damaged("there is no key behind an expiry")
 				return
 			}
@@ -174,6 +174,9 @@ func (r *Reader) next() {
 		}
 	}
 }
+
+// known reports whether an opcode is that of a section.
+func known(op byte) bool { return op == opSlotInfo || op == opFunction || op >= opModuleAux }
 
 func (r *Reader) record(typ byte) {
 	it := &r.item
@@ -253,13 +256,15 @@ func (r *Reader) finish() {
 	if s.err != nil {
 		return
 	}
-	if s.pos < s.end {
-		s.damaged("something follows the end of the file")
-		return
+	end := s.at()
+	if s.pos == s.end {
+		n, err := io.ReadFull(s.r, s.buf[:1])
+		if n == 0 {
+			if err != io.EOF {
+				s.fail(err)
+			}
+			return
+		}
 	}
-	if n, err := io.ReadFull(s.r, s.buf[:1]); n > 0 {
-		s.damaged("something follows the end of the file")
-	} else if err != io.EOF {
-		s.fail(err)
-	}
+	s.fail(&DamageError{Offset: end, What: "something follows the end of the file", End: end})
 }

@@ -88,7 +88,7 @@ func (s *scanner) fail(err error) {
 	s.pos, s.end, s.summed, s.tapped = 0, 0, 0, 0
 }
 
-func (s *scanner) damaged(what string) { s.fail(&DamageError{s.at(), what}) }
+func (s *scanner) damaged(what string) { s.fail(&DamageError{Offset: s.at(), What: what}) }
 
 func (s *scanner) unsupported(what string) { s.fail(&UnsupportedError{s.at(), what}) }
 

@@ -1,0 +1,97 @@
+package redis
+
+import (
+	"bufio"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// scripted is a connection to a server that answers each command with what answer returns: a line, or the text of a bulk.
+func scripted(t *testing.T, answer func(command string) string) *conn {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r := bufio.NewReader(theirs)
+		for {
+			v, err := readReply(r) // which a command is, too
+			if err != nil {
+				return
+			}
+			var words []string
+			for _, w := range v.([]any) {
+				words = append(words, w.(string))
+			}
+			if _, err := theirs.Write([]byte(answer(strings.Join(words, " ")))); err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		ours.Close()
+		<-done
+		theirs.Close()
+	})
+	return &conn{net: ours, r: bufio.NewReader(ours), stop: func() bool { return true }}
+}
+
+func text(s string) string { return "$" + strconv.Itoa(len(s)) + "\r\n" + s + "\r\n" }
+
+// What a server sends to a replica it does not count as a save: when that began just before the order to save, the order is given again.
+func TestOrder_DataIsSentToAReplica_SavesAfterwards(t *testing.T) {
+	orders, asked, saves := 0, 0, 7
+	c := scripted(t, func(command string) string {
+		switch command {
+		case "BGSAVE SCHEDULE":
+			if orders++; orders == 1 {
+				return "-ERR Background save already in progress\r\n"
+			}
+			saves++
+			return "+Background saving started\r\n"
+		case "INFO replication":
+			return text("role:master\r\nmaster_replid:x\r\n")
+		}
+		running := "0"
+		if asked++; asked == 2 {
+			running = "1"
+		}
+		return text("rdb_bgsave_in_progress:" + running + "\r\nrdb_last_bgsave_status:ok\r\nrdb_saves:" + strconv.Itoa(saves) + "\r\n")
+	})
+	s := &Source{o: Options{Wait: time.Minute}}
+	if err := s.letSave(t.Context(), c); err != nil || orders != 2 || saves != 8 {
+		t.Errorf("%v, after %d orders", err, orders)
+	}
+}
+
+// deadlines counts how often a connection was given more time.
+type deadlines struct {
+	net.Conn
+	n int
+}
+
+func (d *deadlines) SetDeadline(time.Time) error {
+	d.n++
+	return nil
+}
+
+// A server that sends a byte a minute is not waited for without an end.
+func TestPace_LittleComes_NoMoreTime(t *testing.T) {
+	d := new(deadlines)
+	p := pace{c: &conn{net: d}}
+	for _, came := range []int{0, 1, 100, slowest - 102} {
+		p.came += came
+		p.step(t.Context())
+	}
+	if d.n != 1 {
+		t.Errorf("more time was given %d times", d.n-1)
+	}
+	p.came++
+	p.step(t.Context())
+	if d.n != 2 || p.came != 0 {
+		t.Errorf("after enough has come: %d, %d", d.n, p.came)
+	}
+}
