@@ -43,10 +43,11 @@ func partialAfter(ctx context.Context, r *repo.Repository, n int64, then func())
 			case <-ctx.Done():
 			case <-time.After(time.Minute): // only when the test fails
 			}
-			for ctx.Err() == nil && gate.TryRLock() { // until it waits for the tasks
-				gate.RUnlock()
-				time.Sleep(100 * time.Microsecond)
-			}
+		}
+		// All wait until it waits for the tasks: otherwise they may be through with the files before it has its turn.
+		for ctx.Err() == nil && partials(r) < asked.Load() && gate.TryRLock() {
+			gate.RUnlock()
+			time.Sleep(100 * time.Microsecond)
 		}
 		if _, partial := live(r); k >= n && len(partial) > 0 {
 			then()

@@ -13,18 +13,17 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/fault"
 	"github.com/kura-backup/kura/backends/mem"
 	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/remote/frames"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testsys.VerifyMain(m) }
 
 func TestServe_Command_ComesAsItIsAndItsOutputInOrder(t *testing.T) {
 	r, _ := testrepo.New(t)

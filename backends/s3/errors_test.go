@@ -145,13 +145,8 @@ func TestPut_ServerWithoutCreateOnly_PermanentAndSaysWhy(t *testing.T) {
 }
 
 func TestErrors_Connections(t *testing.T) {
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.Close()
 	testserver.Keys{AccessKey: "key", SecretKey: "secret"}.Setenv(t)
-	s := open(t, parse(t, "http://"+dead.Addr().String()+"/bucket"), s3.Options{})
+	s := open(t, parse(t, fmt.Sprintf("http://127.0.0.1:%d/bucket", testserver.FreePort(t))), s3.Options{})
 	if err := s.Put(t.Context(), "config", []byte("x")); !backends.IsTransient(err) {
 		t.Errorf("refused: %v of kind %v", err, backends.KindOf(err))
 	}

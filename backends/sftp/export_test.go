@@ -15,6 +15,17 @@ func (s *Store) Processes() (pids []int) {
 	return pids
 }
 
+// Dialed returns the ids of the ssh processes when no connection is being made any more.
+func (s *Store) Dialed() []int {
+	s.pool.mu.Lock()
+	d := s.pool.dialing
+	s.pool.mu.Unlock()
+	if d != nil {
+		<-d.done
+	}
+	return s.Processes()
+}
+
 // SetPatience sets, until the test ends, for how long new connections may be silent, and operations of new
 // stores may go on after their context has ended.
 func SetPatience(t interface{ Cleanup(func()) }, silent, after time.Duration) {

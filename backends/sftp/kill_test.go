@@ -235,6 +235,7 @@ func TestStore_FurtherConnectionsRefused_OneHasToDo(t *testing.T) {
 	if err := os.Remove(ssh.Key + ".pub"); err != nil {
 		t.Fatal(err)
 	}
+	before := len(store.Dialed()) // opening the store may have begun a second one, which may have had the key by now
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
@@ -244,8 +245,8 @@ func TestStore_FurtherConnectionsRefused_OneHasToDo(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := len(store.Processes()); n != 1 {
-		t.Errorf("%d connections", n)
+	if n := len(store.Processes()); n != before {
+		t.Errorf("%d connections, want %d", n, before)
 	}
 }
 

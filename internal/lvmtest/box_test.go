@@ -187,7 +187,9 @@ func (r *run) reading() (name string) {
 				continue
 			}
 			text, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(to), "dm/name"))
-			must(r.b.t, err)
+			if err != nil { // it was closed, and is gone, meanwhile
+				continue
+			}
 			name = strings.ReplaceAll(strings.TrimPrefix(strings.TrimSpace(string(text)), group+"-"), "--", "-")
 			if strings.HasPrefix(name, "kura-") {
 				return true

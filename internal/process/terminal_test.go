@@ -74,9 +74,18 @@ func TestCommand_CancelledAtATerminal_EndsAllThatItStarted(t *testing.T) {
 		t.Error("a command that was ended went well")
 	}
 	for _, pid := range pids {
-		if living(pid) {
-			t.Errorf("process %d is still there", pid)
+		wantEnd(t, pid)
+	}
+}
+
+// wantEnd waits until a process has ended: one that was killed takes a moment.
+func wantEnd(t *testing.T, pid int) {
+	t.Helper()
+	for i := 0; living(pid); i++ {
+		if i == 6000 {
+			t.Fatalf("process %d is still there", pid)
 		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
@@ -90,12 +99,7 @@ func TestCommand_CancelledAtATerminal_WhatDoesNotHearIsKilled(t *testing.T) {
 	if err := c.Wait(); err == nil {
 		t.Error("a command that was ended went well")
 	}
-	for i := 0; living(pids[0]); i++ { // a killed process takes a moment
-		if i == 6000 {
-			t.Fatalf("process %d is still there", pids[0])
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	wantEnd(t, pids[0])
 }
 
 // What has a session of its own is meant to outlive the command; and what this process has started otherwise is none of its business.

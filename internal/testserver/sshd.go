@@ -184,6 +184,10 @@ func (s *SSH) launch() (err error) {
 		if s.Port, err = freePort(); err != nil {
 			return err
 		}
+		// Once: clients may be about to read it while the server is started again.
+		if err := s.writeClientConfig(); err != nil {
+			return err
+		}
 	}
 	dir := s.program.dir
 	file := filepath.Join(dir, "sshd_config")
@@ -193,9 +197,6 @@ func (s *SSH) launch() (err error) {
 		"PasswordAuthentication no", "KbdInteractiveAuthentication no", "MaxStartups 100", "Subsystem sftp internal-sftp -d "+s.Dir,
 	)
 	if err := os.WriteFile(file, []byte(strings.Join(config, "\n")+"\n"), 0o600); err != nil {
-		return err
-	}
-	if err := s.writeClientConfig(); err != nil {
 		return err
 	}
 	p, err := start(dir, s.sshd, []string{"-D", "-e", "-f", file}, nil)

@@ -119,12 +119,13 @@ func loop(t testing.TB, image string, flags uint32) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		t.Cleanup(func() { _ = dev.Close() }) // after the mount, which then holds it alone
 		config := unix.LoopConfig{Fd: uint32(backing.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR | flags}}
 		err = unix.IoctlLoopConfigure(int(dev.Fd()), &config)
 		if err == nil {
+			t.Cleanup(func() { _ = dev.Close() }) // after the mount, which then holds it alone
 			return name, nil
 		}
+		_ = dev.Close() // another's, which would not go as long as we have it open
 		if !errors.Is(err, unix.EBUSY) {
 			return "", fmt.Errorf("set up %s: %w", name, err)
 		}

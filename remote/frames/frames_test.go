@@ -10,13 +10,12 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"go.uber.org/goleak"
-
 	"github.com/kura-backup/kura/internal/testrand"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/remote/frames"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testsys.VerifyMain(m) }
 
 // half is one direction of a connection, the other of which is not used.
 type half struct {

@@ -217,7 +217,7 @@ func TestConnections_Idle_OutlastTheServersTimeout(t *testing.T) {
 	out := &slowWriter{Writer: sourcetest.NewWriter(), reached: make(chan struct{}), goOn: make(chan struct{})}
 	done := make(chan error, 1)
 	go func() {
-		done <- (&Logical{Config: configOf(s), Databases: []string{"shop"}, NoUsers: true, Tables: Lock}).Write(t.Context(), out)
+		done <- (&Logical{Config: configOf(s), Databases: []string{"shop"}, NoUsers: true, Tables: Lock, Limits: patient}).Write(t.Context(), out)
 	}()
 	<-out.reached
 	server := open(t, configOf(s))

@@ -16,6 +16,10 @@ import (
 	"github.com/kura-backup/kura/internal/testserver"
 )
 
+// withAOF are the arguments of a server that has written what a client was answered: with its usual ones it puts that off while
+// it waits for the disk, and when it is killed then, it has lost it.
+var withAOF = []string{"--appendonly", "yes", "--appendfsync", "no"}
+
 func command(args ...string) string {
 	b := new(bulk)
 	b.add(args...)
@@ -132,7 +136,7 @@ func stage(t testing.TB, w interface {
 // While a server writes and rewrites its files each backup is a state that it had: of a counter and its copy, which are set together, both.
 func TestBackup_AppendOnlyUnderLoad_StateThatWas(t *testing.T) {
 	t.Parallel()
-	r := testserver.NewRedis(t, "--appendonly", "yes")
+	r := testserver.NewRedis(t, withAOF...)
 	c := connect(t, r)
 	c.fill(0, 500)
 	stop := make(chan struct{})
@@ -200,7 +204,7 @@ func TestBackup_AppendOnlyUnderLoad_StateThatWas(t *testing.T) {
 
 // After an upgrade from a server before Redis 7 the base is what the whole file was: RDB with commands behind it.
 func TestBackup_AppendOnlyOfAnUpgradedServer_Restored(t *testing.T) {
-	r := testserver.NewRedis(t, "--appendonly", "yes")
+	r := testserver.NewRedis(t, withAOF...)
 	c := connect(t, r)
 	c.fill(0, 100)
 	c.do("BGREWRITEAOF")
@@ -279,7 +283,7 @@ func empty(t testing.TB, dir string) {
 }
 
 func TestBackup_AppendOnlyDamaged_Refused(t *testing.T) {
-	r := testserver.NewRedis(t, "--appendonly", "yes")
+	r := testserver.NewRedis(t, withAOF...)
 	c := connect(t, r)
 	c.fill(0, 100)
 	c.do("BGREWRITEAOF")

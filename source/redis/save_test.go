@@ -60,7 +60,7 @@ func TestBackup_LastUseChanges_SameBytes(t *testing.T) {
 	}
 }
 
-// slowly lets the server take some milliseconds for each key that it saves.
+// slowly lets the server take some time for each key that it saves.
 func (c *client) slowly(microseconds int) {
 	c.args("CONFIG", "SET", "rdb-key-save-delay", fmt.Sprint(microseconds))
 }
@@ -77,6 +77,14 @@ func (c *client) await(section, line string) {
 	}
 }
 
+// underway has the server begin what takes some seconds, and returns when it is at it. It begins anew if that was over when it was asked.
+func (c *client) underway(command, line string) {
+	c.t.Helper()
+	for !strings.Contains(c.args("INFO", "persistence").(string), line+"\r\n") {
+		c.do(command)
+	}
+}
+
 // A save that is under way began before the backup: what was written since is not in it.
 func TestBackup_SaveUnderWay_WaitsAndSavesAgain(t *testing.T) {
 	t.Parallel()
@@ -84,8 +92,7 @@ func TestBackup_SaveUnderWay_WaitsAndSavesAgain(t *testing.T) {
 	c := connect(t, r)
 	c.fill(0, 300)
 	c.slowly(10_000)
-	c.do("BGSAVE")
-	c.await("persistence", "rdb_bgsave_in_progress:1")
+	c.underway("BGSAVE", "rdb_bgsave_in_progress:1")
 	c.slowly(0)
 	c.do("SET late yes")
 	w := mustBackup(t, Options{Server: &Server{Socket: r.Socket}})
@@ -100,8 +107,7 @@ func TestBackup_AppendOnlyRewritten_SavesAfterwards(t *testing.T) {
 	c := connect(t, r)
 	c.fill(0, 300)
 	c.slowly(10_000)
-	c.do("BGREWRITEAOF")
-	c.await("persistence", "aof_rewrite_in_progress:1")
+	c.underway("BGREWRITEAOF", "aof_rewrite_in_progress:1")
 	c.slowly(0)
 	w := mustBackup(t, Options{Server: &Server{Socket: r.Socket}})
 	if n := detailsOf(t, w).RDB.Keys; int64(n) != c.do("DBSIZE") {
@@ -113,8 +119,8 @@ func TestBackup_SaveFails_NothingIsSaved(t *testing.T) {
 	r := testserver.NewRedis(t)
 	c := connect(t, r)
 	c.fill(0, 200)
-	c.do("SAVE") // an old file must not be taken for the new one
-	c.slowly(20_000)
+	c.do("SAVE")        // an old file must not be taken for the new one
+	c.slowly(1_000_000) // it does not come to its end
 	child := make(chan struct{})
 	go func() {
 		defer close(child)
@@ -158,7 +164,7 @@ func TestBackup_ServerDiesWhileItSaves_NothingIsSaved(t *testing.T) {
 		r := testserver.NewRedis(t)
 		c := connect(t, r)
 		c.fill(0, 200)
-		c.slowly(20_000)
+		c.slowly(1_000_000) // it does not come to its end
 		died := make(chan struct{})
 		go func() {
 			defer close(died)
@@ -178,7 +184,7 @@ func TestBackup_TooSlow_Fails(t *testing.T) {
 	r := testserver.NewRedis(t)
 	c := connect(t, r)
 	c.fill(0, 200)
-	c.slowly(100_000)
+	c.slowly(1_000_000)
 	_, err := tryBackup(t, Options{Server: &Server{Socket: r.Socket}, Wait: 100 * time.Millisecond})
 	if !errors.Is(err, ErrSlowSave) {
 		t.Errorf("%v", err)
