@@ -19,6 +19,7 @@ import (
 	"github.com/kura-backup/kura/chunk"
 	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/internal/durable"
+	"github.com/kura-backup/kura/internal/freelist"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/zst"
 	"github.com/kura-backup/kura/pack"
@@ -80,6 +81,7 @@ func newStages(data []byte, folder string) ([]stage, error) {
 	stored, coding := pack.EncodeSegment(nil, part, zst.Default)
 	sealed := key.Seal(nil, 0, stored)
 	ordinal := uint64(0)
+	var scratch freelist.Scratch
 	buf := make([]byte, 0, 2*piece)
 	plain := make([]byte, 0, 2*piece)
 	body := make([]byte, len(data), len(data)+parity.Size(len(data), pack.DefaultParity))
@@ -96,7 +98,7 @@ func newStages(data []byte, folder string) ([]stage, error) {
 		}},
 		{"id", "", len(part), func() error { keys.BlobHasher().ID(object.DataBlob, part); return nil }},
 		{"sketch", notNoise, len(part), func() error { delta.SketchOf(part); return nil }},
-		{"encode", "", len(part), func() error { pack.EncodeSegment(buf[:0], part, zst.Default); return nil }},
+		{"encode", "", len(part), func() error { pack.EncodeSegment(&scratch, part, zst.Default); return nil }},
 		{"seal", "", len(stored), func() error { ordinal++; key.Seal(buf[:0], ordinal, stored); return nil }},
 		{"verify", "", len(part), func() error {
 			opened, err := key.Open(buf[:0], 0, sealed)

@@ -221,37 +221,25 @@ func (b *Builder) ownOrigin() error {
 	return nil
 }
 
-// maxScratch is the largest buffer that is kept for the next segment. Few chunks are larger.
-const maxScratch = 4 << 20
-
 // scratch holds buffers for what verification opens and decodes.
-var scratch = freelist.New[*[2][]byte](runtime.GOMAXPROCS(0))
+var scratch = freelist.New[*[2]freelist.Scratch](runtime.GOMAXPROCS(0))
 
 // verify opens the ciphertext of a segment and compares what it decodes to with the plaintext it was made from.
 func (b *Builder) verify(ciphertext []byte, s *Segment, n *NewSegment) error {
 	bufs, ok := scratch.Get()
 	if !ok {
-		bufs = new([2][]byte)
+		bufs = new([2]freelist.Scratch)
 	}
-	defer func() {
-		for i := range bufs {
-			if cap(bufs[i]) > maxScratch {
-				bufs[i] = nil
-			}
-		}
-		scratch.Put(bufs)
-	}()
-	opened, err := b.key.Open(bufs[0][:0], s.Ordinal, ciphertext)
+	defer scratch.Put(bufs)
+	opened, err := b.key.Open(bufs[0].For(len(ciphertext)), s.Ordinal, ciphertext)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrVerify, err)
 	}
-	bufs[0] = opened
 	decoded := opened
 	if s.Coding != Raw {
-		if decoded, err = DecodeSegment(bufs[1][:0], opened, s.Coding, len(n.Plain), n.Base); err != nil {
+		if decoded, err = DecodeSegment(bufs[1].For(len(n.Plain)), opened, s.Coding, len(n.Plain), n.Base); err != nil {
 			return fmt.Errorf("%w: %w", ErrVerify, err)
 		}
-		bufs[1] = decoded
 	}
 	if !bytes.Equal(decoded, n.Plain) {
 		return ErrVerify

@@ -4,25 +4,27 @@ import (
 	"fmt"
 
 	"github.com/kura-backup/kura/delta"
+	"github.com/kura-backup/kura/internal/freelist"
 	"github.com/kura-backup/kura/internal/zst"
 )
 
 // EncodeSegment compresses the plaintext of a segment. Where that saves less than 1/32 the
-// coding is [Raw] and plain itself is returned; otherwise the frame is appended to dst, whose
-// capacity may hold it without an allocation.
-func EncodeSegment(dst, plain []byte, level zst.Level) (stored []byte, coding Coding) {
+// coding is [Raw] and plain itself is returned; otherwise a frame that lies in scratch.
+func EncodeSegment(scratch *freelist.Scratch, plain []byte, level zst.Level) (stored []byte, coding Coding) {
 	if zst.IsNoise(plain) {
 		return plain, Raw
 	}
-	out := zst.Encode(dst, plain, level)
-	if len(out)-len(dst) > len(plain)-len(plain)/32 {
+	out := zst.Encode(scratch.For(zst.MaxEncoded(len(plain))), plain, level)
+	if len(out) > len(plain)-len(plain)/32 {
 		return plain, Raw
 	}
 	return out, Zstd
 }
 
-// EncodeDelta appends a segment's stored bytes to dst, given the stream that package delta has made of it.
-func EncodeDelta(dst, stream []byte, level zst.Level) []byte { return zst.Encode(dst, stream, level) }
+// EncodeDelta returns a segment's stored bytes, in scratch, given the stream that package delta has made of it.
+func EncodeDelta(scratch *freelist.Scratch, stream []byte, level zst.Level) []byte {
+	return zst.Encode(scratch.For(zst.MaxEncoded(len(stream))), stream, level)
+}
 
 // DecodeSegment appends the plaintext of a segment to dst, given its decrypted bytes, what the directory says
 // of them, and for a delta the plaintexts of its bases, joined.

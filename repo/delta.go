@@ -9,6 +9,7 @@ import (
 
 	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/index/local"
+	"github.com/kura-backup/kura/internal/freelist"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/seal"
@@ -23,8 +24,8 @@ const maxToMake = 32
 // deltaCoder is what a worker keeps from one delta to the next.
 type deltaCoder struct {
 	encoder delta.Encoder
-	stream  []byte
-	joined  []byte
+	stream  freelist.Scratch
+	joined  freelist.Scratch
 	held    []madeBase // what the segment in hand is coded against
 }
 
@@ -160,20 +161,22 @@ func (s *Session) tryBases(j *job, c *coder, n *pack.NewSegment, near []Near) er
 	slices.SortFunc(bases, func(a, b base) int { return cmp.Compare(a.near.Offset, b.near.Offset) })
 	joined := bases[0].plain
 	if len(bases) > 1 {
-		joined = c.delta.joined[:0]
+		length := 0
+		for i := range bases {
+			length += len(bases[i].plain)
+		}
+		joined = c.delta.joined.For(length)
 		for i := range bases {
 			joined = append(joined, bases[i].plain...)
 		}
-		c.delta.joined = keep(joined)
 	}
 	limit := min(int(float64(room)/ratio), size/2)
-	stream, match, ok := c.delta.encoder.Encode(c.delta.stream[:0], joined, n.Plain, limit)
+	stream, match, ok := c.delta.encoder.Encode(c.delta.stream.For(0), joined, n.Plain, limit)
 	if !ok {
 		return nil
 	}
-	c.delta.stream = keep(stream)
-	stored := pack.EncodeDelta(c.coded[:0], stream, s.opts.Compression.Level)
-	c.coded = keep(stored)
+	c.delta.stream.Keep(stream)
+	stored := pack.EncodeDelta(&c.coded, stream, s.opts.Compression.Level)
 	if int64(len(stored)) > room {
 		return nil
 	}

@@ -1,11 +1,11 @@
 package repo
 
 import (
-	"slices"
 	"sync"
 
 	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/internal/budget"
+	"github.com/kura-backup/kura/internal/freelist"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/pack"
 )
@@ -52,19 +52,8 @@ func (s *Session) work() error {
 
 // coder is what a worker keeps from one segment to the next.
 type coder struct {
-	coded []byte // a segment's stored bytes
+	coded freelist.Scratch // a segment's stored bytes
 	delta deltaCoder
-}
-
-// maxScratch is the largest buffer that a worker keeps for the next segment. Few chunks are larger.
-const maxScratch = 4 << 20
-
-// keep returns a buffer to be used again, unless it has become large.
-func keep(b []byte) []byte {
-	if cap(b) > maxScratch {
-		return nil
-	}
-	return b[:0]
 }
 
 func (s *Session) process(j *job, c *coder) (Saved, error) {
@@ -107,11 +96,7 @@ func (s *Session) encode(j *job, c *coder, n *pack.NewSegment) error {
 	if s.opts.Compression.Off {
 		return nil
 	}
-	// With room for what does not compress: the encoder would grow its output from nothing for each such chunk. For a
-	// file of noise this took a fifth of all CPU time.
-	c.coded = slices.Grow(c.coded[:0], len(n.Plain)+len(n.Plain)/64+1024)
-	n.Stored, n.Coding = pack.EncodeSegment(c.coded, n.Plain, s.opts.Compression.Level)
-	c.coded = keep(c.coded)
+	n.Stored, n.Coding = pack.EncodeSegment(&c.coded, n.Plain, s.opts.Compression.Level)
 	// What does not compress is seldom like anything: it is not worth the time.
 	if deltas && n.Coding != pack.Raw && !n.HasSketch {
 		n.Sketch, n.HasSketch = delta.SketchOf(n.Plain)

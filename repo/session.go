@@ -108,7 +108,7 @@ func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session
 	}
 	s.bases = newBases(r, ix)
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	s.budget = budget.New(inFlight)
+	s.budget = budget.New(inFlight).Keep(inFlight * 3 / 2)
 	for i := range s.groups {
 		s.groups[i].t = object.BlobType(i + 1)
 	}

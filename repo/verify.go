@@ -32,7 +32,7 @@ func Unreadable(ctx context.Context, err error) bool {
 }
 
 // plains holds memory for the plaintext of segments that are verified, from one to the next.
-var plains = freelist.New[[]byte](runtime.GOMAXPROCS(0))
+var plains = freelist.New[*freelist.Scratch](runtime.GOMAXPROCS(0))
 
 // VerifySegment decrypts and decodes a segment of a pack, and verifies that it is the blobs with the given
 // ids and lengths. What it is not is a DamageError; where a base of a delta can not be read it is that of the base,
@@ -57,16 +57,19 @@ func (r *Repository) VerifySegment(ctx context.Context, ix *Index, ref object.Re
 	if err != nil {
 		return err
 	}
-	buf, _ := plains.Get()
-	plain, err := decodeOver(buf[:0], key, s, ciphertext, base)
+	scratch, ok := plains.Get()
+	if !ok {
+		scratch = new(freelist.Scratch)
+	}
+	defer plains.Put(scratch)
+	var buf []byte
+	if s.Coding != pack.Raw {
+		buf = scratch.For(int(s.Plain))
+	}
+	plain, err := decodeOver(buf, key, s, ciphertext, base)
 	if err != nil {
-		plains.Put(buf)
 		return damage(err)
 	}
-	if s.Coding != pack.Raw {
-		buf = plain
-	}
-	defer plains.Put(keep(buf))
 	t := object.DataBlob
 	if ref.Class == object.TreePack {
 		t = object.TreeBlob

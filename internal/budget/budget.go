@@ -2,7 +2,7 @@
 // flight of a backup or a restore. Who asks for more than is left waits.
 //
 // Buffers have sizes of powers of two and are kept for reuse, also through garbage collections. What is
-// kept and what is in use are together never more than the limit.
+// kept and what is in use are together never more than the limit, or what [Budget.Keep] has set.
 package budget
 
 import (
@@ -25,16 +25,25 @@ const (
 type Budget struct {
 	sem   *semaphore.Weighted
 	limit int64
+	most  int64 // bytes in idle and in use
 
 	mu   sync.Mutex
 	idle [maxClass - minClass + 1][][]byte
-	kept int64 // bytes in idle and in use
+	kept int64
 }
 
 // New returns a budget of limit bytes. A single buffer may be larger; it waits until nothing else is in
 // use.
 func New(limit int64) *Budget {
-	return &Budget{sem: semaphore.NewWeighted(limit), limit: limit}
+	return &Budget{sem: semaphore.NewWeighted(limit), limit: limit, most: limit}
+}
+
+// Keep sets how many bytes may be kept and in use together, at least the limit, and returns b. Where sizes vary much the mix that is
+// kept is seldom the one that is asked for next, and with no more than the limit memory is let go and allocated
+// all the time. It must be called before b is used.
+func (b *Budget) Keep(most int64) *Budget {
+	b.most = max(most, b.limit)
+	return b
 }
 
 // Buffer is memory with one user, or several after Share. The last one to release it gives it back.
@@ -104,7 +113,7 @@ func (b *Budget) take(class, size int) []byte {
 		return mem
 	}
 	b.kept += int64(size)
-	for c := len(b.idle) - 1; c >= 0 && b.kept > b.limit; {
+	for c := len(b.idle) - 1; c >= 0 && b.kept > b.most; {
 		last := len(b.idle[c]) - 1
 		if last < 0 {
 			c--

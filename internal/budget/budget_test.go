@@ -64,7 +64,12 @@ func TestGet_LargerThanTheBudget_IsHandedOutAlone(t *testing.T) {
 
 func TestBudget_ManyUsers_KeepNoMoreThanTheLimit(t *testing.T) {
 	const limit = 8 << 20
-	b := New(limit)
+	keepsNoMoreThan(t, New(limit), limit)
+	keepsNoMoreThan(t, New(limit).Keep(12<<20), 12<<20)
+}
+
+func keepsNoMoreThan(t *testing.T, b *Budget, limit int64) {
+	t.Helper()
 	var wg sync.WaitGroup
 	for seed := range uint64(8) {
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -89,4 +94,21 @@ func TestBudget_ManyUsers_KeepNoMoreThanTheLimit(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestKeep_SizesThatVary_MemoryIsKept(t *testing.T) {
+	const limit = 8 << 20
+	b := New(limit).Keep(2 * limit)
+	made := testing.AllocsPerRun(10, func() {
+		for _, n := range []int{1 << 20, 8 << 20, 2 << 20, 4 << 20} {
+			buf, err := b.Get(t.Context(), n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			buf.Release()
+		}
+	})
+	if made > 4 { // the four Buffers
+		t.Errorf("%v allocations", made)
+	}
 }

@@ -15,8 +15,12 @@ type temp struct {
 	file File // open until the end: it holds the lock
 }
 
-// chunk is how much is written between two looks at the context.
-const chunk = 4 << 20
+// So much is written between two looks at the context. A local disk takes as much as most files have at once: with pieces of 4 MiB a
+// backup of noise took 6 % more CPU time, mostly of the runtime that looks who waits for how long.
+const (
+	chunk       = 4 << 20
+	directChunk = 16 << 20
+)
 
 // writeTemp makes a temporary file with the given content and syncs it.
 func writeTemp(ctx context.Context, fsys FS, dir string, data []byte) (*temp, error) {
@@ -43,19 +47,19 @@ func (t *temp) fill(ctx context.Context, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := t.write(ctx, data); err != nil {
+	if _, err := t.write(ctx, data, chunk); err != nil {
 		return err
 	}
 	return t.file.Sync()
 }
 
-// write writes data, and returns what it has not written.
-func (t *temp) write(ctx context.Context, data []byte) (rest []byte, err error) {
+// write writes data in pieces, and returns what it has not written.
+func (t *temp) write(ctx context.Context, data []byte, piece int) (rest []byte, err error) {
 	for len(data) > 0 {
 		if err := ctx.Err(); err != nil {
 			return data, err
 		}
-		n, err := t.file.Write(data[:min(len(data), chunk)])
+		n, err := t.file.Write(data[:min(len(data), piece)])
 		data = data[max(n, 0):]
 		if err != nil {
 			return data, err
@@ -82,7 +86,7 @@ func (t *temp) writeDirect(ctx context.Context, data []byte) (rest []byte, err e
 		return data, nil
 	}
 	whole := len(data) &^ (directUnit - 1)
-	rest, err = t.write(ctx, data[:whole])
+	rest, err = t.write(ctx, data[:whole], directChunk)
 	if errors.Is(err, syscall.EINVAL) { // not here, or not from where a short write has ended
 		err = nil
 	}

@@ -90,6 +90,10 @@ func encoder(level Level, size int) *zstd.Encoder {
 	return e
 }
 
+// MaxEncoded is the most that Encode needs room for. With less, it grows its output from nothing for each content that does not compress: for a file
+// of noise this took a fifth of all CPU time.
+func MaxEncoded(n int) int { return n + n/64 + 1024 }
+
 // Encode appends one frame with the content src to dst.
 func Encode(dst, src []byte, level Level) []byte {
 	size := small
