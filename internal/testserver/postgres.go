@@ -8,7 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
+	"time"
 )
 
 const postgresVar = "KURA_TEST_POSTGRES"
@@ -48,11 +50,21 @@ func NewPostgres(t testing.TB) *Postgres {
 	if err != nil {
 		t.Fatalf("testserver: %v", err)
 	}
-	t.Cleanup(p.stop)
+	t.Cleanup(func() { endPostgres(p) })
 	if err := p.await(s.ready); err != nil {
 		t.Fatalf("testserver: %v", err)
 	}
 	return s
+}
+
+// endPostgres ends the server in its own way: killed, it would leave shared memory behind.
+func endPostgres(p *process) {
+	_ = syscall.Kill(p.cmd.Process.Pid, syscall.SIGINT) // it may have ended
+	select {
+	case <-p.done:
+	case <-time.After(startTimeout):
+	}
+	p.stop()
 }
 
 // prepare makes the folders and the first database.
