@@ -3,10 +3,12 @@ package repo
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/wire"
@@ -62,11 +64,22 @@ func (s *Sign) Dead() bool {
 	if !ok || !ok2 || boot == "" || boot != bootID() {
 		return false
 	}
-	if n, err := strconv.ParseUint(pid, 10, 31); err != nil || n == 0 {
+	n, err := strconv.ParseUint(pid, 10, 31)
+	if err != nil || n == 0 {
 		return false
 	}
 	now, err := processStart(pid)
-	return os.IsNotExist(err) || err == nil && now != start
+	return os.IsNotExist(err) && gone(int(n)) || err == nil && now != start
+}
+
+// gone reports whether there is no such process: /proc may hide those of other users (hidepid=2), and this answers that we may not signal them.
+func gone(pid int) bool {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return false
+	}
+	defer p.Release()
+	return errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }
 
 // processMark identifies this process among all that ever ran on this machine, or is empty.

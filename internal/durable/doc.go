@@ -63,8 +63,9 @@
 // Where locks do not reach the other machines of a shared folder, or a writer
 // has not come to its lock yet, Sweep can hit a living writer, and that is
 // harmless: the file has no other name yet, so link fails with ENOENT, and
-// CreateExclusive begins again. On file systems without locks only temporary
-// files older than a day are removed.
+// CreateExclusive begins again. It does not sweep again then, as two writers that
+// hit each other would never end; a Writer sweeps once, before its first file. On
+// file systems without locks only temporary files older than a day are removed.
 //
 // # The seam
 //

@@ -18,8 +18,9 @@ const (
 	dirPerm  = 0o700
 
 	// attempts bounds how often a file is begun again because its temporary
-	// file or folder was removed under it.
-	attempts = 3
+	// file or folder was removed under it: every other Writer that begins may
+	// cost one.
+	attempts = 10
 )
 
 // errSwept: the temporary file was taken for litter.
@@ -35,8 +36,9 @@ type Writer struct {
 	syncs   *dirSyncs
 	folders folders
 
-	mu    sync.Mutex // held while preparing
-	ready bool
+	mu     sync.Mutex // held while preparing
+	ready  bool
+	looked bool // whether litter was looked for
 
 	seenMu   sync.Mutex
 	seen     map[string]bool
@@ -146,8 +148,10 @@ func swept(err error) error {
 	return err
 }
 
-// prepare makes the folder for temporary files and sweeps it, once. That folder
-// need not be durable: nothing in it is.
+// prepare makes the folder for temporary files, and sweeps it the first time:
+// where a sweep can hit living writers, those that answered it with one of their
+// own would keep each other from ever writing. What becomes litter later is for
+// another Writer. The folder need not be durable: nothing in it is.
 func (w *Writer) prepare(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -157,9 +161,12 @@ func (w *Writer) prepare(ctx context.Context) error {
 	if err := w.fsys.Mkdir(w.tmp, dirPerm); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	// Litter that cannot be removed now is no reason not to write.
-	if _, err := Sweep(ctx, w.fsys, w.tmp); ctx.Err() != nil {
-		return err
+	if !w.looked {
+		// Litter that cannot be removed now is no reason not to write.
+		if _, err := Sweep(ctx, w.fsys, w.tmp); ctx.Err() != nil {
+			return err
+		}
+		w.looked = true
 	}
 	w.ready = true
 	return nil

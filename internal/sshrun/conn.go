@@ -117,7 +117,7 @@ func (c *Conn) shake(o Options, quiet *silence) error {
 	}
 	text := fmt.Sprintf("marker=%s run=%s hash=%s size=%d keep=%d become='%s'\n%s", marker, o.Run, o.Binary.hash, len(o.Binary.data), keep, become, script)
 	if _, err := fmt.Fprintf(c.process.In, "%d\n%s", len(text), text); err != nil {
-		return err
+		return c.unheard(marker, err)
 	}
 	said, err := c.answer(marker)
 	if err == nil && said == "waiting" {
@@ -138,6 +138,17 @@ func (c *Conn) shake(o Options, quiet *silence) error {
 		return fmt.Errorf("%w: that is a %.40q, %.40q", ErrMachine, system, machine)
 	}
 	return c.upload(o.Binary, marker, have == "yes", unpack == "yes")
+}
+
+// unheard is what there is to say when nobody reads the script: what was printed by whoever has ended before it came, or else err. Something that
+// ssh has started may keep its output open.
+func (c *Conn) unheard(marker string, err error) error {
+	end := time.AfterFunc(closeGrace, c.process.Close)
+	defer end.Stop()
+	if _, shell := c.answer(marker); errors.Is(shell, ErrShell) {
+		return shell
+	}
+	return err
 }
 
 // upload sends the program, unless it is there, and waits until it is about to run.

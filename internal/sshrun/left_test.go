@@ -2,6 +2,7 @@ package sshrun_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,7 @@ func (w *world) run(t *testing.T, o sshrun.Options) {
 	}
 }
 
-// made is what a run puts down about itself in its folders: who it is, which machine it is on, and since when that runs.
+// made is what a run puts down about itself in its folders: who it is, which machine it is on, since when that runs, and when it began.
 func (w *world) made(t *testing.T) (lines []string) {
 	t.Helper()
 	c, err := sshrun.Start(t.Context(), w.options(t, echo))
@@ -47,7 +48,7 @@ func (w *world) made(t *testing.T) (lines []string) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	if lines = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n"); len(lines) != 3 {
+	if lines = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n"); len(lines) != 4 {
 		t.Fatalf("%q", text)
 	}
 	return lines
@@ -58,6 +59,17 @@ func write(t *testing.T, path, text string) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// began is when this process has, in clock ticks since the boot.
+func began(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, fields, _ := strings.Cut(string(text), ") ")
+	return strings.Fields(fields)[19]
 }
 
 // What was left behind goes if it is certain, or long ago, that nobody is at work in it.
@@ -74,7 +86,10 @@ func TestStart_Leftovers_OnlyThoseOfTheDeadGo(t *testing.T) {
 		age          time.Duration
 		stays        bool
 	}{
-		"shell":               {pid: alive + "\n" + here + "\n" + boot, stays: true},
+		"shell":               {pid: alive + "\n" + here + "\n" + boot + "\n" + began(t), stays: true},
+		"shell, no start":     {pid: alive + "\n" + here + "\n" + boot + "\n", stays: true},
+		"shell, older kura":   {pid: alive + "\n" + here + "\n" + boot, stays: true},
+		"number of another":   {pid: alive + "\n" + here + "\n" + boot + "\n1", program: dead},
 		"program":             {pid: dead + "\n" + here + "\n" + boot, program: alive, stays: true},
 		"dead":                {pid: dead + "\n" + here + "\n" + boot, program: dead},
 		"dead of no program":  {pid: dead + "\n" + here + "\n" + boot, program: "none"},
@@ -169,6 +184,31 @@ func TestStart_EarlierShellIsDead_ProgramIsWaitedFor(t *testing.T) {
 	w.run(t, o)
 	if !waited {
 		t.Error("it was not waited for")
+	}
+	if left := w.left(t); len(left) > 0 {
+		t.Errorf("left there: %q", left)
+	}
+}
+
+// The number of a shell that was killed may be another process's by now, which may run for ever.
+func TestStart_EarlierShellsNumberIsAnothers_IsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	made := w.made(t)
+	o := w.options(t, echo)
+	dir := filepath.Join(w.dir, "run", "kura-agent."+o.Run+".1")
+	write(t, filepath.Join(dir, "pid"), fmt.Sprintf("%d\n%s\n%s\n%s\n", os.Getpid(), made[1], made[2], made[3]))
+	write(t, filepath.Join(dir, "program"), fmt.Sprintln(nobody))
+	write(t, filepath.Join(dir, "started"), "")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	o.Waiting = func() { t.Error("it is waited for"); cancel() }
+	c, err := sshrun.Start(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 	if left := w.left(t); len(left) > 0 {
 		t.Errorf("left there: %q", left)

@@ -43,8 +43,11 @@ hashof() {
 here="$(uname -n) $(cat /etc/machine-id 2>/dev/null) $(readlink /proc/self/ns/pid 2>/dev/null)"
 boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
 
+# When a process started, in clock ticks since the boot, or nothing: the 20th field behind its name, in which there may be spaces, and lines.
+began() { stat=$(cat "/proc/$1/stat" 2>/dev/null) && set -- ${stat##*)} && printf %s "${20}"; }
+
 # Puts down whose a folder is: at once, so that nobody finds half of it and takes us for dead.
-own() { printf '%s\n' $$ "$here" "$boot" >"$1/pid.new" && mv -f "$1/pid.new" "$1/pid"; }
+own() { printf '%s\n' $$ "$here" "$boot" "$(began $$)" >"$1/pid.new" && mv -f "$1/pid.new" "$1/pid"; }
 line() { head -c 500 "$1/pid" 2>/dev/null | sed -n "$2p"; }
 
 # Whether a folder is one of our own, and not what another user has put there, and whether a file in it is.
@@ -65,10 +68,16 @@ runs() {
 	kill -0 "$1" 2>/dev/null || $become kill -0 "$1" 2>/dev/null || ps -p "$1" >/dev/null 2>&1
 }
 
+# Whether the shell of a folder is what has its number now, as far as it is known when they have started.
+same() {
+	noted=$(line "$1" 4) now=$(began "$(line "$1" 1)")
+	[ -z "$noted" ] || [ -z "$now" ] || [ "$noted" = "$now" ]
+}
+
 # Whether the shell of a folder that was made here runs, or the program, which may live longer.
 lives() {
 	case $(line "$1" 3) in '' | "$boot") ;; *) return 1 ;; esac
-	runs "$(line "$1" 1)" || { has "$1" program && runs "$(head -c 20 "$1/program" 2>/dev/null)"; }
+	{ runs "$(line "$1" 1)" && same "$1"; } || { has "$1" program && runs "$(head -c 20 "$1/program" 2>/dev/null)"; }
 }
 
 # What runs have left in a folder that were killed together with their shell. What belongs to other users stays, and so does for a month what another

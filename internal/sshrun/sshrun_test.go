@@ -368,23 +368,58 @@ func TestStart_EarlierOneHasNotStarted_IsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// Neither the user's keys nor the screen are lent to the machine, unless the command says so itself.
-func TestStart_Forwarding_IsOff(t *testing.T) {
-	t.Parallel()
+// fakeSSH are the options of a connection by a script in place of ssh.
+func fakeSSH(t *testing.T, text string) sshrun.Options {
+	t.Helper()
 	dir := t.TempDir()
-	fake := filepath.Join(dir, "ssh")
-	if err := os.WriteFile(fake, []byte("echo \"$@\" >"+dir+"/args\nexit 255\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(dir, "program")
-	if err := os.WriteFile(program, []byte(echo), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	fake, program := filepath.Join(dir, "ssh"), filepath.Join(dir, "program")
+	write(t, fake, text)
+	write(t, program, echo)
 	b, err := sshrun.FromFile(program)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := sshrun.Options{Machine: sshrun.Machine{Host: "h"}, Command: "sh " + fake, Binary: b, Run: "abc"}
+	return sshrun.Options{Machine: sshrun.Machine{Host: "h"}, Command: "sh " + fake, Binary: b, Run: "abc"}
+}
+
+// What a shell has printed that ended before all was written to it is not lost, whoever still has its output.
+func TestStart_NoShellAndNobodyReads_SaysWhatWasPrinted(t *testing.T) {
+	t.Parallel()
+	const sorry = "echo This account is not available."
+	for name, text := range map[string]string{
+		"ends":           sorry + "; exit 1",
+		"is not alone":   "sleep 1000 & echo $! >'PID'; " + sorry + "; exit 1",
+		"prints nothing": "sleep 1000 & echo $! >'PID'; exit 1",
+		"does not end":   "exec <&-; echo $$ >'PID'; exec sleep 1000",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pid := filepath.Join(t.TempDir(), "pid")
+			o := fakeSSH(t, strings.Replace(text, "PID", pid, 1))
+			o.Run = strings.Repeat("a", 1<<20) // more than a pipe takes
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err := sshrun.Start(ctx, o)
+			switch says := strings.Contains(text, sorry); {
+			case err == nil || ctx.Err() != nil:
+				t.Errorf("%v", err)
+			case says && (!errors.Is(err, sshrun.ErrShell) || !strings.Contains(err.Error(), "This account is not available.")):
+				t.Errorf("%v", err)
+			case !says && (!errors.Is(err, sshrun.ErrConnection) || !strings.Contains(err.Error(), "broken pipe")):
+				t.Errorf("%v", err)
+			}
+			if text, err := os.ReadFile(pid); err == nil {
+				_ = exec.Command("kill", strings.TrimSpace(string(text))).Run() // it may be gone
+			}
+		})
+	}
+}
+
+// Neither the user's keys nor the screen are lent to the machine, unless the command says so itself.
+func TestStart_Forwarding_IsOff(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := fakeSSH(t, "echo \"$@\" >"+dir+"/args\nexit 255\n")
 	if _, err := sshrun.Start(t.Context(), o); err == nil {
 		t.Error("it started")
 	}
