@@ -13,8 +13,6 @@ import (
 
 const (
 	fromDump = "rows and digests are of the dump itself"
-	// viewHold bounds for how long nothing is committed while two views are opened.
-	viewHold = 10 * time.Second
 	// viewWait is for how many seconds a view waits for a table that somebody alters.
 	viewWait = 60
 )
@@ -79,7 +77,8 @@ func (v *view) checksum(ctx context.Context, database, table string) (sum string
 }
 
 // withChecksums runs a dump, and then CHECKSUM TABLE for its tables on a connection whose view was opened together with the dump's: under a
-// lock under which nothing is committed, which is released as soon as the dump prints what it reads.
+// lock under which nothing is committed, which is released as soon as the dump prints what it reads. If that is not soon enough for those who
+// wait, there are no checksums: the dump needs the lock for nothing else.
 func (b *Logical) withChecksums(ctx context.Context, f *Facts, m *Manifest, run func(context.Context) error) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -92,7 +91,7 @@ func (b *Logical) withChecksums(ctx context.Context, f *Facts, m *Manifest, run 
 	opened, done, running := make(chan struct{}), make(chan error, 1), false
 	b.reads = sync.OnceFunc(func() { close(opened) })
 	limits := b.Limits.orDefaults()
-	limits.Hold = min(limits.Hold, viewHold)
+	limits.Hold = min(limits.Hold, limits.View)
 	held, err := Hold(ctx, b.Config, limits, func(holding context.Context, _ *Held) (err error) {
 		if v, err = openView(holding, b.Config); err != nil {
 			return err
@@ -106,8 +105,15 @@ func (b *Logical) withChecksums(ctx context.Context, f *Facts, m *Manifest, run 
 			return context.Cause(holding)
 		}
 	})
+	var without error // why there are no checksums
+	if ctx.Err() == nil && (errors.Is(err, ErrHeldTooLong) || errors.Is(err, ErrLockLost)) {
+		without, err = err, nil
+	}
 	if err != nil {
 		cancel()
+	}
+	if !running && err == nil { // not even this view was there in time
+		err = run(ctx)
 	}
 	if running {
 		if derr := <-done; err == nil {
@@ -118,6 +124,13 @@ func (b *Logical) withChecksums(ctx context.Context, f *Facts, m *Manifest, run 
 		return err
 	}
 	b.details.ViewLockMS = held.Time.Milliseconds()
+	if without != nil {
+		b.details.Baseline = fmt.Sprintf("%s; no CHECKSUM TABLE: %v", fromDump, without)
+		if b.Warn != nil {
+			b.Warn(fmt.Sprintf("there are no checksums of tables, though nothing was committed for %v: %v", held.Time.Round(time.Millisecond), without))
+		}
+		return nil
+	}
 	if v.keeps && f.Binlog && b.Warn != nil {
 		b.Warn("tables can not be altered until the checksums of all are there: without the privilege BINLOG ADMIN (SUPER before MariaDB 10.5) the server does not let go of them")
 	}

@@ -17,6 +17,8 @@ type Limits struct {
 	Wait time.Duration
 	// Hold is for how long to hold it. What takes longer fails, and the lock is released meanwhile. 0 is 30 s.
 	Hold time.Duration
+	// View is for how long to hold it where that is only for two views to be of one moment. 0 is 10 s; it is never longer than Hold.
+	View time.Duration
 	// LongQuery is how long a query may have been running when the lock is asked for: the lock would wait for it, and everybody else for
 	// the lock. 0 is 10 s; negative is any time.
 	LongQuery time.Duration
@@ -30,6 +32,7 @@ func (l Limits) orDefaults() Limits {
 	}
 	or(&l.Wait, 10*time.Second)
 	or(&l.Hold, 30*time.Second)
+	or(&l.View, 10*time.Second)
 	or(&l.LongQuery, 10*time.Second)
 	l.Wait = max(l.Wait, time.Second)
 	return l

@@ -19,7 +19,7 @@ func counter(t testing.TB, s *testserver.MariaDB) {
 }
 
 // patient are limits that nothing comes to, however busy the machine is.
-var patient = Limits{Wait: 5 * time.Minute, Hold: 5 * time.Minute, LongQuery: 5 * time.Minute}
+var patient = Limits{Wait: 5 * time.Minute, Hold: 5 * time.Minute, View: 5 * time.Minute, LongQuery: 5 * time.Minute}
 
 const bump = "INSERT INTO shop.counter VALUES (NULL)"
 

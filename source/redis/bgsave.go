@@ -151,7 +151,7 @@ func (s *Source) letSave(ctx context.Context, c *conn) error {
 			began = true
 		case now.ok && (now.done != before.done || began && !now.counted):
 			return nil
-		case began:
+		case began, before.ok && !now.ok: // by which alone a server says that it had no memory to begin one that was put off
 			return ErrSaveFailed
 		}
 		if err := pause(ctx, poll); err != nil {
@@ -176,6 +176,9 @@ func (s *Source) settle(ctx context.Context, c *conn) (saving, error) {
 // order gives the order to save, after those saves that others have ordered at the same moment.
 func (s *Source) order(ctx context.Context, c *conn, before *saving) (string, error) {
 	for {
+		if err := c.nextSecond(ctx, before); err != nil {
+			return "", err
+		}
 		// Without SCHEDULE the server refuses while an append-only file is rewritten.
 		answer, err := c.text(ctx, "BGSAVE", "SCHEDULE")
 		refusal, ok := errors.AsType[ServerError](err)
@@ -197,6 +200,20 @@ func (s *Source) order(ctx context.Context, c *conn, before *saving) (string, er
 			return "", err
 		}
 	}
+}
+
+// nextSecond waits until a save that ends well can be told from the last one, where all that the server says of it is in which second it ended.
+func (c *conn) nextSecond(ctx context.Context, last *saving) error {
+	for !last.counted {
+		now, err := c.time(ctx)
+		if err != nil || strconv.FormatInt(now.Unix(), 10) != last.done {
+			return err
+		}
+		if err := pause(ctx, firstPoll); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pause waits, and returns why the context has ended if it has.

@@ -96,6 +96,11 @@ func dial(ctx context.Context, s *Server) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
+	return open(ctx, s, n)
+}
+
+// open logs in on a connection, which is closed after an error.
+func open(ctx context.Context, s *Server, n net.Conn) (*conn, error) {
 	c := &conn{net: n, r: bufio.NewReaderSize(n, 64<<10)}
 	// The deadline ends whatever waits, and what comes after.
 	c.stop = context.AfterFunc(ctx, func() { _ = n.SetDeadline(time.Unix(1, 0)) })

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -188,6 +189,28 @@ func TestCheck_FirstAddressIsSilent_NextIsAsked(t *testing.T) {
 	_, c.Port, _ = net.SplitHostPort(silent.Addr().String())
 	if err := c.answers(t.Context()); !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), "127.0.0.3") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A server that runs a script for long accepts connections, and answers nobody.
+func TestCheck_ServerIsTooBusyToAnswer_Refused(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.4:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, d, _ := saved(t, Options{}, 1)
+	far := &Target{Dir: t.TempDir(), Config: newConfig()}
+	far.Config.Bind = []string{"127.0.0.4"}
+	_, far.Config.Port, _ = net.SplitHostPort(l.Addr().String())
+	if err := far.Check(t.Context(), d); !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), l.Addr().String()+", and does not answer") {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	if err := far.Check(ctx, d); !errors.Is(err, context.Canceled) {
+		t.Errorf("of a run that was told to end: %v", err)
 	}
 }
 

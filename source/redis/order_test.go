@@ -2,6 +2,7 @@ package redis
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"strconv"
 	"strings"
@@ -64,6 +65,59 @@ func TestOrder_DataIsSentToAReplica_SavesAfterwards(t *testing.T) {
 	s := &Source{o: Options{Wait: time.Minute}}
 	if err := s.letSave(t.Context(), c); err != nil || orders != 2 || saves != 8 {
 		t.Errorf("%v, after %d orders", err, orders)
+	}
+}
+
+// A server without the memory to fork never says that a save runs which was put off, but that the last one has failed.
+func TestLetSave_PutOffAndCanNotBegin_Fails(t *testing.T) {
+	ordered, asked := false, 0
+	c := scripted(t, func(command string) string {
+		switch command {
+		case "BGSAVE SCHEDULE":
+			ordered = true
+			return "+Background saving scheduled\r\n"
+		case "INFO replication":
+			return text("role:master\r\n")
+		}
+		status, saves := "ok", "7"
+		if ordered {
+			switch asked++; {
+			case asked > 8:
+				saves = "8" // which ends the test
+			case asked > 2:
+				status = "err"
+			}
+		}
+		return text("rdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:" + status + "\r\nrdb_saves:" + saves + "\r\n")
+	})
+	if err := new(Source).letSave(t.Context(), c); !errors.Is(err, ErrSaveFailed) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Servers before 7 only say in which second the last save ended: one that ends in the second of the one before it could not be told from that.
+func TestLetSave_LastOneEndedInThisSecond_TheNextIsWaitedFor(t *testing.T) {
+	now, last, asked := 1_700_000_000, 1_700_000_000, 0
+	c := scripted(t, func(command string) string {
+		switch command {
+		case "TIME":
+			if asked++; asked == 3 {
+				now++
+			}
+			return "*2\r\n" + text(strconv.Itoa(now)) + text("0")
+		case "BGSAVE SCHEDULE":
+			last, asked = now, 0
+			return "+Background saving scheduled\r\n" // and it is done before anybody asks
+		case "INFO replication":
+			return text("role:master\r\n")
+		}
+		if asked++; asked > 8 {
+			return "-ERR it was not seen\r\n" // which ends the test
+		}
+		return text("rdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:ok\r\nrdb_last_save_time:" + strconv.Itoa(last) + "\r\n")
+	})
+	if err := new(Source).letSave(t.Context(), c); err != nil {
+		t.Errorf("%v", err)
 	}
 }
 

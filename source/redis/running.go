@@ -45,9 +45,14 @@ func (c *Config) answers(ctx context.Context) error {
 			servers = append(servers, &Server{Addr: net.JoinHostPort(host, c.Port)})
 		}
 	}
+	var silent *Server
 	for _, s := range servers {
-		if s.answers(ctx) {
+		answers, listens := s.answers(ctx)
+		if answers {
 			return fmt.Errorf("%w: the one of %s answers at %s", ErrRunning, c.Path, s)
+		}
+		if listens && silent == nil {
+			silent = s
 		}
 	}
 	for _, host := range hosts {
@@ -55,18 +60,29 @@ func (c *Config) answers(ctx context.Context) error {
 			return fmt.Errorf("%w: the one of %s listens at %s", ErrRunning, c.Path, addr)
 		}
 	}
+	if ctx.Err() != nil { // then nobody had the time to answer
+		return context.Cause(ctx)
+	}
+	if silent != nil {
+		return fmt.Errorf("%w: the one of %s listens at %s, and does not answer", ErrRunning, c.Path, silent)
+	}
 	return nil
 }
 
-// answers reports whether there is such a server. It does not wait for longer than askTimeout: others have to be asked, too.
-func (s *Server) answers(ctx context.Context) bool {
+// answers reports whether there is such a server, or at least somebody who listens and says nothing, as one does that runs a long script, or was
+// stopped. It does not wait for longer than askTimeout: others have to be asked, too.
+func (s *Server) answers(ctx context.Context) (answers, listens bool) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	conn, err := dial(ctx, s)
-	if conn != nil {
-		conn.close()
+	n, err := dialNet(ctx, s)
+	if err != nil {
+		return false, false
 	}
-	return err == nil || errors.Is(err, ErrPassword) || isAnswer(err)
+	c, err := open(ctx, s, n)
+	if err == nil {
+		c.close()
+	}
+	return err == nil || errors.Is(err, ErrPassword) || isAnswer(err), errors.Is(err, context.DeadlineExceeded)
 }
 
 // listens looks for a server that only talks by TLS, to those whose certificates it knows: that somebody listens has to be enough.

@@ -42,13 +42,19 @@ func alter(ctx context.Context, argv ...string) error {
 	return nil
 }
 
-// resume lets a volume go on that a program of LVM has left standing still, because somebody else has killed it.
+// resume lets a volume go on that a program of LVM has left standing still, because somebody else has killed it. It waits for long for LVM to say
+// whether it does, since a machine on which programs are killed is a busy one.
 func resume(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTime)
 	defer cancel()
 	v, err := lvs(ctx, name)
-	if err != nil || !v.suspended() {
-		return nil // what went wrong first is said
+	switch {
+	case errors.Is(err, errNoVolume):
+		return nil // nobody waits for it
+	case err != nil:
+		return fmt.Errorf("snapshot: it is not known whether %s stands still: if it does, all who write to it wait until dmsetup resume lets them go on: %w", name, err)
+	case !v.suspended():
+		return nil
 	}
 	if err := alter(ctx, "lvchange", "--refresh", name); err != nil {
 		return fmt.Errorf("snapshot: %s STANDS STILL: all who write to it wait until dmsetup resume lets them go on: %w", name, err)

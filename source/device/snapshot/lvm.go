@@ -171,7 +171,9 @@ func checkPool(ctx context.Context, v *logicalVolume) error {
 
 // Remove removes a snapshot that has the tag. Udev may have it open for a moment.
 func (p lvm) Remove(ctx context.Context, c *Copy) error {
-	if !c.begun { // by this process: the one that has was killed, and maybe a program of LVM with it, or not
+	// Another process has begun it, and was killed, and maybe a program of LVM with it, or not; or this one has, and does not know whether the
+	// volume goes on.
+	if !c.begun || c.At == "" {
 		if err := untilMade(ctx, c.Name); err != nil {
 			return err
 		}
@@ -201,7 +203,9 @@ func (p lvm) Remove(ctx context.Context, c *Copy) error {
 		if err == nil {
 			return nil
 		}
-		err = errors.Join(err, resume(ctx, v.Group+"/"+v.Origin))
+		if v.Origin != "" { // a thin snapshot outlives it
+			err = errors.Join(err, resume(ctx, v.Group+"/"+v.Origin))
+		}
 		if try == removeTries {
 			return err
 		}

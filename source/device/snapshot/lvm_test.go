@@ -27,7 +27,8 @@ lvs)
 		test -e $STATE || { echo '  Failed to find logical volume "'$last'"' >&2; exit 5; }
 		sed "s/kura-NAME/${last##*/}/g" $DATA/lvs-$(cat $STATE).json ;;
 	*/pool0) cat $DATA/lvs-pool$(cat $STATE.pool 2>/dev/null).json ;;
-	*) if test -e $STATE.standing; then sed 's/"lv_size"/"lv_suspended":"1", "lv_size"/' $DATA/lvs-$ORIGIN.json; else cat $DATA/lvs-$ORIGIN.json; fi ;;
+	*) test ! -e $STATE.mute || test ! -e $STATE.standing || { echo '  Device open failed.' >&2; exit 5; }
+		if test -e $STATE.standing; then sed 's/"lv_size"/"lv_suspended":"1", "lv_size"/' $DATA/lvs-$ORIGIN.json; else cat $DATA/lvs-$ORIGIN.json; fi ;;
 	esac ;;
 lvcreate)
 	if test -e $STATE.waits; then
@@ -237,6 +238,44 @@ func TestLVM_KilledWhileTheVolumeStandsStill_IsResumed(t *testing.T) {
 	}
 	if got := strings.Join(calls(t, log, "no name"), "\n"); !strings.Contains(got, "lvchange --refresh vg0/data\n") {
 		t.Errorf("%s", got)
+	}
+}
+
+// On a machine without memory whatever asks may be killed, too. It is said, and the next run looks again.
+func TestLVM_NotKnownWhetherTheVolumeStandsStill_SaidAndResumedLater(t *testing.T) {
+	state, log := lvmHere(t, "origin", "snap")
+	write(t, state+".killed", "")
+	write(t, state+".mute", "")
+	_, leases, err := takeLVM(t, "lvm", Options{})
+	var failed *CommandError
+	if !errors.As(err, &failed) || failed.Command[0] != "lvcreate" || !strings.Contains(err.Error(), "not known whether vg0/data stands still") || !strings.Contains(err.Error(), "Device open failed") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(state + ".standing"); err != nil {
+		t.Fatalf("it goes on: the test shows nothing: %v", err)
+	}
+	must(t, os.Remove(state+".mute"))
+	l, err := OpenLeases(leases)
+	must(t, err)
+	defer l.Close()
+	left, err := l.Left()
+	must(t, err)
+	if len(left) != 1 {
+		t.Fatalf("%+v", left)
+	}
+	must(t, left[0].Remove(t.Context()))
+	if got := strings.Join(calls(t, log, left[0].Name), "\n"); !strings.HasSuffix(got, "\nlvchange --refresh "+left[0].Of+"\nlvremove --yes vg0/NAME") || len(entries(t, leases)) != 0 {
+		t.Errorf("%s", got)
+	}
+}
+
+// What is gone stands in nobody's way, nor in that of its snapshot's end.
+func TestLVM_VolumeIsGone_SnapshotIsRemoved(t *testing.T) {
+	state, _ := lvmHere(t, "nothing", "thinsnap")
+	write(t, state, "thinsnap")
+	must(t, (lvm{}).Remove(t.Context(), &Copy{Kind: "lvm-thin", Name: "kura-1", Of: "/dev/vg0/data", Volume: "vg0/kura-1"}))
+	if _, err := os.Stat(state); err == nil {
+		t.Error("the snapshot is still there")
 	}
 }
 
