@@ -116,6 +116,14 @@ func (a *app) mergeIndex(ctx context.Context, r *session) {
 	}
 }
 
+// readIndex reads the index of what was stored into the cache, which the next run would have to do before it begins: a second for each million
+// of blobs. The backup is done whatever comes of it. A far store's is not read back now: that would keep the machine waiting for it twice.
+func (a *app) readIndex(ctx context.Context, r *session, result *backup.Result) {
+	if result.Snapshot != nil && result.Summary.BytesStored > 0 && !a.globals.noCache && r.Store().Caps().Local {
+		_, _ = r.Index(ctx) // the next run says what is the matter
+	}
+}
+
 func explainBackup(err error) error {
 	switch {
 	case errors.Is(err, backup.ErrNothing):
