@@ -25,7 +25,7 @@ import (
 // SessionOptions say how a session stores blobs. The zero value is the default.
 type SessionOptions struct {
 	Compression Compression
-	Workers     int    // goroutines that compress and encrypt; 0 means one for each CPU
+	Workers     int    // goroutines that compress and encrypt; 0 means one for each CPU, and at most 16
 	Host        string // written into the session's signs of life
 	DryRun      bool   // do all the work but write nothing; Commit is refused
 	Packing     Packing
@@ -37,6 +37,9 @@ type Compression struct {
 	Off   bool
 	Level zst.Level
 }
+
+// maxWorkers is for how many inFlight has work. Each has up to 20 MiB of memory.
+const maxWorkers = 16
 
 // Session is one writer's run: it stores blobs and makes at most one entry in the log. Save may be
 // called concurrently. A session ends with Commit, Continue or Abort; after the first error of the
@@ -95,7 +98,7 @@ func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session
 	}
 	s := &Session{r: r, id: id, opts: o, ix: ix, relied: make([]atomic.Bool, ix.NumPacks())}
 	if s.opts.Workers <= 0 {
-		s.opts.Workers = runtime.GOMAXPROCS(0)
+		s.opts.Workers = min(runtime.GOMAXPROCS(0), maxWorkers)
 		if ix.IsFar() {
 			s.opts.Workers += farWorkers
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"runtime"
+	"sync"
 
 	"golang.org/x/crypto/argon2"
 
@@ -52,20 +53,21 @@ type passphrase struct{ bytes []byte }
 func Passphrase(p []byte) Credential { return &passphrase{bytes: bytes.Clone(p)} }
 
 func (p *passphrase) secret(salt *[saltSize]byte, c Cost) [secretSize]byte {
-	warm(int(c.Memory) << 10)
+	if n := int(c.Memory) << 10; n >= warmLeast {
+		warmOnce.Do(func() { warm(n) })
+	}
 	return [secretSize]byte(argon2.IDKey(p.bytes, salt[:], c.Time, c.Memory, uint8(c.Threads), secretSize))
 }
 
-// warmLeast is from how many bytes on warm is worth a collection.
+// warmLeast is from how many bytes on warm is worth a collection. Later keys find the memory of the first.
 const warmLeast = 16 << 20
+
+var warmOnce sync.Once
 
 // warm has the system give us n bytes of memory, in which argon2 then mostly gets its own. argon2 reads each page before it first
 // writes to it: the kernel maps its page of zeros, and has to take that away from all cores again. On a virtual machine this was half
 // of the 0.3 s of CPU, and of the 0.24 s, that a key took to derive. Memory that was written to once does not have that.
 func warm(n int) {
-	if n < warmLeast {
-		return
-	}
 	mem := make([]byte, n)
 	for i := 0; i < n; i += 4 << 10 { // pages are not smaller
 		mem[i] = 1

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -116,12 +117,18 @@ func (a *app) mergeIndex(ctx context.Context, r *session) {
 	}
 }
 
+// readIndexTime is for how long readIndex may go on. What --before has stopped is not running yet.
+const readIndexTime = 10 * time.Second
+
 // readIndex reads the index of what was stored into the cache, which the next run would have to do before it begins: a second for each million
-// of blobs. The backup is done whatever comes of it. A far store's is not read back now: that would keep the machine waiting for it twice.
-func (a *app) readIndex(ctx context.Context, r *session, result *backup.Result) {
-	if result.Snapshot != nil && result.Summary.BytesStored > 0 && !a.globals.noCache && r.Store().Caps().Local {
-		_, _ = r.Index(ctx) // the next run says what is the matter
+// of blobs. The backup is done whatever comes of it. A far store's is not read back: the next run does that, if there is one.
+func (a *app) readIndex(ctx context.Context, r *session) {
+	if a.globals.noCache || r.CacheError() != nil || !r.Store().Caps().Local {
+		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, readIndexTime)
+	defer cancel()
+	_, _ = r.Index(ctx) // the next run says what is the matter
 }
 
 func explainBackup(err error) error {

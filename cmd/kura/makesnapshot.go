@@ -149,7 +149,9 @@ func (a *app) snapshotOf(ctx context.Context, o *snapshotOptions, opts backup.Op
 	a.term.BackedUp(result, o.dryRun)
 	if !o.dryRun && a.peer == nil { // who has the repository does it there
 		a.mergeIndex(ctx, r)
-		a.readIndex(ctx, r, result)
+		if result.Summary.BytesStored > 0 {
+			a.readIndex(ctx, r)
+		}
 	}
 	return result, backupError(result)
 }

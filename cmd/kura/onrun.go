@@ -52,6 +52,7 @@ func (a *app) runOn(ctx context.Context, j *job) error {
 		}
 		if j.purpose != remote.Restore && len(result.Snapshots) > 0 && ctx.Err() == nil {
 			a.mergeIndex(ctx, r)
+			a.readIndex(ctx, r)
 		}
 		return err
 	})

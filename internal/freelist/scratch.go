@@ -27,7 +27,7 @@ func (s *Scratch) For(n int) []byte {
 
 // Keep is told what became of a slice that For returned, which may have been grown.
 func (s *Scratch) Keep(b []byte) {
-	if cap(s.mem) < cap(b) && cap(b) <= MaxScratch {
+	if s != nil && cap(s.mem) < cap(b) && cap(b) <= MaxScratch {
 		s.mem = b[:0]
 	}
 }

@@ -108,6 +108,10 @@ func (b *Logical) withChecksums(ctx context.Context, f *Facts, m *Manifest, run 
 	var without error // why there are no checksums
 	if ctx.Err() == nil && (errors.Is(err, ErrHeldTooLong) || errors.Is(err, ErrLockLost)) {
 		without, err = err, nil
+		if v != nil { // it would be idle for as long as the dump takes, which some end
+			_ = v.Close()
+			v = nil
+		}
 	}
 	if err != nil {
 		cancel()

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/source"
 )
 
@@ -112,6 +113,8 @@ type saving struct {
 	ok      bool   // whether the last one was
 	done    string // changes when one has ended well
 	counted bool   // and always does; otherwise it is a time in seconds
+
+	rewriting bool // an append-only file; meanwhile no save begins
 }
 
 func (c *conn) saving(ctx context.Context) (saving, error) {
@@ -119,13 +122,20 @@ func (c *conn) saving(ctx context.Context) (saving, error) {
 	if err != nil {
 		return saving{}, err
 	}
-	now := saving{running: info["rdb_bgsave_in_progress"] == "1", ok: info["rdb_last_bgsave_status"] == "ok"}
+	now := saving{
+		running: info["rdb_bgsave_in_progress"] == "1", ok: info["rdb_last_bgsave_status"] == "ok",
+		rewriting: info["aof_rewrite_in_progress"] == "1",
+	}
 	now.done, now.counted = info["rdb_saves"]
 	if !now.counted { // servers before 7
 		now.done = info["rdb_last_save_time"]
 	}
 	return now, nil
 }
+
+// beginTime is how long a save that was put off may take to begin once it can. A server without the memory for it says so by nothing but that the
+// last one has failed, and tries again every 5 seconds.
+const beginTime = 15 * time.Second
 
 // letSave returns when a save has succeeded that began after the call.
 func (s *Source) letSave(ctx context.Context, c *conn) error {
@@ -142,6 +152,7 @@ func (s *Source) letSave(ctx context.Context, c *conn) error {
 	}
 	// A save that was put off for the rewriting of an append-only file begins when that has ended.
 	began := answer != "Background saving scheduled"
+	var failing time.Time // since when it could begin, and the last one has failed; zero if that is not so
 	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
 		now, err := c.saving(ctx)
 		switch {
@@ -151,8 +162,14 @@ func (s *Source) letSave(ctx context.Context, c *conn) error {
 			began = true
 		case now.ok && (now.done != before.done || began && !now.counted):
 			return nil
-		case began, before.ok && !now.ok: // by which alone a server says that it had no memory to begin one that was put off
+		case began:
 			return ErrSaveFailed
+		case now.ok || now.rewriting:
+			failing = time.Time{}
+		case failing.IsZero():
+			failing = clock.Now()
+		case clock.Since(failing) > beginTime:
+			return fmt.Errorf("%w: the server can not begin one", ErrSaveFailed)
 		}
 		if err := pause(ctx, poll); err != nil {
 			return err

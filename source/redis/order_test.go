@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -68,30 +69,51 @@ func TestOrder_DataIsSentToAReplica_SavesAfterwards(t *testing.T) {
 	}
 }
 
-// A server without the memory to fork never says that a save runs which was put off, but that the last one has failed.
-func TestLetSave_PutOffAndCanNotBegin_Fails(t *testing.T) {
-	ordered, asked := false, 0
-	c := scripted(t, func(command string) string {
-		switch command {
-		case "BGSAVE SCHEDULE":
-			ordered = true
-			return "+Background saving scheduled\r\n"
-		case "INFO replication":
-			return text("role:master\r\n")
-		}
-		status, saves := "ok", "7"
-		if ordered {
-			switch asked++; {
-			case asked > 8:
-				saves = "8" // which ends the test
-			case asked > 2:
-				status = "err"
-			}
-		}
-		return text("rdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:" + status + "\r\nrdb_saves:" + saves + "\r\n")
-	})
-	if err := new(Source).letSave(t.Context(), c); !errors.Is(err, ErrSaveFailed) {
-		t.Errorf("%v", err)
+// A server without the memory to fork never says that a save runs which was put off, but that the last one has failed; and it tries again.
+func TestLetSave_PutOffAndCanNotBegin_FailsAfterSomeTries(t *testing.T) {
+	for name, c := range map[string]struct {
+		before string        // what it says of the save before
+		works  time.Duration // after which the server has the memory; 0 is never
+		want   error
+	}{
+		"never":              {"ok", 0, ErrSaveFailed},
+		"the one before too": {"err", 0, ErrSaveFailed},
+		"the second time":    {"ok", 7 * time.Second, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var ordered time.Time
+				conn := scripted(t, func(command string) string {
+					switch command {
+					case "BGSAVE SCHEDULE":
+						ordered = time.Now()
+						return "+Background saving scheduled\r\n"
+					case "INFO replication":
+						return text("role:master\r\n")
+					}
+					status, saves, rewriting := c.before, "7", "0"
+					switch since := time.Since(ordered); {
+					case ordered.IsZero():
+					case since < 20*time.Minute: // what it was put off for
+						rewriting = "1"
+					case c.works > 0 && since > 20*time.Minute+c.works:
+						status, saves = "ok", "8"
+					case since > time.Hour:
+						saves = "8" // which ends the test
+					default:
+						status = "err"
+					}
+					return text("rdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:" + status + "\r\nrdb_saves:" + saves +
+						"\r\naof_rewrite_in_progress:" + rewriting + "\r\n")
+				})
+				if err := new(Source).letSave(t.Context(), conn); !errors.Is(err, c.want) {
+					t.Errorf("%v", err)
+				}
+				if took := time.Since(ordered); took > 30*time.Minute {
+					t.Errorf("it took %v", took)
+				}
+			})
+		})
 	}
 }
 

@@ -76,7 +76,7 @@ func (s *Server) answers(ctx context.Context) (answers, listens bool) {
 	defer cancel()
 	n, err := dialNet(ctx, s)
 	if err != nil {
-		return false, false
+		return false, isFull(err)
 	}
 	c, err := open(ctx, s, n)
 	if err == nil {
@@ -93,7 +93,14 @@ func listens(ctx context.Context, addr string) bool {
 	if err == nil {
 		conn.Close()
 	}
-	return err == nil
+	return err == nil || isFull(err)
+}
+
+// isFull reports whether so many wait for somebody who listens that no more connections are taken: at a socket EAGAIN, at an address of this machine
+// that it takes too long.
+func isFull(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
 }
 
 func isPort(text string) bool {

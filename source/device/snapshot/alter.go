@@ -42,10 +42,10 @@ func alter(ctx context.Context, argv ...string) error {
 	return nil
 }
 
-// resume lets a volume go on that a program of LVM has left standing still, because somebody else has killed it. It waits for long for LVM to say
-// whether it does, since a machine on which programs are killed is a busy one.
-func resume(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTime)
+// resume lets a volume go on that a program of LVM has left standing still, because somebody else has killed it. It waits so long for LVM to say
+// whether it does: for longer where nobody else is kept waiting, since a machine on which programs are killed is a busy one.
+func resume(ctx context.Context, name string, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
 	v, err := lvs(ctx, name)
 	switch {
@@ -56,7 +56,7 @@ func resume(ctx context.Context, name string) error {
 	case !v.suspended():
 		return nil
 	}
-	if err := alter(ctx, "lvchange", "--refresh", name); err != nil {
+	if err := alter(context.WithoutCancel(ctx), "lvchange", "--refresh", name); err != nil {
 		return fmt.Errorf("snapshot: %s STANDS STILL: all who write to it wait until dmsetup resume lets them go on: %w", name, err)
 	}
 	return nil

@@ -114,7 +114,7 @@ func (p lvm) Create(ctx context.Context, c *Copy) error {
 	}
 	c.Volume, c.begun = of.Group+"/"+c.Name, true
 	if err := alter(ctx, append(args, of.fullName())...); err != nil {
-		return errors.Join(err, resume(ctx, of.fullName()))
+		return errors.Join(err, resume(ctx, of.fullName(), patience))
 	}
 	if ctx.Err() != nil { // it was not told to end
 		return context.Cause(ctx)
@@ -154,7 +154,7 @@ func (p lvm) Check(ctx context.Context, c *Copy) error {
 	}
 	if alter(ctx, "lvextend", "--size", fmt.Sprintf("+%db", size/2&^511), c.Volume) != nil {
 		// Where there is no room the snapshot may still last: the next look tells.
-		return resume(ctx, v.Group+"/"+v.Origin)
+		return resume(ctx, v.Group+"/"+v.Origin, patience)
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func (p lvm) Remove(ctx context.Context, c *Copy) error {
 		if err := untilMade(ctx, c.Name); err != nil {
 			return err
 		}
-		if err := resume(ctx, c.Of); err != nil {
+		if err := resume(ctx, c.Of, removeTime); err != nil {
 			return err
 		}
 	}
@@ -204,7 +204,7 @@ func (p lvm) Remove(ctx context.Context, c *Copy) error {
 			return nil
 		}
 		if v.Origin != "" { // a thin snapshot outlives it
-			err = errors.Join(err, resume(ctx, v.Group+"/"+v.Origin))
+			err = errors.Join(err, resume(ctx, v.Group+"/"+v.Origin, removeTime))
 		}
 		if try == removeTries {
 			return err
