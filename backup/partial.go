@@ -63,14 +63,23 @@ func (a *attempt) partial(ctx, life context.Context, w *walk) error {
 		return err
 	}
 	if _, err := a.commit(w.session, root, true); err != nil {
-		return err
+		return a.broke(ctx, err)
 	}
 	next, err := w.session.Continue(life)
 	if err != nil {
-		return err
+		return a.broke(ctx, err)
 	}
 	w.session, a.session = next, next
 	return nil
+}
+
+// broke notes why there is no session any more. As soon as the workers may go on they find out that there is none, which is not what
+// the user has to hear.
+func (a *attempt) broke(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		a.broken = err
+	}
+	return err
 }
 
 // pagesSoFar writes the pages of a folder with the entries that are finished. No worker is running.

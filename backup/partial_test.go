@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/backends/fault"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/repo"
@@ -114,6 +116,34 @@ func TestRun_PartialsAllTheTime_TreeIsComplete(t *testing.T) {
 		wantTree(t, r, res.Snapshot, root)
 		if _, partial := live(r); len(partial) != 0 {
 			t.Errorf("left: %v", partial)
+		}
+	}
+}
+
+// When the store fails behind a partial snapshot, the workers find out that there is no session; the user has to hear what happened.
+func TestRun_StoreFailsBehindAPartialSnapshot_SaysSo(t *testing.T) {
+	root := memoryDir(t)
+	makeTree(t, root, manyFiles(sized(400, 200)))
+	full := &backends.Error{Op: "get", Kind: backends.Permanent, Err: errors.New("the disk is gone")}
+	for _, op := range []fault.Op{fault.Get, fault.Put} {
+		for range sized(10, 3) {
+			r, store := newRepo(t)
+			h := partialAfter(t.Context(), r, 100, func() {})
+			// Reading the index behind the first partial snapshot, or storing anything for the second.
+			prefix := object.IndexPrefix
+			if op == fault.Put {
+				prefix = object.LogPrefix
+			}
+			store.Inject(fault.On(op).Prefix(prefix).Always().Hook(func(context.Context, fault.Call) error {
+				if partials(r) > 0 {
+					return full
+				}
+				return nil
+			}))
+			o := Options{Paths: []string{root}, Host: "h", ReadConcurrency: 4}
+			if _, _, err := runWith(t.Context(), r, o, h); !errors.Is(err, full) {
+				t.Fatalf("%v: %v", op, err)
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,6 +107,7 @@ type attempt struct {
 	details []byte // what a source says beside its files
 	report  *reporter
 	session *repo.Session
+	broken  error // why it could not be followed by another, written behind the walk's gate
 }
 
 // once makes one attempt with a new session, which is over afterwards.
@@ -186,8 +188,9 @@ func (a *attempt) files(ctx context.Context) (object.BlobID, error) {
 	if a.opts.Scan {
 		helpers = append(helpers, w.scan)
 	}
+	a.broken = nil
 	if err := w.run(ctx, workerCount(a.opts.ReadConcurrency), helpers...); err != nil {
-		return object.BlobID{}, err
+		return object.BlobID{}, cmp.Or(a.broken, err)
 	}
 	return w.rootID, nil
 }

@@ -268,9 +268,18 @@ func (s *Session) Abort() {
 }
 
 // Flush waits until everything is uploaded, without committing, for dry runs.
-func (s *Session) Flush() error {
-	defer s.cancel(errors.New("repo: session has ended"))
+func (s *Session) Flush() (err error) {
+	defer func() { s.end(err) }()
 	return s.drain()
+}
+
+// end ends the session, which went well without an error. Otherwise whoever still uses it hears what went wrong, and not that it is over: of
+// several who fail at the same time one is heard.
+func (s *Session) end(err error) {
+	if err == nil {
+		err = errors.New("repo: session has ended")
+	}
+	s.cancel(err)
 }
 
 // CommitOptions say what to commit.
@@ -290,8 +299,8 @@ type CommitOptions struct {
 // Commit uploads what is left and adds the snapshot to the log. When it returns nil the snapshot is
 // durable. ErrStale means that others collected what the session relied on: nothing is committed,
 // and the run has to be repeated in a new session. The session is over in any case.
-func (s *Session) Commit(c CommitOptions) (*Snapshot, error) {
-	defer s.cancel(errors.New("repo: session has ended"))
+func (s *Session) Commit(c CommitOptions) (_ *Snapshot, err error) {
+	defer func() { s.end(err) }()
 	if err := s.drain(); err != nil {
 		return nil, err
 	}

@@ -219,6 +219,9 @@ func TestCommit_AdoptedAndFailed_LeavesASignBesideItsIndex(t *testing.T) {
 	if _, err := s.Commit(repo.CommitOptions{Manifest: m}); !errors.Is(err, full) {
 		t.Fatal(err)
 	}
+	if _, err := s.SaveNow(object.DataBlob, testrepo.Random(2, 400<<10)); !errors.Is(err, full) {
+		t.Errorf("who still uses the session does not hear why it is over: %v", err)
+	}
 	if len(testrepo.Names(t, store, object.IndexPrefix+s.ID().String())) == 0 {
 		t.Fatal("no index segment was left: the test shows nothing")
 	}
