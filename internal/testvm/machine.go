@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -79,6 +80,9 @@ echo b >/proc/sysrq-trigger
 sleep 60
 `
 
+// noKVM is set once a machine has not started with /dev/kvm: in some virtual machines it can be opened, and the guest stands still.
+var noKVM atomic.Bool
+
 // Run starts the machine and waits until the script has ended. What it prints goes to out; what the kernel and QEMU have to say is
 // part of an error.
 func (m *Machine) Run(ctx context.Context, out io.Writer) error {
@@ -90,12 +94,13 @@ func (m *Machine) Run(ctx context.Context, out io.Writer) error {
 	if err := m.pack(filepath.Join(dir, "files")); err != nil {
 		return err
 	}
-	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
+	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil && !noKVM.Load() {
 		_ = f.Close() // nothing was written
 		err := m.start(ctx, dir, "kvm", out)
 		if !errors.Is(err, ErrStart) || ctx.Err() != nil {
 			return err
 		}
+		noKVM.Store(true)
 		fmt.Fprintln(out, "testvm: /dev/kvm does not work here, the machine is emulated:", err)
 	}
 	return m.start(ctx, dir, "tcg", out)
@@ -125,17 +130,21 @@ func (a *archive) addText(name string, mode uint32, text string) error {
 	return a.add(entry{name: name, mode: mode, size: int64(len(text)), content: strings.NewReader(text)})
 }
 
-// starting is how long a machine may take until it runs the script: seconds, but an emulated one on a machine that has much else to do.
-const starting = 10 * time.Minute
+// How long a machine may take until it runs the script. It is seconds with /dev/kvm; an emulated one, on a machine that has much else
+// to do, takes minutes.
+const (
+	startingKVM = 2 * time.Minute
+	starting    = 10 * time.Minute
+)
 
 // start starts QEMU and waits until it has ended.
 func (m *Machine) start(ctx context.Context, dir, accelerator string, out io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	console := filepath.Join(dir, "console")
-	processors := "2"
+	processors, limit := "2", startingKVM
 	if accelerator != "kvm" {
-		processors = "1" // emulated ones wait for one another more than they help
+		processors, limit = "1", starting // emulated ones wait for one another more than they help
 	}
 	args := []string{
 		"-accel", accelerator, "-cpu", "max", "-smp", processors, "-m", strconv.Itoa(m.Memory), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
@@ -161,7 +170,7 @@ func (m *Machine) start(ctx context.Context, dir, accelerator string, out io.Wri
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	timer := time.AfterFunc(starting, cancel)
+	timer := time.AfterFunc(limit, cancel)
 	defer timer.Stop()
 	status, up, err := follow(lines, out, timer)
 	err = errors.Join(err, cmd.Wait())

@@ -29,7 +29,7 @@ func run(ctx context.Context, env []string, argv ...string) ([]byte, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, &CommandError{Command: argv, Output: firstLine(said.Bytes()), Err: err}
+		return nil, &CommandError{Command: argv, Output: firstLine(said.Bytes()), Err: err, all: said.String()}
 	}
 	return out.Bytes(), nil
 }

@@ -26,8 +26,10 @@ var (
 // CommandError is a command that failed.
 type CommandError struct {
 	Command []string
-	Output  string // what it said on standard error, or the end of it
+	Output  string // what it said on standard error: the first line, or the last of one that had begun its work
 	Err     error
+
+	all string // everything that it said, up to maxOutput
 }
 
 func (e *CommandError) Error() string {

@@ -68,7 +68,7 @@ func lvs(ctx context.Context, name string) (*logicalVolume, error) {
 		"vg_name,lv_name,lv_path,lv_uuid,lv_size,lv_attr,lv_tags,pool_lv,origin,snap_percent,lv_snapshot_invalid,lv_suspended", name,
 	)
 	var failed *CommandError
-	if errors.As(err, &failed) && strings.Contains(failed.Output, "Failed to find logical volume") {
+	if errors.As(err, &failed) && strings.Contains(failed.all, "Failed to find logical volume") { // it may warn first
 		return nil, fmt.Errorf("%w: %s", errNoVolume, name)
 	}
 	if err != nil {

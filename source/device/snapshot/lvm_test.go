@@ -24,7 +24,7 @@ case $name in
 lvs)
 	case $last in
 	*kura-*)
-		test -e $STATE || { echo '  Failed to find logical volume "'$last'"' >&2; exit 5; }
+		test -e $STATE || { echo '  WARNING: PV /dev/sdb in VG vg0 is using an old PV header' >&2; echo '  Failed to find logical volume "'$last'"' >&2; exit 5; }
 		sed "s/kura-NAME/${last##*/}/g" $DATA/lvs-$(cat $STATE).json ;;
 	*/pool0) cat $DATA/lvs-pool$(cat $STATE.pool 2>/dev/null).json ;;
 	*) test ! -e $STATE.mute || test ! -e $STATE.standing || { echo '  Device open failed.' >&2; exit 5; }
