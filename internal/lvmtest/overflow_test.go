@@ -28,10 +28,11 @@ func TestOverflow_WhileItIsRead_FailsAndTheSnapshotIsRemoved(t *testing.T) {
 }
 
 func TestOverflow_RoomInTheGroup_SnapshotGrowsAndIsExact(t *testing.T) {
-	b := newBox(t, 96+64)
-	at := b.volume("data", "ext4", 96, 32)
+	b := newBox(t, 128+64)
+	at := b.volume("data", "ext4", 128, 64)
 	more := [][]byte{random(12*mib, 2), random(8*mib, 2)}
-	r := b.start("device", "backup", device("data"), "--snapshot", "lvm", "--snapshot-size", "16M", slowly)
+	// Packs so small, and so slow, that it reads for half a minute: what it has in flight is half of the data.
+	r := b.start("device", "backup", device("data"), "--snapshot", "lvm", "--snapshot-size", "16M", "--pack-size", "4", "--limit-upload", "1024")
 	name := r.reading()
 	size := func() int {
 		n, err := strconv.Atoi(b.sh("lvs --noheadings --nosuffix --units b -o lv_size %s/%s", group, name))
@@ -40,7 +41,7 @@ func TestOverflow_RoomInTheGroup_SnapshotGrowsAndIsExact(t *testing.T) {
 	}
 	for i, data := range more {
 		was := size()
-		writeFile(b, filepath.Join(at, "more"+strconv.Itoa(i)), data)
+		r.paused(func() { writeFile(b, filepath.Join(at, "more"+strconv.Itoa(i)), data) }) // which may take any time
 		b.until("the snapshot grows", func() bool { return size() > was })
 	}
 	t.Logf("it has %d MiB", size()/mib)

@@ -180,14 +180,11 @@ func (m *Machine) start(ctx context.Context, dir, accelerator string, out io.Wri
 	case status > 0:
 		return StatusError(status)
 	}
-	if err == nil || context.Cause(ctx) != nil {
-		err = errors.Join(context.Cause(ctx), err)
-	}
 	what := ErrEnded
 	if !up {
 		what = ErrStart
 	}
-	return fmt.Errorf("%w: %w\n%s%s", what, err, &said, lastLines(console))
+	return fmt.Errorf("%w\n%s%s", errors.Join(what, context.Cause(ctx), err), &said, lastLines(console))
 }
 
 // follow copies what the machine says, and returns the exit status of the script, or -1.
@@ -221,5 +218,5 @@ func lastLines(console string) string {
 		return err.Error()
 	}
 	lines := slices.Collect(strings.Lines(string(text)))
-	return strings.Join(lines[max(len(lines)-40, 0):], "")
+	return strings.Join(lines[max(len(lines)-100, 0):], "")
 }
