@@ -93,6 +93,53 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
+// BenchmarkChain makes the last of eight generations, a hundredth of each being updated and another inserted.
+func BenchmarkChain(b *testing.B) {
+	d := newDump(1, 1<<20)
+	first := d.bytes()
+	var e delta.Encoder
+	var streams [][]byte
+	var sizes []int
+	last := first
+	for range 8 {
+		d.edit(.01, .01)
+		target := d.bytes()
+		stream, _, _ := e.Encode(nil, last, target, len(target)/2)
+		streams, sizes, last = append(streams, stream), append(sizes, len(target)), target
+	}
+	b.Run("oneByOne", func(b *testing.B) {
+		var from, to []byte
+		measure(b, len(last), func() {
+			from = append(from[:0], first...)
+			for i, s := range streams {
+				to, _ = delta.Apply(to[:0], from, s, sizes[i])
+				from, to = to, from
+			}
+			if len(from) != len(last) {
+				b.Fatal(len(from))
+			}
+		})
+	})
+	b.Run("inPieces", func(b *testing.B) {
+		var from, to delta.Pieces
+		var out []byte
+		measure(b, len(last), func() {
+			from.Reset()
+			from.Add(first)
+			for i, s := range streams {
+				to.Reset()
+				if err := to.Apply(&from, s, sizes[i]); err != nil {
+					b.Fatal(err)
+				}
+				from, to = to, from
+			}
+			if out = from.AppendTo(out[:0]); len(out) != len(last) {
+				b.Fatal(len(out))
+			}
+		})
+	})
+}
+
 func BenchmarkSketch(b *testing.B) {
 	for _, c := range []struct {
 		name string

@@ -19,7 +19,8 @@
 // So what is most frequent, a change that leaves the length as it was and one that only adds, has one address each, however many bytes are new.
 // Literals that are left after the last operation come last. docs/format.md, section 6.1, has the same exactly.
 //
-// [Apply] believes nothing: it takes any stream, allocates no more than the target's length, and reads nothing outside of the base.
+// [Apply] believes nothing: it takes any stream, allocates no more than the target's length, and reads nothing outside of the base. [Makes]
+// compares in place of writing, and [Pieces] applies a chain of streams without writing what is between its ends.
 //
 // # The search
 //

@@ -91,44 +91,102 @@ func place(address uint64, at int, inserted uint64, base int) (from int, ok bool
 // Apply appends to dst the target of size bytes that stream makes of base. Whatever stream is, Apply allocates no more than size
 // bytes and reads nothing outside base; with an error it returns dst as it was. It is safe for concurrent use.
 func Apply(dst, base, stream []byte, size int) ([]byte, error) {
-	columns, literals, err := split(stream)
+	o, err := open(stream, len(base), size)
 	if err != nil {
 		return dst, err
 	}
-	if size < len(literals) {
-		return dst, fmt.Errorf("%w: %d bytes inserted in a target of %d", ErrInvalid, len(literals), size)
-	}
 	out := slices.Grow(dst, size)
-	toCopy, at := uint64(size-len(literals)), 0
-	for len(columns[inserts]) > 0 {
-		var o [3]uint64
-		for i, c := range columns {
-			v, n := binary.Uvarint(c)
-			if n <= 0 {
-				return dst, fmt.Errorf("%w: an operation is cut off", ErrInvalid)
-			}
-			o[i], columns[i] = v, c[n:]
-		}
-		if o[inserts] > uint64(len(literals)) {
-			return dst, fmt.Errorf("%w: %d bytes inserted where %d are left", ErrInvalid, o[inserts], len(literals))
-		}
-		from, ok := place(o[addresses], at, o[inserts], len(base))
-		if !ok || o[copies] > uint64(len(base)-from) || o[copies] > toCopy {
-			return dst, fmt.Errorf("%w: a copy of %d bytes that are not in the base, or do not fit", ErrInvalid, o[copies])
-		}
-		out = append(out, literals[:o[inserts]]...)
-		literals = literals[o[inserts]:]
-		at = from + int(o[copies])
-		out = append(out, base[from:at]...)
-		toCopy -= o[copies]
+	for o.next() {
+		out = append(out, o.insert...)
+		out = append(out, base[o.from:o.at]...)
 	}
-	if len(columns[copies])+len(columns[addresses]) > 0 {
-		return dst, fmt.Errorf("%w: columns of different lengths", ErrInvalid)
+	if o.err != nil {
+		return dst, o.err
 	}
-	if toCopy > 0 {
-		return dst, fmt.Errorf("%w: %d bytes are missing", ErrInvalid, toCopy)
+	return append(out, o.literals...), nil
+}
+
+// Makes reports whether stream makes target of base: Apply and a comparison in one, which writes nothing. It is safe for concurrent use.
+func Makes(base, stream, target []byte) bool {
+	o, err := open(stream, len(base), len(target))
+	if err != nil {
+		return false
 	}
-	return append(out, literals...), nil
+	for o.next() {
+		n := len(o.insert)
+		m := n + o.at - o.from
+		if string(target[:n]) != string(o.insert) || string(target[n:m]) != string(base[o.from:o.at]) {
+			return false
+		}
+		target = target[m:]
+	}
+	return o.err == nil && string(target) == string(o.literals)
+}
+
+// operations are those of a stream, one after the other. The bytes of all together, with the literals that are left, are no more than
+// the target's, and its exactly if there is no error.
+type operations struct {
+	insert   []byte // of the operation in hand
+	from, at int    // what it copies of the base
+
+	literals []byte // that are left
+	err      error
+
+	columns [3][]byte
+	toCopy  uint64
+	base    int // its length
+}
+
+// open begins with a stream that makes a target of size bytes of a base of so many.
+func open(stream []byte, base, size int) (o operations, err error) {
+	columns, literals, err := split(stream)
+	if err != nil {
+		return o, err
+	}
+	if size < len(literals) {
+		return o, fmt.Errorf("%w: %d bytes inserted in a target of %d", ErrInvalid, len(literals), size)
+	}
+	return operations{literals: literals, columns: columns, toCopy: uint64(size - len(literals)), base: base}, nil
+}
+
+// next goes to the next operation. It reports false at the end, or with err set.
+func (o *operations) next() bool {
+	if len(o.columns[inserts]) == 0 {
+		o.err = o.end()
+		return false
+	}
+	var v [3]uint64
+	for i, c := range o.columns {
+		x, n := binary.Uvarint(c)
+		if n <= 0 {
+			o.err = fmt.Errorf("%w: an operation is cut off", ErrInvalid)
+			return false
+		}
+		v[i], o.columns[i] = x, c[n:]
+	}
+	if v[inserts] > uint64(len(o.literals)) {
+		o.err = fmt.Errorf("%w: %d bytes inserted where %d are left", ErrInvalid, v[inserts], len(o.literals))
+		return false
+	}
+	from, ok := place(v[addresses], o.at, v[inserts], o.base)
+	if !ok || v[copies] > uint64(o.base-from) || v[copies] > o.toCopy {
+		o.err = fmt.Errorf("%w: a copy of %d bytes that are not in the base, or do not fit", ErrInvalid, v[copies])
+		return false
+	}
+	o.insert, o.literals = o.literals[:v[inserts]], o.literals[v[inserts]:]
+	o.from, o.at = from, from+int(v[copies])
+	o.toCopy -= v[copies]
+	return true
+}
+
+func (o *operations) end() error {
+	if len(o.columns[copies])+len(o.columns[addresses]) > 0 {
+		return fmt.Errorf("%w: columns of different lengths", ErrInvalid)
+	}
+	if o.toCopy > 0 {
+		return fmt.Errorf("%w: %d bytes are missing", ErrInvalid, o.toCopy)
+	}
+	return nil
 }
 
 // split returns the parts of a stream.

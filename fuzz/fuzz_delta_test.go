@@ -50,7 +50,7 @@ func FuzzDelta(f *testing.F) {
 	})
 }
 
-// FuzzDeltaApply applies any stream.
+// FuzzDeltaApply applies any stream, in each of the three ways.
 func FuzzDeltaApply(f *testing.F) {
 	f.Add([]byte("0123456789"), []byte{1, 1, 1, 2, 4, 0, 'a', 'b'}, 6)
 	f.Add([]byte("0123456789"), []byte{2, 2, 2, 0, 0, 3, 2, 11, 16}, 5)
@@ -66,6 +66,18 @@ func FuzzDeltaApply(f *testing.F) {
 			t.Fatalf("an error of its own: %v", err)
 		case err != nil && got != nil:
 			t.Fatal("an error, and yet a target")
+		}
+		var pieces, made delta.Pieces
+		for rest := base; len(rest) > 0; rest = rest[min(1+len(rest)/3, len(rest)):] {
+			pieces.Add(rest[:min(1+len(rest)/3, len(rest))])
+		}
+		if perr := made.Apply(&pieces, stream, size); errors.Is(perr, delta.ErrPieces) {
+			return
+		} else if (perr == nil) != (err == nil) || !bytes.Equal(made.AppendTo(nil), got) {
+			t.Fatalf("in pieces: %d bytes, %v; otherwise %d, %v", made.Len(), perr, len(got), err)
+		}
+		if !delta.Makes(base, stream, got) && err == nil {
+			t.Fatal("it makes something else when it is compared")
 		}
 	})
 }

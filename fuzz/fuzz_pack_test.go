@@ -79,5 +79,11 @@ func FuzzSegmentDecode(f *testing.F) {
 		if len(out) != int(plain) {
 			t.Fatalf("%d bytes, want %d", len(out), plain)
 		}
+		if pack.Coding(coding) != pack.Delta {
+			return
+		}
+		if stream, err := pack.DecodeStream([]byte("x"), stored, int(plain)); err != nil || stream[0] != 'x' || !delta.Makes(base, stream[1:], out) {
+			t.Fatalf("its stream makes something else, %v", err)
+		}
 	})
 }

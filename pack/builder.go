@@ -235,13 +235,25 @@ func (b *Builder) verify(ciphertext []byte, s *Segment, n *NewSegment) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrVerify, err)
 	}
-	decoded := opened
-	if s.Coding != Raw {
-		if decoded, err = DecodeSegment(bufs[1].For(len(n.Plain)), opened, s.Coding, len(n.Plain), n.Base); err != nil {
+	same := false
+	switch s.Coding {
+	case Raw:
+		same = bytes.Equal(opened, n.Plain)
+	case Delta:
+		stream, err := DecodeStream(bufs[1].For(len(n.Plain)/2), opened, len(n.Plain))
+		if err != nil {
 			return fmt.Errorf("%w: %w", ErrVerify, err)
 		}
+		bufs[1].Keep(stream)
+		same = delta.Makes(n.Base, stream, n.Plain)
+	default:
+		decoded, err := DecodeSegment(bufs[1].For(len(n.Plain)), opened, s.Coding, len(n.Plain), nil)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrVerify, err)
+		}
+		same = bytes.Equal(decoded, n.Plain)
 	}
-	if !bytes.Equal(decoded, n.Plain) {
+	if !same {
 		return ErrVerify
 	}
 	return nil

@@ -45,9 +45,9 @@ func DecodeSegment(dst, stored []byte, coding Coding, plain int, base []byte) ([
 		}
 		return out, nil
 	case Delta:
-		stream, err := zst.Decode(nil, stored, plain) // a longer one is not written
+		stream, err := DecodeStream(nil, stored, plain)
 		if err != nil {
-			return nil, fmt.Errorf("%w: delta: %w", ErrInvalid, err)
+			return nil, err
 		}
 		out, err := delta.Apply(dst, base, stream, plain)
 		if err != nil {
@@ -56,4 +56,14 @@ func DecodeSegment(dst, stored []byte, coding Coding, plain int, base []byte) ([
 		return out, nil
 	}
 	return nil, fmt.Errorf("%w: %v", ErrCoding, coding)
+}
+
+// DecodeStream appends to dst the stream of a delta, as package delta has it, given the decrypted bytes of a segment and the length of its
+// plaintext.
+func DecodeStream(dst, stored []byte, plain int) ([]byte, error) {
+	out, err := zst.Decode(dst, stored, plain) // a longer one is not written
+	if err != nil {
+		return nil, fmt.Errorf("%w: delta: %w", ErrInvalid, err)
+	}
+	return out, nil
 }

@@ -51,10 +51,10 @@ const (
 // read beside others, or the room that is left in a chain.
 const leastShare = 16
 
-// likeEnough: a delta on what lay at its place gets no sketch of its own while its chain takes less than this share of the
-// blob. Whatever is like it is like the blob at the end of the chain as well, which has one, and next time it is found by
-// its place again. Sketches took an eighth of the CPU time of such runs.
-const likeEnough = 16
+// newSketch: a delta on what lay at its place gets a sketch of its own only when its chain has grown by another such share of the blob.
+// Whatever is like it is like the blob that got the last one as well, and next time it is found by its place again. Sketches took
+// an eighth of the CPU time of such runs.
+const newSketch = 8
 
 func (l *luck) try() bool { return l.misses.Load() < patience || l.turns.Add(1)%seldom == 0 }
 
@@ -187,7 +187,8 @@ func (s *Session) tryBases(j *job, c *coder, n *pack.NewSegment, near []Near) er
 		}
 	}
 	n.Coding, n.Stored, n.Base, n.Bases, n.Depth, n.BasesSum = pack.Delta, stored, joined, ids, depth+1, sum
-	alike := len(bases) == 1 && len(joined) <= size+size/leastShare && float64(sum)+float64(len(stored)) <= whole/likeEnough
+	grown := func(sum uint64) int { return int(float64(sum) / whole * newSketch) }
+	alike := len(bases) == 1 && len(joined) <= size+size/leastShare && grown(sum+uint64(len(stored))) == grown(sum)
 	if !n.HasSketch && (j.like == nil || !alike) {
 		n.Sketch, n.HasSketch = delta.SketchOf(n.Plain)
 	}

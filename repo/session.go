@@ -109,7 +109,7 @@ func (r *Repository) NewSession(ctx context.Context, o SessionOptions) (*Session
 	if s.packs, err = newPacks(s); err != nil {
 		return nil, err
 	}
-	s.bases = newBases(r, ix)
+	s.bases = newBases(r, ix, s.opts.Workers)
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	s.budget = budget.New(inFlight).Keep(inFlight * 3 / 2)
 	for i := range s.groups {
