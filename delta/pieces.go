@@ -28,8 +28,15 @@ func (p *Pieces) Len() int {
 	return p.ends[len(p.ends)-1]
 }
 
+// keptPieces is room for how many pieces is kept from one block to the next: 256 KiB.
+const keptPieces = 1 << 13
+
 // Reset makes it an empty block, and lets go of what it was made of.
 func (p *Pieces) Reset() {
+	if cap(p.parts) > keptPieces {
+		*p = Pieces{}
+		return
+	}
 	clear(p.parts)
 	p.parts, p.ends = p.parts[:0], p.ends[:0]
 }

@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -23,6 +22,11 @@ const (
 	// keptBases is how many bytes are kept of blobs that nobody uses: where chunk boundaries have moved the next chunk needs the same
 	// ones, and where chains have branched, what they begin with.
 	keptBases = 4 << 20
+	// mostKept bounds how many these are: each has memory for usualBase, and small ones would hold all that there is.
+	mostKept = 4
+	// maxHeld bounds the blobs that one is made of, which are all held until it is. What takes more is read in the way in which all blobs are,
+	// which needs only a few at once.
+	maxHeld = 48 << 20
 	// maxStreams bounds the streams of one chain. Those of writers that keep to the rules are no longer than what is made of them.
 	maxStreams = 16 << 20
 	// keptStreams is how much memory for streams is kept from one base to the next.
@@ -71,6 +75,7 @@ func (m madeBase) release() {
 type chain struct {
 	made    int        // segments that were decoded
 	held    []madeBase // blobs that pieces are of
+	size    int        // of held
 	streams []byte     // of which pieces are, too
 	stored  freelist.Scratch
 	idle    []*delta.Pieces
@@ -92,8 +97,13 @@ func (c *chain) done(p *delta.Pieces) {
 
 // add puts a blob behind p, and holds it.
 func (c *chain) add(p *delta.Pieces, m madeBase) {
-	c.held = append(c.held, m)
+	c.held, c.size = append(c.held, m), c.size+len(m.plain)
 	p.Add(m.plain)
+}
+
+// isHeld reports whether b is all of the only blob that is held.
+func (c *chain) isHeld(b []byte) bool {
+	return len(c.held) == 1 && len(b) > 0 && len(b) == len(c.held[0].plain) && &b[0] == &c.held[0].plain[0]
 }
 
 // release lets go of everything but memory for the next one.
@@ -102,7 +112,7 @@ func (c *chain) release() {
 		c.held[i].release()
 	}
 	clear(c.held)
-	c.made, c.held = 0, c.held[:0]
+	c.made, c.held, c.size = 0, c.held[:0], 0
 	if c.streams = c.streams[:0]; cap(c.streams) > keptStreams {
 		c.streams = nil
 	}
@@ -133,7 +143,9 @@ func (b *bases) load(ctx context.Context, id object.BlobID, below uint8) (madeBa
 		}
 		m.release()
 	}
-	b.forget() // who knows which of them it was
+	if !errors.Is(err, errNotMade) {
+		b.forget() // who knows which of them it was
+	}
 	if ctx.Err() != nil {
 		return madeBase{}, context.Cause(ctx)
 	}
@@ -144,7 +156,8 @@ func (b *bases) load(ctx context.Context, id object.BlobID, below uint8) (madeBa
 
 // make makes a blob of the first copy that there is. It is for the caller to verify; what it is made of is not, since the
 // blob comes out wrong if that is, and mostly nobody needs it but for this. Where a chain has eight steps that
-// spares eight of nine hashes.
+// spares eight of nine hashes. (It comes out right if it was made of the same wrong bytes, which takes a writer who lies: docs/threat-model.md,
+// "poison".)
 func (b *bases) make(ctx context.Context, id object.BlobID, below uint8) (madeBase, error) {
 	c, ok := b.chains.Get()
 	if !ok {
@@ -157,7 +170,7 @@ func (b *bases) make(ctx context.Context, id object.BlobID, below uint8) (madeBa
 	if err := b.find(ctx, c, p, id, below); err != nil {
 		return madeBase{}, err
 	}
-	if plain, ok := p.Whole(); ok && len(c.held) == 1 && len(plain) == len(c.held[0].plain) {
+	if plain, ok := p.Whole(); ok && c.isHeld(plain) {
 		c.held[0].share() // it is no delta
 		return c.held[0], nil
 	}
@@ -190,6 +203,9 @@ func (b *bases) find(ctx context.Context, c *chain, p *delta.Pieces, id object.B
 	if at.Coding == pack.Delta {
 		return b.apply(ctx, c, p, &at)
 	}
+	if c.size+int(at.Plain) > maxHeld {
+		return errNotMade
+	}
 	m, err := b.decode(ctx, c, &at)
 	if err != nil {
 		return err
@@ -213,16 +229,19 @@ func (b *bases) apply(ctx context.Context, c *chain, p *delta.Pieces, at *Place)
 	}
 	start := len(c.streams)
 	err := b.open(ctx, c, at, func(stored []byte) (err error) {
-		c.streams, err = pack.DecodeStream(c.streams, stored, int(at.Plain))
+		c.streams, err = pack.DecodeStream(c.streams, stored, min(int(at.Plain), maxStreams-start))
 		return err
 	})
-	if err != nil || len(c.streams) > maxStreams {
-		return cmp.Or(err, errNotMade)
+	if err != nil {
+		return err
 	}
 	stream := c.streams[start:]
 	err = p.Apply(base, stream, int(at.Plain))
 	if !errors.Is(err, delta.ErrPieces) {
 		return err
+	}
+	if c.size+int(at.Plain) > maxHeld {
+		return errNotMade
 	}
 	whole, m := b.buffer(base.Len()), b.buffer(int(at.Plain))
 	defer whole.release()
@@ -300,7 +319,7 @@ func (b *bases) keep(id object.BlobID, m madeBase, verified bool) {
 	}
 	m.share()
 	b.kept = slices.Insert(b.kept, 0, keptBase{id, m, verified})
-	for b.bytes += len(m.plain); b.bytes > keptBases; {
+	for b.bytes += len(m.plain); len(b.kept) > 1 && b.bytes > keptBases || len(b.kept) > mostKept; {
 		b.dropLocked(len(b.kept) - 1)
 	}
 }

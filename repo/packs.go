@@ -117,6 +117,7 @@ func (p *packs) add(t object.BlobType, n pack.NewSegment) error {
 		if o.b, err = pack.NewBuilder(p.s.r.Keys(), class, p.s.id, p.secrets[t], opts, buf); err != nil {
 			return err
 		}
+		p.beginLife()
 	}
 	return o.b.Add(n)
 }
@@ -142,7 +143,9 @@ func (p *packs) finish(t object.BlobType, o *openPack, pad bool) {
 		if err != nil {
 			return p.s.fail(err)
 		}
-		p.startLife()
+		if !p.s.opts.DryRun {
+			<-p.signed
+		}
 		if err := p.put(ref, obj); err != nil {
 			return p.s.fail(err)
 		}
@@ -205,10 +208,10 @@ func (p *packs) finished() []*finishedPack {
 // lifeEvery is how often a session that stores packs gives a sign of life.
 const lifeEvery = 5 * time.Minute
 
-// startLife makes the session give signs of life until close, and returns after the first, which has to come
-// before the first pack. By them later sessions find packs to adopt, and collectors see who is at work. They
-// save work and decide nothing, so that errors do not matter.
-func (p *packs) startLife() {
+// beginLife makes the session give signs of life until close: as soon as there will be a pack, since the first sign has to come before the
+// first pack, and a small backup has that at its end. By them later sessions find packs to adopt, and collectors see who is
+// at work. They save work and decide nothing, so that errors do not matter.
+func (p *packs) beginLife() {
 	if p.s.opts.DryRun {
 		return
 	}
@@ -218,7 +221,6 @@ func (p *packs) startLife() {
 		p.lifeDone = make(chan struct{})
 		go p.live(ctx)
 	})
-	<-p.signed
 }
 
 func (p *packs) live(ctx context.Context) {
