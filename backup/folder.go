@@ -57,6 +57,7 @@ type folder struct {
 // entry is what becomes of a name in a folder.
 type entry struct {
 	name  string        // never changes
+	inode uint64        // as the folder says
 	oldAt int32         // place among the first parent's nodes, or -1
 	old   [2]*tree.Node // what the parents have
 	child *folder       // while it is an open folder
@@ -122,7 +123,7 @@ func (w *worker) list(ctx context.Context, f *folder) error {
 	}
 	entries := make([]entry, 0, len(names))
 	for _, n := range names {
-		entries = append(entries, entry{name: n.Name, oldAt: -1})
+		entries = append(entries, entry{name: n.Name, inode: n.Inode, oldAt: -1})
 	}
 	f.mu.Lock()
 	f.entries = entries

@@ -120,30 +120,68 @@ func TestRun_PartialsAllTheTime_TreeIsComplete(t *testing.T) {
 	}
 }
 
+// failBehindPartial makes a store fail at the reading of the index behind the first partial snapshot, or at storing anything for the second.
+func failBehindPartial(r *repo.Repository, store *fault.Store, op fault.Op) error {
+	gone := &backends.Error{Op: "get", Kind: backends.Permanent, Err: errors.New("the disk is gone")}
+	prefix := object.IndexPrefix
+	if op == fault.Put {
+		prefix = object.LogPrefix
+	}
+	store.Inject(fault.On(op).Prefix(prefix).Always().Hook(func(context.Context, fault.Call) error {
+		if partials(r) > 0 {
+			return gone
+		}
+		return nil
+	}))
+	return gone
+}
+
 // When the store fails behind a partial snapshot, the workers find out that there is no session; the user has to hear what happened.
 func TestRun_StoreFailsBehindAPartialSnapshot_SaysSo(t *testing.T) {
 	root := memoryDir(t)
 	makeTree(t, root, manyFiles(sized(400, 200)))
-	full := &backends.Error{Op: "get", Kind: backends.Permanent, Err: errors.New("the disk is gone")}
 	for _, op := range []fault.Op{fault.Get, fault.Put} {
 		for range sized(10, 3) {
 			r, store := newRepo(t)
 			h := partialAfter(t.Context(), r, 100, func() {})
-			// Reading the index behind the first partial snapshot, or storing anything for the second.
-			prefix := object.IndexPrefix
-			if op == fault.Put {
-				prefix = object.LogPrefix
-			}
-			store.Inject(fault.On(op).Prefix(prefix).Always().Hook(func(context.Context, fault.Call) error {
-				if partials(r) > 0 {
-					return full
-				}
-				return nil
-			}))
+			gone := failBehindPartial(r, store, op)
 			o := Options{Paths: []string{root}, Host: "h", ReadConcurrency: 4}
-			if _, _, err := runWith(t.Context(), r, o, h); !errors.Is(err, full) {
+			if _, _, err := runWith(t.Context(), r, o, h); !errors.Is(err, gone) {
 				t.Fatalf("%v: %v", op, err)
 			}
+		}
+	}
+}
+
+// Who makes partial snapshots may come last with what the store said. Here the only worker makes them, between two files, and goes on: its own error
+// ends the run.
+func TestAttempt_WorkerIsFirstToFindNoSession_SaysWhatTheStoreSaid(t *testing.T) {
+	root := memoryDir(t)
+	makeTree(t, root, manyFiles(200))
+	for _, op := range []fault.Op{fault.Get, fault.Put} {
+		r, store := newRepo(t)
+		gone := failBehindPartial(r, store, op)
+		o := Options{Paths: []string{root}, Host: "h", ReadConcurrency: 1, Time: time.Now()}
+		sel, err := newSelection(&o)
+		must(t, err)
+		a := &attempt{repo: r, opts: &o, events: new(recorder).events(), selection: sel, paths: o.Paths, start: o.Time}
+		var w *walk
+		var files int
+		var failed error
+		a.hooks = hooks{walk: func(walk *walk) { w = walk }, read: func(string) {
+			if files++; files%50 != 0 || failed != nil {
+				return
+			}
+			w.gate.RUnlock() // as a worker does who reads something large
+			failed = a.partial(t.Context(), t.Context(), w)
+			w.gate.RLock()
+		}}
+		_, err = a.once(t.Context(), a.files)
+		if !errors.Is(failed, gone) || partials(r) != 1 {
+			t.Fatalf("%v: %v, and %d partial snapshots: the test shows nothing", op, failed, partials(r))
+		}
+		if !errors.Is(err, gone) {
+			t.Errorf("%v: %v", op, err)
 		}
 	}
 }

@@ -164,6 +164,7 @@ type worker struct {
 
 	stats    [batchSize]files.Stat
 	state    [batchSize]entryState
+	order    [batchSize]int
 	children []*folder
 }
 

@@ -95,7 +95,7 @@ func (s *Session) encodeDelta(j *job, c *coder, n *pack.NewSegment) error {
 	if !s.ix.view.HasSketches() || !s.similar.try() {
 		return nil
 	}
-	if n.Sketch, n.HasSketch = delta.SketchOf(n.Plain); !n.HasSketch {
+	if j.sketch(n); !n.HasSketch {
 		return nil
 	}
 	var buf [8]object.BlobID
@@ -103,13 +103,21 @@ func (s *Session) encodeDelta(j *job, c *coder, n *pack.NewSegment) error {
 	if len(found) == 0 {
 		return nil // which costs little
 	}
-	by := &job{offset: j.offset}
+	by := &job{offset: j.offset, sketched: true}
 	if j.like != nil {
 		by.like = elsewhere{j.like, found[0]}
 	}
 	err := s.tryBases(by, c, n, []Near{{ID: found[0], Length: object.MaxBlobSize}})
 	s.similar.note(n.Coding == pack.Delta)
 	return err
+}
+
+// sketch sketches the segment, once, also if there is too little in it for one.
+func (j *job) sketch(n *pack.NewSegment) {
+	if !j.sketched {
+		j.sketched = true
+		n.Sketch, n.HasSketch = delta.SketchOf(n.Plain)
+	}
 }
 
 // elsewhere tells a Like where a blob lies now that was found by its sketch: mostly it is part of the earlier content, at
@@ -189,8 +197,8 @@ func (s *Session) tryBases(j *job, c *coder, n *pack.NewSegment, near []Near) er
 	n.Coding, n.Stored, n.Base, n.Bases, n.Depth, n.BasesSum = pack.Delta, stored, joined, ids, depth+1, sum
 	grown := func(sum uint64) int { return int(float64(sum) / whole * newSketch) }
 	alike := len(bases) == 1 && len(joined) <= size+size/leastShare && grown(sum+uint64(len(stored))) == grown(sum)
-	if !n.HasSketch && (j.like == nil || !alike) {
-		n.Sketch, n.HasSketch = delta.SketchOf(n.Plain)
+	if j.like == nil || !alike {
+		j.sketch(n)
 	}
 	if j.like != nil && match.Target > 0 {
 		if was, ok := wasAt(bases, int64(match.Base)); ok {

@@ -126,6 +126,33 @@ func TestSaveLike_ManyGenerations_AreSmallShallowAndReadBack(t *testing.T) {
 	}
 }
 
+// TestSaveLike_LargeChanges_ChainTakesHalfOfTheBlobAtMost: what a restore reads beside the blob is bounded, also where each delta is small
+// enough by itself.
+func TestSaveLike_LargeChanges_ChainTakesHalfOfTheBlobAtMost(t *testing.T) {
+	r, _ := testrepo.New(t)
+	const size, part = 1 << 20, 1 << 20 / 10
+	data := testrepo.Random(1, size)
+	_, like := commitLike(t, r, repo.SessionOptions{}, data, nil)
+	deltas, plain, most := 0, 0, uint64(0)
+	for n := range 12 {
+		data = bytes.Clone(data)
+		copy(data[n%9*part:], testrepo.Random(uint64(n+2), part))
+		_, like = commitLike(t, r, repo.SessionOptions{}, data, like)
+		p := placeOf(t, r, like)
+		if p.Coding == pack.Delta {
+			deltas++
+		} else {
+			plain++
+		}
+		if most = max(most, p.ChainSum); p.ChainSum > size/2 {
+			t.Errorf("generation %d: its chain takes %d bytes", n+1, p.ChainSum)
+		}
+	}
+	if deltas < 6 || plain == 0 || most < size/4 {
+		t.Errorf("%d deltas and %d whole, the longest chain of %d bytes: the test shows nothing", deltas, plain, most)
+	}
+}
+
 func TestSaveLike_NothingInCommon_IsStoredPlain(t *testing.T) {
 	r, _ := testrepo.New(t)
 	_, like := commitLike(t, r, repo.SessionOptions{}, testrepo.Random(1, 1<<20), nil)

@@ -3,7 +3,6 @@ package repo
 import (
 	"sync"
 
-	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/internal/budget"
 	"github.com/kura-backup/kura/internal/freelist"
 	"github.com/kura-backup/kura/internal/object"
@@ -21,6 +20,8 @@ type job struct {
 	like    Like               // likewise; nil if there is nothing like it
 	offset  int64              // where it lies in that
 	given   []givenBase        // blobs that it is known to be like
+
+	sketched bool // see sketch
 }
 
 // finish releases the plaintext and reports the result.
@@ -98,8 +99,8 @@ func (s *Session) encode(j *job, c *coder, n *pack.NewSegment) error {
 	}
 	n.Stored, n.Coding = pack.EncodeSegment(&c.coded, n.Plain, s.opts.Compression.Level)
 	// What does not compress is seldom like anything: it is not worth the time.
-	if deltas && n.Coding != pack.Raw && !n.HasSketch {
-		n.Sketch, n.HasSketch = delta.SketchOf(n.Plain)
+	if deltas && n.Coding != pack.Raw {
+		j.sketch(n)
 	}
 	return nil
 }

@@ -95,6 +95,11 @@ func TestList_Names_SortedByBytes(t *testing.T) {
 	var got []string
 	for _, e := range entries {
 		got = append(got, e.Name)
+		var st unix.Stat_t
+		must(t, unix.Lstat(filepath.Join(root, e.Name), &st))
+		if e.Inode != st.Ino {
+			t.Errorf("%q: inode %d, want %d", e.Name, e.Inode, st.Ino)
+		}
 		if e.Type != 0 && (e.Type == tree.Folder) != (e.Name == "dir") {
 			t.Errorf("%q: %v", e.Name, e.Type)
 		}

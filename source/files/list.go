@@ -13,10 +13,12 @@ import (
 	"github.com/kura-backup/kura/tree"
 )
 
-// Entry is a name in a folder. Type is 0 where the file system does not tell.
+// Entry is a name in a folder. Type is 0 where the file system does not tell. Inode is what the folder says, which at a mount point is not what
+// Stat does.
 type Entry struct {
-	Name string
-	Type tree.Type
+	Name  string
+	Type  tree.Type
+	Inode uint64
 }
 
 var listBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
@@ -38,8 +40,9 @@ func (d *Dir) List() ([]Entry, error) {
 	defer listBuffers.Put(buf)
 
 	type span struct {
-		end int
-		t   tree.Type
+		end   int
+		t     tree.Type
+		inode uint64
 	}
 	var names []byte // one string for all names spares an allocation for each
 	var spans []span
@@ -68,7 +71,7 @@ func (d *Dir) List() ([]Entry, error) {
 			case ".", "..", "":
 			default:
 				names = append(names, name...)
-				spans = append(spans, span{len(names), direntType(rec[18])})
+				spans = append(spans, span{len(names), direntType(rec[18]), binary.NativeEndian.Uint64(rec)})
 			}
 			rec = rec[size:]
 		}
@@ -77,7 +80,7 @@ func (d *Dir) List() ([]Entry, error) {
 	entries := make([]Entry, len(spans))
 	start := 0
 	for i, s := range spans {
-		entries[i] = Entry{all[start:s.end], s.t}
+		entries[i] = Entry{all[start:s.end], s.t, s.inode}
 		start = s.end
 	}
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
