@@ -305,3 +305,55 @@ func TestLogical_LockForChecksumsHeldTooLong_BackupWithoutThem(t *testing.T) {
 		})
 	}
 }
+
+// fakeDumpWithView is fakeDump for a script that finds the connection of the other view in $view, 0 if there is none, and asks the server by sql.
+func fakeDumpWithView(t testing.TB, s *testserver.MariaDB, script string) {
+	t.Helper()
+	fakeDump(t, fmt.Sprintf(`sql() { mariadb --no-defaults --socket=%s --user=root --batch --skip-column-names -e "$1"; }
+view=$(sql 'SELECT COALESCE(MAX(trx_mysql_thread_id), 0) FROM information_schema.innodb_trx') || exit 8
+`, s.Socket)+script+"\n")
+}
+
+// A view that is of no use any more is not kept until a dump of hours has ended: the server keeps old rows for it, and some end who is idle for long.
+func TestLogical_NoChecksumsAfterAll_ViewIsClosedWhileTheDumpGoesOn(t *testing.T) {
+	s := testserver.SharedMariaDB(t)
+	schema(t, s)
+	s.SQL(t, "CREATE TABLE shop.gate (id INT PRIMARY KEY AUTO_INCREMENT)")
+	seen := filepath.Join(t.TempDir(), "seen")
+	fakeDumpWithView(t, s, fmt.Sprintf(`[ "$view" = 0 ] || echo "$view" >'%s'
+sql 'INSERT INTO shop.gate VALUES (NULL)' || exit 8 # waits until the lock has gone
+for i in $(seq 300); do
+	[ "$(sql "SELECT COUNT(*) FROM information_schema.processlist WHERE id = $view")" = 0 ] && exec /usr/bin/mariadb-dump "$@"
+	sleep 0.1
+done
+echo "the view of connection $view is still open" >&2
+exit 9`, seen))
+	for view := time.Second; ; view *= 2 { // until there was time to open one
+		out := sourcetest.NewWriter()
+		backUp(t, &Logical{
+			Config: configOf(s), NoUsers: true, Checksums: true, Limits: Limits{Wait: patient.Wait, Hold: patient.Hold, View: view, LongQuery: patient.LongQuery},
+		}, out)
+		if _, d := manifest(t, out); !strings.Contains(d.Baseline, "no CHECKSUM TABLE: "+ErrHeldTooLong.Error()) {
+			t.Errorf("%+v", d)
+		}
+		if _, err := os.Stat(seen); err == nil {
+			return
+		} else if view > time.Minute {
+			t.Fatalf("there was no view within %v: %v", view, err)
+		}
+	}
+}
+
+// The checksums that were asked for can not be had any more if the server ends the connection of their view, however well the dump ends.
+func TestLogical_ViewIsKilled_NoBackupAndSaysSo(t *testing.T) {
+	s := testserver.SharedMariaDB(t)
+	schema(t, s)
+	fakeDumpWithView(t, s, `sql "KILL $view" && exec /usr/bin/mariadb-dump "$@"`)
+	out := sourcetest.NewWriter()
+	err := (&Logical{Config: configOf(s), NoUsers: true, Checksums: true, Tables: Lock, Limits: patient}).Write(t.Context(), out)
+	// The statement is the first of those for the checksums.
+	if err == nil || !strings.Contains(err.Error(), "SAVEPOINT before_it: ") || !strings.Contains(strings.ToLower(err.Error()), "connection") || out.Details() != nil {
+		t.Errorf("%v", err)
+	}
+	s.SQL(t, "CREATE DATABASE free; DROP DATABASE free")
+}
