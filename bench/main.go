@@ -92,11 +92,7 @@ func run(ctx context.Context, args []string) (err error) {
 
 // commandLine is how to run the same again.
 func commandLine(args []string) string {
-	program := args[0]
-	if strings.Contains(program, "/go-build") {
-		program = "go run ./bench"
-	}
-	words := []string{program}
+	words := []string{"go run ./bench"} // wherever it was built
 	for _, a := range args[1:] {
 		if a == "" || strings.ContainsAny(a, " \t\n'\"\\$&|;<>()*?[]#~`") {
 			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
