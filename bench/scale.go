@@ -128,6 +128,7 @@ type scaleStep struct {
 
 func scaleSteps(d *scaleData) []scaleStep {
 	folder := "latest:" + filepath.Join(d.data(), leafPath(0))
+	file := filepath.Join(leafPath(0), "00") // the end of one path, so that all are looked at, and little is printed
 	backup := []string{"backup", d.data()}
 	forget := []string{"forget", "--unsafe-allow-remove-all", "--host", partsHost}
 	for h := 0; h < min(chainHosts, d.size.snapshots); h += 2 {
@@ -138,6 +139,8 @@ func scaleSteps(d *scaleData) []scaleStep {
 		{name: "snapshots", args: []string{"snapshots"}},
 		{name: "find a folder (ls), cold cache", args: []string{"ls", folder}, cold: true},
 		{name: "find a folder (ls)", args: []string{"ls", folder}},
+		{name: "find a name in the newest snapshot", args: []string{"find", "--snapshot", "latest", file}},
+		{name: "find a name in all snapshots", args: []string{"find", file}},
 		{name: "unchanged backup", args: backup, same: true},
 		{name: "check", args: []string{"check"}},
 		{name: "forget about half", args: forget},

@@ -7,7 +7,7 @@
 // Standard output has what the user asked for: tables, listings, objects, summaries, JSON messages. It
 // can be piped into another program. Standard error has everything about the run itself: progress,
 // warnings, errors, hints, questions. --quiet leaves only errors, and what was asked for by commands
-// whose purpose is output (ls, cat, snapshots, version).
+// whose purpose is output (ls, find, cat, snapshots, version).
 //
 // # Voice
 //
@@ -26,7 +26,7 @@
 // # JSON
 //
 // With --json, standard output has either one document (snapshots, forget, version, cat) or one
-// message a line, each with a message_type (backup, restore, check, prune, ls, init). Shapes and
+// message a line, each with a message_type (backup, restore, check, prune, ls, find, init). Shapes and
 // names of fields are those of restic, so that what reads restic's reads kura's; fields that kura does
 // not know are left out and a few are added. Errors are messages on standard error, and the last one
 // there is {"message_type":"exit_error","code":…,"message":…}.

@@ -173,13 +173,18 @@ func (t *Terminal) ListedNode(path string, n *tree.Node, long bool) {
 	}
 	line := fmt.Sprintf("%s %8s %8s %12d %s %s", unixMode(n), owner(n.User, n.UID), owner(n.Group, n.GID), n.Size,
 		listedTime(n.MTime), t.Printable(path))
+	t.Print(line + t.remarks(n))
+}
+
+// remarks is what stands behind the metadata of a node, if there is anything to say.
+func (t *Terminal) remarks(n *tree.Node) (out string) {
 	if n.Type == tree.Symlink {
-		line += " -> " + t.Printable(n.Target)
+		out = " -> " + t.Printable(n.Target)
 	}
 	if n.Error != "" {
-		line += " [" + PrintableMessage(n.Error) + "]"
+		out += " [" + PrintableMessage(n.Error) + "]"
 	}
-	t.Print(line)
+	return out
 }
 
 func owner(name string, id uint32) string {

@@ -114,6 +114,17 @@ var cases = map[string]func(t *ui.Terminal){
 			t.ListedNode("/x/"+n.Name, n, false)
 		}
 	},
+	"found": func(t *ui.Terminal) {
+		mtime := tree.MakeTime(start.Unix(), 5)
+		t.Found("/x/f\xff", []ui.FoundVersion{
+			{Node: &tree.Node{Name: "f\xff", Type: tree.File, Mode: 0o644, User: "me", MTime: mtime, Size: 12345}, Snapshots: []*repo.Snapshot{snapshot(1), snapshot(2), snapshot(3)}},
+			{Node: &tree.Node{Name: "f\xff", Type: tree.Symlink, Mode: 0o777, Target: "g", MTime: mtime}, Snapshots: []*repo.Snapshot{snapshot(4)}},
+		})
+		t.Found("/x/gone", []ui.FoundVersion{
+			{Node: &tree.Node{Name: "gone", Type: tree.File, Error: "permission denied"}, Snapshots: []*repo.Snapshot{snapshot(1), snapshot(2)}},
+			{Node: &tree.Node{Name: "gone", Type: tree.Folder, Mode: 0o755, MTime: mtime, Subtree: object.BlobID{1}}, Snapshots: []*repo.Snapshot{snapshot(3)}},
+		})
+	},
 	"backup": func(t *ui.Terminal) {
 		for _, a := range []backup.Action{backup.New, backup.Changed, backup.Unmodified} {
 			t.BackupItem(backup.Item{Path: "/etc/x", Type: tree.File, Action: a, Size: 2048, Added: 1024})

@@ -129,7 +129,7 @@ type commandGroup struct {
 func (a *app) commands() []commandGroup {
 	return []commandGroup{
 		{"Backing up, and restoring:", []*cobra.Command{
-			a.initCommand(), a.backupCommand(), a.snapshotsCommand(), a.lsCommand(), a.restoreCommand(), a.dumpCommand(), a.copyCommand(),
+			a.initCommand(), a.backupCommand(), a.snapshotsCommand(), a.lsCommand(), a.findCommand(), a.restoreCommand(), a.dumpCommand(), a.copyCommand(),
 		}},
 		{"Other sources, and plans for recovery:", []*cobra.Command{
 			a.importTarCommand(), a.mysqlCommand(), a.redisCommand(), a.deviceCommand(), a.runbookCommand(),

@@ -14,7 +14,6 @@ var otherCommands = map[string]string{
 	"create":        "kura backup makes a snapshot, kura init a repository",
 	"snapshot":      "kura backup makes a snapshot, kura snapshots lists them",
 	"extract":       "kura restore ID --target DIR",
-	"find":          "kura ls ID | grep NAME finds it in a snapshot, kura restore ID --include NAME --target DIR restores it",
 	"diff":          "kura backup -v names what is new or changed; for two snapshots compare what kura ls ID -l prints of each",
 	"mount":         "kura ls ID:PATH looks into a snapshot, kura restore ID:PATH --target DIR and kura dump ID:PATH take a part out of it",
 	"list":          "kura snapshots lists the snapshots, kura ls ID what is in one, kura key list the keys",

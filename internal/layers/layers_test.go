@@ -40,7 +40,7 @@ var rules = []rule{
 	},
 	{
 		from: append(slices.Clone(formats), "index/local/..."),
-		to:   []string{module + "repo/...", module + "backup/...", module + "restore/...", module + "source/...", module + "ui/..."},
+		to:   []string{module + "repo/...", module + "backup/...", module + "restore/...", module + "find/...", module + "source/...", module + "ui/..."},
 		why:  "formats know nothing of what is built from them",
 	},
 	{
@@ -68,7 +68,7 @@ var rules = []rule{
 	},
 	{
 		from: []string{"repo/..."},
-		to:   []string{module + "backup/...", module + "restore/...", module + "transfer/...", module + "retain/...", module + "source/...", module + "chunk", module + "ui/..."},
+		to:   []string{module + "backup/...", module + "restore/...", module + "transfer/...", module + "retain/...", module + "find/...", module + "source/...", module + "chunk", module + "ui/..."},
 		why:  "the repository stores blobs: what they are cut from, and who asks, is above it",
 	},
 	{
@@ -105,6 +105,14 @@ var rules = []rule{
 		from: []string{"transfer/..."},
 		to:   []string{module + "backup/...", module + "restore/...", module + "source/..."},
 		why:  "a copy knows nothing of where files come from and go to",
+	},
+	{
+		from: []string{"find/..."},
+		to: []string{
+			"os", module + "repo/...", module + "backends/...", module + "backup/...", module + "restore/...", module + "transfer/...",
+			module + "source/files", module + "ui/...",
+		},
+		why: "a search sees pages of trees, and where they come from, and what of that is damage, is for others to say: it is tested without a repository",
 	},
 	{
 		from: []string{"runbook/..."},
@@ -300,6 +308,7 @@ func TestForbidden_KnowsOffenders(t *testing.T) {
 		{"backup", module + "ui"},
 		{"restore", module + "source/files"},
 		{"source/ignore", module + "repo"},
+		{"find", module + "repo"},
 		{"runbook", "os/exec"},
 		{"pack/parity", module + "seal"},
 		{"internal/treecmp", module + "tree"},
