@@ -27,16 +27,23 @@ type deviceBox struct {
 	writes         atomic.Int64
 }
 
-func newDeviceBox(t *testing.T, kind, inside string) *deviceBox {
+// newImageBox returns one whose image is not mounted yet.
+func newImageBox(t *testing.T, kind, inside string, outer, size int64) *deviceBox {
 	t.Helper()
 	b := &deviceBox{box: newBox(t)}
 	b.env = append(b.env, "XDG_STATE_HOME="+filepath.Join(b.dir, "state"))
-	b.outer = testsys.Mount(t, kind, 600<<20)
+	b.outer = testsys.Mount(t, kind, outer)
 	b.image = filepath.Join(b.outer, "disk.img")
-	if err := errors.Join(os.WriteFile(b.image, nil, 0o600), os.Truncate(b.image, 64<<20)); err != nil {
+	if err := errors.Join(os.WriteFile(b.image, nil, 0o600), os.Truncate(b.image, size)); err != nil {
 		t.Fatal(err)
 	}
 	testsys.Format(t, inside, b.image)
+	return b
+}
+
+func newDeviceBox(t *testing.T, kind, inside string) *deviceBox {
+	t.Helper()
+	b := newImageBox(t, kind, inside, 600<<20, 64<<20)
 	b.mounted = testsys.MountDevice(t, inside, testsys.Loop(t, b.image))
 	if err := os.WriteFile(filepath.Join(b.mounted, "large"), randomBytes(8<<20, 1), 0o600); err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ type snapshotOptions struct {
 	dryRun      bool
 	require     []string
 	hooks       hookOptions
+	saved       func() // called as soon as there is a snapshot; nil for nothing
 }
 
 // addFlags adds all of them, behind the groups of a command of its own, and shows the flags in groups.
@@ -145,6 +146,9 @@ func (a *app) snapshotOf(ctx context.Context, o *snapshotOptions, opts backup.Op
 	stop()
 	if err != nil {
 		return nil, explainBackup(err)
+	}
+	if o.saved != nil && !o.dryRun {
+		o.saved()
 	}
 	a.term.BackedUp(result, o.dryRun)
 	if !o.dryRun && a.peer == nil { // who has the repository does it there

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/source/mysql"
 	"github.com/kura-backup/kura/ui"
 )
@@ -38,7 +39,10 @@ within reach.
 With --every the command goes on until it is interrupted, and makes a snapshot each time that there is something new.
 While nothing happens on the server it makes one after ten such times, or ten minutes if that is longer, so that
 those moments are within reach, too. When the server or the repository can not be reached, it says so and tries again
-the next time. What is lost with the server is at most what happened since the last time.`,
+the next time.
+
+What happens after the server was asked for its logs is lost with it, until the next run. Up to when the archive is
+complete, how long it took until that was saved, and with --every how much can be lost, is said after each run.`,
 		Example: `  kura mysql archive-binlogs
   kura mysql archive-binlogs --every 1m --keep 720h --user backup --password-file /etc/kura/mysql-password`,
 		Args: noArgs,
@@ -83,7 +87,7 @@ func (a *app) runMySQLArchive(ctx context.Context, o mysqlArchiveOptions) error 
 			return explainArchive(err)
 		case err != nil:
 			message, _ := explain(exitError, err)
-			a.term.Error("kura: error: " + message + "; trying again in " + o.every.String())
+			a.term.Error("kura: error: " + message + "; trying again in " + o.every.String() + "; the archive is complete up to " + last.AsOf.Local().Format(time.DateTime))
 		}
 		select {
 		case <-ctx.Done():
@@ -117,6 +121,8 @@ func (a *app) archiveNew(ctx context.Context, o *mysqlArchiveOptions, c mysql.Co
 
 func (a *app) archiveOnce(ctx context.Context, o mysqlArchiveOptions, c mysql.Config) (*mysql.ArchiveDetails, error) {
 	src := &mysql.Archive{Config: c, AfterGap: o.afterGap, Keep: o.keep}
+	var lag *time.Duration // nil if nothing was saved
+	o.saved = func() { lag = new(clock.Since(src.Asked())) }
 	if err := a.runSource(ctx, o.snapshotOptions, src); err != nil {
 		return nil, err
 	}
@@ -125,7 +131,38 @@ func (a *app) archiveOnce(ctx context.Context, o mysqlArchiveOptions, c mysql.Co
 		a.term.Info("this archive is a new one, and continues no other")
 	}
 	a.term.Info(fmt.Sprintf("%s up to %s:%d, whose last event is of %s", ui.Count(uint64(len(d.Logs)), "log"), d.At.File, d.At.Position, d.Last.Local().Format(time.DateTime)))
+	if lag == nil {
+		return d, nil
+	}
+	a.term.Info(describeLag(d.AsOf, *lag, o.every))
+	if a.term.JSON {
+		a.term.Message(archivedLogs{
+			MessageType: "archive", Logs: len(d.Logs), At: d.At, Last: d.Last.UTC(), AsOf: d.AsOf.UTC(), Lag: lag.Seconds(), Every: o.every.Seconds(),
+		})
+	}
 	return d, nil
+}
+
+// archivedLogs is what kura mysql archive-binlogs --json adds to the summary.
+type archivedLogs struct {
+	MessageType string            `json:"message_type"` // "archive"
+	Logs        int               `json:"logs"`
+	At          mysql.Coordinates `json:"at"`
+	Last        time.Time         `json:"last"`
+	AsOf        time.Time         `json:"as_of"`
+	Lag         float64           `json:"lag_seconds"` // from when the server was asked to when that was saved
+	Every       float64           `json:"every_seconds,omitempty"`
+}
+
+// describeLag says up to when an archive is complete, and what can be lost.
+func describeLag(asOf time.Time, lag, every time.Duration) string {
+	text := fmt.Sprintf("complete up to %s, saved %v later; ", asOf.Local().Format(time.DateTime), lag.Round(time.Millisecond))
+	if every == 0 {
+		return text + "what happens from then on is lost with the server, until the next run"
+	}
+	// Until the next time is saved there is only this one. Runs that take longer than every follow one another.
+	lost := max(every, lag) + lag
+	return text + fmt.Sprintf("with --every %v the last %v can be lost with the server", every, lost.Round(time.Millisecond))
 }
 
 func explainArchive(err error) error {

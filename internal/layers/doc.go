@@ -1,5 +1,6 @@
 // Package layers holds no code: its test keeps the layers of the project apart.
 //
 // Which package may import which is the part of the design that erodes first, so it is a test, and each
-// rule says why it is there. docs/architecture.md shows the whole picture.
+// rule says why it is there. docs/architecture.md shows the whole picture. Another test compares the tests that docs/seeds.md names with
+// those that there are.
 package layers

@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -195,10 +196,8 @@ func (s *MariaDB) launch() error {
 		"--skip-networking", "--log-bin=binlog", "--binlog-format=ROW", "--server-id=1", "--character-set-server=utf8mb4", "--innodb-log-file-size=8M",
 		"--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0", "--secure-file-priv=" + filepath.Join(dir, "tmp"),
 	}
-	if os.Getuid() == 0 {
-		args = append(args, "--user="+serverUser())
-	}
-	p, err := start(dir, program, append(args, s.options...), nil)
+	argv := serveAs(serverUser(), slices.Concat([]string{program}, args, s.options)...)
+	p, err := start(dir, argv[0], argv[1:], nil)
 	if err != nil {
 		return err
 	}

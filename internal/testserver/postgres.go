@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -15,16 +16,30 @@ import (
 
 const postgresVar = "KURA_TEST_POSTGRES"
 
-// Postgres is a running server that listens at a socket alone and trusts everybody there.
+// Postgres is a running server that listens at a socket alone and trusts everybody there. Its pages have checksums.
 type Postgres struct {
 	Socket string // the folder with the socket: $PGHOST
 	User   string // the superuser: $PGUSER
 	Bin    string // the folder with its programs
+	Data   string // the folder with its data
+
+	process *process
 }
 
-// NewPostgres starts a server for one test. Without the programs, whose folder the environment may name (KURA_TEST_POSTGRES), the
-// test is skipped.
-func NewPostgres(t testing.TB) *Postgres {
+// NewPostgres starts a server for one test, with further arguments. Without the programs, whose folder the environment may name
+// (KURA_TEST_POSTGRES), the test is skipped.
+func NewPostgres(t testing.TB, args ...string) *Postgres {
+	t.Helper()
+	return startPostgres(t, "", args)
+}
+
+// PostgresOn starts a server for one test on a copy of the data in a folder, such as one that was restored.
+func PostgresOn(t testing.TB, data string, args ...string) *Postgres {
+	t.Helper()
+	return startPostgres(t, data, args)
+}
+
+func startPostgres(t testing.TB, data string, args []string) *Postgres {
 	t.Helper()
 	bin := os.Getenv(postgresVar)
 	if bin == "" {
@@ -40,25 +55,25 @@ func NewPostgres(t testing.TB) *Postgres {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &Postgres{Socket: filepath.Join(dir, "run"), User: "kura", Bin: bin}
-	data := filepath.Join(dir, "run", "data")
+	s := &Postgres{Socket: filepath.Join(dir, "run"), User: "kura", Bin: bin, Data: filepath.Join(dir, "run", "data")}
 	if err := s.prepare(dir, data); err != nil {
 		t.Fatalf("testserver: %v", err)
 	}
-	argv := s.asUser(filepath.Join(bin, "postgres"), "-D", data, "-k", s.Socket, "-c", "listen_addresses=", "-c", "fsync=off")
-	p, err := start(dir, argv[0], argv[1:], nil)
-	if err != nil {
+	argv := serveAs("nobody", filepath.Join(bin, "postgres"), "-D", s.Data, "-k", s.Socket, "-c", "listen_addresses=", "-c", "fsync=off")
+	argv = append(argv, args...)
+	if s.process, err = start(dir, argv[0], argv[1:], nil); err != nil {
 		t.Fatalf("testserver: %v", err)
 	}
-	t.Cleanup(func() { endPostgres(p) })
-	if err := p.await(s.ready); err != nil {
+	t.Cleanup(s.End)
+	if err := s.process.await(s.ready); err != nil {
 		t.Fatalf("testserver: %v", err)
 	}
 	return s
 }
 
-// endPostgres ends the server in its own way: killed, it would leave shared memory behind.
-func endPostgres(p *process) {
+// End ends the server in its own way: killed, it would leave shared memory behind. Its data stays.
+func (s *Postgres) End() {
+	p := s.process
 	_ = syscall.Kill(p.cmd.Process.Pid, syscall.SIGINT) // it may have ended
 	select {
 	case <-p.done:
@@ -67,7 +82,17 @@ func endPostgres(p *process) {
 	p.stop()
 }
 
-// prepare makes the folders and the first database.
+// Said is what the server has printed.
+func (s *Postgres) Said(t testing.TB) string {
+	t.Helper()
+	out, err := os.ReadFile(s.process.log.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// prepare makes the folders and, without data to copy, the first database.
 func (s *Postgres) prepare(dir, data string) error {
 	if err := errors.Join(os.Mkdir(s.Socket, 0o700), os.Chmod(dir, 0o755)); err != nil {
 		return err
@@ -77,25 +102,41 @@ func (s *Postgres) prepare(dir, data string) error {
 			return fmt.Errorf("chown: %w: %s", err, out)
 		}
 	}
-	argv := s.asUser(filepath.Join(s.Bin, "initdb"), "-D", data, "-U", s.User, "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
+	argv := []string{"cp", "-a", "--reflink=auto", data, s.Data}
+	if data == "" {
+		argv = asUser(
+			"nobody", filepath.Join(s.Bin, "initdb"), "-D", s.Data, "-U", s.User, "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C", "--data-checksums",
+		)
+	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w: %s", err, out)
+		return fmt.Errorf("%s: %w: %s", argv[0], err, out)
 	}
 	return nil
 }
 
-// asUser returns the command that runs a program as somebody else than root, which the server refuses to be.
-func (s *Postgres) asUser(argv ...string) []string {
-	if os.Getuid() != 0 {
-		return argv
-	}
-	return append([]string{"setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"}, argv...)
-}
-
 func (s *Postgres) ready(ctx context.Context) error {
 	return exec.CommandContext(ctx, filepath.Join(s.Bin, "pg_isready"), "-q", "-h", s.Socket, "-U", s.User, "-d", "postgres").Run()
+}
+
+// Client is the command of a client that reads SQL from its standard input, and ends at the first error.
+func (s *Postgres) Client() *exec.Cmd {
+	cmd := exec.Command(filepath.Join(s.Bin, "psql"), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1", "--dbname=postgres")
+	cmd.Env = append(os.Environ(), s.Env()...)
+	return cmd
+}
+
+// SQL runs SQL as the superuser, and returns what it selects: a line for each row, with | between columns.
+func (s *Postgres) SQL(t testing.TB, sql string) string {
+	t.Helper()
+	cmd := s.Client()
+	cmd.Stdin = strings.NewReader(sql)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%.500s: %v: %s", sql, err, out)
+	}
+	return strings.TrimSuffix(string(out), "\n")
 }
 
 // Env is what the environment of clients must have.

@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -60,6 +62,26 @@ func start(dir, program string, args, env []string) (*process, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// asUser returns the command that runs a program as somebody else where this is root, which servers refuse to be.
+func asUser(name string, argv ...string) []string { return setUser(name, nil, argv) }
+
+// serveAs is asUser for start. A program that changes its user itself would not be killed when this process ends: the kernel forgets about
+// that then.
+func serveAs(name string, argv ...string) []string {
+	return setUser(name, []string{"--pdeathsig=SIGKILL"}, argv)
+}
+
+func setUser(name string, options, argv []string) []string {
+	if os.Getuid() != 0 {
+		return argv
+	}
+	group := "nogroup"
+	if u, err := user.Lookup(name); err == nil {
+		group = u.Gid
+	}
+	return slices.Concat([]string{"setpriv", "--reuid=" + name, "--regid=" + group, "--clear-groups"}, options, []string{"--"}, argv)
 }
 
 // await returns when ready does without an error.

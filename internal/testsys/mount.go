@@ -44,9 +44,22 @@ func MountDevice(t testing.TB, kind, device string) string {
 	return mountAt(t, device, kind, "")
 }
 
+// MountShort is MountDevice at a folder with a short name, for servers: that of a socket may have about a hundred bytes.
+func MountShort(t testing.TB, kind, device string) string {
+	t.Helper()
+	at, err := os.MkdirTemp("/tmp", "kura-")
+	must(t, err)
+	t.Cleanup(func() { must(t, os.Remove(at)) })
+	return mount(t, device, at, kind, "")
+}
+
 func mountAt(t testing.TB, source, kind, options string) string {
 	t.Helper()
-	at := t.TempDir()
+	return mount(t, source, t.TempDir(), kind, options)
+}
+
+func mount(t testing.TB, source, at, kind, options string) string {
+	t.Helper()
 	if err := unix.Mount(source, at, kind, 0, options); err != nil {
 		t.Skipf("mount %s: %v", kind, err)
 	}

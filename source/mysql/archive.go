@@ -35,6 +35,7 @@ type Archive struct {
 	Keep time.Duration
 
 	details ArchiveDetails
+	asked   time.Time
 	anew    bool
 }
 
@@ -51,6 +52,9 @@ func (b *Archive) Details() *ArchiveDetails { return &b.details }
 
 // Anew reports whether what Write has written continues no other archive.
 func (b *Archive) Anew() bool { return b.anew }
+
+// Asked returns when Write has asked the server which logs it has, by the clock of this machine: what was committed later is not all here.
+func (b *Archive) Asked() time.Time { return b.asked }
 
 // serverLogs are the logs that a server has.
 type serverLogs struct {
@@ -192,7 +196,7 @@ func (b *Archive) Write(ctx context.Context, out source.Writer) error {
 	if err != nil {
 		return err
 	}
-	b.anew = before == nil
+	b.anew, b.asked = before == nil, l.asked
 	d := &b.details
 	d.Root, d.Version, d.AsOf = b.Paths()[0], l.version, l.at
 	if err := b.carry(out); err != nil {

@@ -48,7 +48,7 @@ func purge(t *testing.T, s *testserver.MariaDB, to string) {
 
 // A backup and the archive of logs bring back any moment, exactly.
 func TestReplay_AnyMoment_IsAsTheLogSays(t *testing.T) {
-	b := newBank(t)
+	b := testserver.NewBank(t)
 	base := sourcetest.NewWriter()
 	backUp(t, &Logical{Config: configOf(b.MariaDB)}, base)
 	m, d := manifest(t, base)
@@ -59,11 +59,11 @@ func TestReplay_AnyMoment_IsAsTheLogSays(t *testing.T) {
 	var moments []Coordinates
 	var rows []int
 	for range 3 {
-		for n := b.Number(t, "SELECT COUNT(*) FROM bank.moves") + r.IntN(60); b.Number(t, "SELECT COUNT(*) FROM bank.moves") <= n; {
+		for n := b.Moves(t) + r.IntN(60); b.Moves(t) <= n; {
 			time.Sleep(10 * time.Millisecond)
 		}
 		held, err := Hold(t.Context(), configOf(b.MariaDB), patient, func(_ context.Context, h *Held) error {
-			moments, rows = append(moments, h.At), append(rows, b.Number(t, "SELECT COUNT(*) FROM bank.moves"))
+			moments, rows = append(moments, h.At), append(rows, b.Moves(t))
 			return nil
 		})
 		if err != nil {
@@ -77,7 +77,7 @@ func TestReplay_AnyMoment_IsAsTheLogSays(t *testing.T) {
 	for b.Number(t, "SELECT UNIX_TIMESTAMP(SYSDATE())") <= began {
 		time.Sleep(10 * time.Millisecond)
 	}
-	b.rest()
+	b.Rest()
 	out = out.Next()
 	now := archive(t, a, out)
 	// Some time after a flush the server notes, in the next log, that it will not need the one before.
@@ -115,14 +115,14 @@ func TestReplay_AnyMoment_IsAsTheLogSays(t *testing.T) {
 		if err := replay.Run(t.Context(), target); err != nil {
 			t.Fatal(err)
 		}
-		replayed := b.replay(t, want)
-		if diff := cmp.Diff(sums(t, replayed), sums(t, restored)); diff != "" || replay.To.GTID != want.GTID || replay.Transactions == 0 {
+		replayed := b.Replay(t, want.File, want.Position)
+		if diff := cmp.Diff(testserver.BankSums(t, replayed), testserver.BankSums(t, restored)); diff != "" || replay.To.GTID != want.GTID || replay.Transactions == 0 {
 			t.Errorf("at %+v, replayed %+v: %s", want, replay, diff)
 		}
 		if n := restored.Number(t, "SELECT COUNT(*) FROM bank.moves"); n != rows[i] {
 			t.Errorf("at %+v: %d rows instead of %d", want, n, rows[i])
 		}
-		b.check(t, restored)
+		testserver.CheckBank(t, restored)
 		t.Logf("%d transactions to %+v, %d rows", replay.Transactions, replay.To, rows[i])
 	}
 	// The same for times, as the vendor's program reads those of the log.

@@ -1,137 +1,44 @@
 package mysql
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/kura-backup/kura/internal/testrand"
 	"github.com/kura-backup/kura/internal/testserver"
 	"github.com/kura-backup/kura/source/sourcetest"
 )
 
-// bank is a server with accounts between which two clients move money, each move noted in a second table, so that neither the
-// sum nor the notes may ever be out of step.
-type bank struct {
-	*testserver.MariaDB
-	stop context.CancelFunc
-	done sync.WaitGroup
-}
-
-func newBank(t *testing.T, options ...string) *bank {
-	t.Helper()
-	b := &bank{MariaDB: testserver.NewMariaDB(t, options...)}
-	b.SQL(t, `CREATE DATABASE bank; USE bank;
-		CREATE TABLE accounts (id INT PRIMARY KEY, money INT NOT NULL, note VARCHAR(300));
-		CREATE TABLE moves (id BIGINT PRIMARY KEY AUTO_INCREMENT, a INT, b INT, amount INT, what BLOB);
-		INSERT INTO accounts SELECT seq, 1000, REPEAT(CHAR(65 + seq % 26), seq % 300) FROM seq_1_to_5000;`)
-	ctx, stop := context.WithCancel(t.Context())
-	b.stop = stop
-	t.Cleanup(b.rest)
-	for i := range 2 {
-		r := testrand.New(t)
-		s := open(t, configOf(b.MariaDB))
-		b.done.Go(func() {
-			for ctx.Err() == nil {
-				if err := move(t.Context(), s, r); err != nil && number(err) != 1213 && number(err) != 1205 {
-					t.Errorf("client %d: %v", i, err)
-					return
-				}
-			}
-		})
-	}
-	for b.Number(t, "SELECT COUNT(*) FROM bank.moves") < 20 {
-		time.Sleep(10 * time.Millisecond)
-	}
-	return b
-}
-
-// rest lets the clients end what they do.
-func (b *bank) rest() {
-	b.stop()
-	b.done.Wait()
-}
-
-func move(ctx context.Context, s *Server, r *rand.Rand) error {
-	from, to, amount := 1+r.IntN(5000), 1+r.IntN(5000), r.IntN(100)
-	statements := []string{
-		"START TRANSACTION",
-		fmt.Sprintf("UPDATE bank.accounts SET money = money - %d WHERE id = %d", amount, from),
-		fmt.Sprintf("UPDATE bank.accounts SET money = money + %d WHERE id = %d", amount, to),
-		fmt.Sprintf("INSERT INTO bank.moves (a, b, amount, what) VALUES (%d, %d, %d, REPEAT('\\0\\'x', %d))", from, to, amount, r.IntN(200)),
-		"COMMIT",
-	}
-	for _, q := range statements {
-		if err := s.exec(ctx, q); err != nil {
-			return errors.Join(err, s.exec(ctx, "ROLLBACK"))
+func TestLogical_ServerUnderWriteLoad_IsAsAtTheCoordinates(t *testing.T) {
+	b := testserver.NewBank(t)
+	var out *sourcetest.Writer
+	var m *Manifest
+	var d *Details
+	for tries := 1; ; tries++ { // until something was written while the dump ran
+		out = sourcetest.NewWriter()
+		begun, start := b.Moves(t), time.Now()
+		backUp(t, &Logical{Config: configOf(b.MariaDB)}, out)
+		took, during := time.Since(start), b.Moves(t)
+		m, d = manifest(t, out)
+		moves := m.table("bank", "moves").Rows
+		t.Logf("%d moves before the dump, %d in it, %d at the end of it; %v; lock %d ms; %+v", begun, moves, during, took, d.LockMS, d.At)
+		if int64(during) > moves {
+			break
+		}
+		if tries == 20 {
+			t.Fatal("nothing was ever written while the dump ran")
 		}
 	}
-	return nil
-}
+	b.Rest()
 
-// replay makes a server as another one was at a place in its log, from the beginning.
-func (b *bank) replay(t *testing.T, at Coordinates) *testserver.MariaDB {
-	t.Helper()
-	logs, err := filepath.Glob(filepath.Join(b.Data, "binlog.[0-9]*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	slices.Sort(logs)
-	last := slices.IndexFunc(logs, func(l string) bool { return filepath.Base(l) == at.File })
-	if last < 0 {
-		t.Fatalf("there is no %s: %q", at.File, logs)
-	}
-	b.SQL(t, "FLUSH BINARY LOGS") // so that what is read is complete
-	args := append([]string{"--no-defaults", fmt.Sprintf("--stop-position=%d", at.Position)}, logs[:last+1]...)
-	sql, err := exec.Command("mariadb-binlog", args...).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := testserver.NewMariaDB(t)
-	to.SQL(t, string(sql))
-	return to
-}
-
-func (b *bank) check(t *testing.T, s *testserver.MariaDB) {
-	t.Helper()
-	if got := s.SQL(t, "SELECT SUM(money), COUNT(*) FROM bank.accounts"); got != "5000000\t5000" {
-		t.Errorf("sum and number of accounts: %s", got)
-	}
-}
-
-// sums are by what two servers are compared.
-func sums(t *testing.T, s *testserver.MariaDB) string {
-	t.Helper()
-	return s.SQL(t, "CHECKSUM TABLE bank.accounts, bank.moves; SELECT COUNT(*) FROM bank.accounts; SELECT COUNT(*) FROM bank.moves")
-}
-
-func TestLogical_ServerUnderWriteLoad_IsAsAtTheCoordinates(t *testing.T) {
-	b := newBank(t)
-	out := sourcetest.NewWriter()
-	start := time.Now()
-	backUp(t, &Logical{Config: configOf(b.MariaDB)}, out)
-	took := time.Since(start)
-	m, d := manifest(t, out)
-	during := b.Number(t, "SELECT COUNT(*) FROM bank.moves")
-	b.rest()
-	moves := m.table("bank", "moves").Rows
-	t.Logf("%d moves at the begin of the dump, %d in it, %d at the end of it; %v; lock %d ms; %+v", 20, moves, during, took, d.LockMS, d.At)
-	if int64(during) == moves {
-		t.Log("nothing was written while the dump ran")
-	}
-
-	replayed := b.replay(t, d.At)
+	replayed := b.Replay(t, d.At.File, d.At.Position)
 	p, err := m.Plan(Selection{})
 	if err != nil {
 		t.Fatal(err)
@@ -139,12 +46,11 @@ func TestLogical_ServerUnderWriteLoad_IsAsAtTheCoordinates(t *testing.T) {
 	if err := p.Compare(t.Context(), configOf(replayed), true); err != nil {
 		t.Errorf("the backup is not what the log says: %v", err)
 	}
-	checksums := sums(t, replayed)
 
-	replayed.SQL(t, "DROP DATABASE bank")
-	load(t, out, configOf(replayed), Selection{})
-	b.check(t, replayed)
-	if diff := cmp.Diff(checksums, sums(t, replayed)); diff != "" {
+	fresh := testserver.NewMariaDB(t)
+	load(t, out, configOf(fresh), Selection{})
+	testserver.CheckBank(t, fresh)
+	if diff := cmp.Diff(testserver.BankSums(t, replayed), testserver.BankSums(t, fresh)); diff != "" {
 		t.Errorf("what was restored is not what the log says: %s", diff)
 	}
 }
@@ -153,13 +59,13 @@ func TestPhysical_ServerUnderWriteLoad_IsAsAtTheCoordinates(t *testing.T) {
 	if _, err := exec.LookPath("mariadb-backup"); err != nil {
 		t.Skipf("%v; `make apt` installs it", err)
 	}
-	b := newBank(t, "--innodb-log-file-size=64M") // which the clients do not go round in before the program has read it
+	b := testserver.NewBank(t, "--innodb-log-file-size=64M") // which the clients do not go round in before the program has read it
 	out := sourcetest.NewWriter()
 	p := &Physical{Config: configOf(b.MariaDB)}
 	if err := p.Write(t.Context(), out); err != nil {
 		t.Fatal(err)
 	}
-	b.rest()
+	b.Rest()
 	if err := out.Finish(); err != nil {
 		t.Fatal(err)
 	}
@@ -183,9 +89,9 @@ func TestPhysical_ServerUnderWriteLoad_IsAsAtTheCoordinates(t *testing.T) {
 		t.Fatal(err)
 	}
 	restored := testserver.MariaDBOn(t, dir)
-	b.check(t, restored)
-	replayed := b.replay(t, d.At)
-	if diff := cmp.Diff(sums(t, replayed), sums(t, restored)); diff != "" {
+	testserver.CheckBank(t, restored)
+	replayed := b.Replay(t, d.At.File, d.At.Position)
+	if diff := cmp.Diff(testserver.BankSums(t, replayed), testserver.BankSums(t, restored)); diff != "" {
 		t.Errorf("at %+v: %s", d.At, diff)
 	}
 	t.Logf("%d files, %d bytes, %d moves at %+v", len(out.Paths()), d.Bytes, restored.Number(t, "SELECT COUNT(*) FROM bank.moves"), d.At)
@@ -220,22 +126,22 @@ func TestPhysical_ProgramFails_NoBackup(t *testing.T) {
 
 // CHECKSUM TABLE is of the moment of the dump, though clients write, because both views were opened under one lock.
 func TestLogical_Checksums_AreOfTheMomentOfTheDump(t *testing.T) {
-	b := newBank(t)
+	b := testserver.NewBank(t)
 	b.SQL(t, "CREATE DATABASE other; USE other; CREATE TABLE v (id INT) WITH SYSTEM VERSIONING; INSERT INTO v VALUES (1); CREATE TABLE a (id INT) ENGINE=Aria; INSERT INTO a VALUES (1); CREATE TABLE f (x FLOAT); INSERT INTO f VALUES (16777215)")
 	out := sourcetest.NewWriter()
 	backUp(t, &Logical{Config: configOf(b.MariaDB), Checksums: true, Tables: Lock, Limits: patient}, out)
-	for n := b.Number(t, "SELECT COUNT(*) FROM bank.moves"); b.Number(t, "SELECT COUNT(*) FROM bank.moves") <= n; { // the server is another by now
+	for n := b.Moves(t); b.Moves(t) <= n; { // the server is another by now
 		time.Sleep(10 * time.Millisecond)
 	}
-	b.rest()
+	b.Rest()
 	m, d := manifest(t, out)
 	t.Logf("nothing was committed for %d ms; %s", d.ViewLockMS, d.Baseline)
 	if !strings.Contains(d.Baseline, "CHECKSUM TABLE of 2 tables") {
 		t.Errorf("%+v", d)
 	}
 	want := fmt.Sprintf("bank.accounts\t%s\nbank.moves\t%s", m.table("bank", "accounts").Checksum, m.table("bank", "moves").Checksum)
-	replayed := b.replay(t, d.At)
-	if got := sums(t, replayed); !strings.HasPrefix(got, want+"\n") || strings.HasPrefix(sums(t, b.MariaDB), want) {
+	replayed := b.Replay(t, d.At.File, d.At.Position)
+	if got := testserver.BankSums(t, replayed); !strings.HasPrefix(got, want+"\n") || strings.HasPrefix(testserver.BankSums(t, b.MariaDB), want) {
 		t.Errorf("the checksums are not those of the moment: %s\n%s", want, got)
 	}
 	replayed.SQL(t, "DROP DATABASE bank; DROP DATABASE other")

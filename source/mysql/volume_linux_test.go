@@ -12,27 +12,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"github.com/kura-backup/kura/internal/testserver"
 	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/source/device/snapshot"
 )
-
-// mountShort mounts an image where names of sockets do not get too long.
-func mountShort(t *testing.T, image string) string {
-	t.Helper()
-	at, err := os.MkdirTemp("/tmp", "kura-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.Remove(at) })
-	if err := unix.Mount(testsys.Loop(t, image), at, "ext4", 0, ""); err != nil {
-		t.Skipf("mount: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
-	return at
-}
 
 // asProgram is what this program does as one of those that a test of it starts, and reports whether it is one.
 func asProgram() bool {
@@ -61,7 +45,7 @@ func asProgram() bool {
 	return true
 }
 
-// runLocked is kura mysql lock.
+// runLocked does what kura mysql lock does.
 func runLocked(socket string, command []string) error {
 	var before, after time.Time
 	held, err := Hold(context.Background(), Config{Socket: socket, User: "root"}, patient, func(ctx context.Context, h *Held) error {
@@ -77,8 +61,8 @@ func runLocked(socket string, command []string) error {
 	return err
 }
 
-// A copy of the volume that is made under the lock, while two clients write, is what the server had at the coordinates. This is the whole
-// way of kura device backup --snapshot reflink --freeze --lock-command 'kura mysql lock --'.
+// A copy of the volume that is made under the lock, while two clients write, is what the server had at the coordinates. So is what comes back from
+// a repository, by the command line: cmd/kura TestDevice_MariaDBUnderLockAndFreeze_RestoredIsAsAtTheCoordinates.
 func TestHold_CopyOfTheVolume_IsAsAtTheCoordinates(t *testing.T) {
 	if !testsys.AsMounter(t) {
 		return
@@ -89,10 +73,10 @@ func TestHold_CopyOfTheVolume_IsAsAtTheCoordinates(t *testing.T) {
 		t.Fatal(err)
 	}
 	testsys.Format(t, "ext4", image)
-	volume := mountShort(t, image)
+	volume := testsys.MountShort(t, "ext4", testsys.Loop(t, image))
 	t.Setenv("TMPDIR", volume)
 	// What was committed has to be on the volume.
-	b := newBank(t, "--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1")
+	b := testserver.NewBank(t, "--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1")
 	t.Setenv("TMPDIR", "/tmp")
 
 	var taken *snapshot.Taken
@@ -104,7 +88,7 @@ func TestHold_CopyOfTheVolume_IsAsAtTheCoordinates(t *testing.T) {
 		}
 		taken = takeLocked(t, b.MariaDB, image)
 	}
-	b.rest()
+	b.Rest()
 	at := Coordinates{File: taken.Lock["mysql_file"], GTID: taken.Lock["mysql_gtid"]}
 	if _, err := fmt.Sscan(taken.Lock["mysql_position"], &at.Position); err != nil {
 		t.Fatalf("%v: %v", taken.Lock, err)
@@ -114,9 +98,9 @@ func TestHold_CopyOfTheVolume_IsAsAtTheCoordinates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	restored := testserver.MariaDBOn(t, filepath.Join(mountShort(t, taken.Copies[0].At), data))
-	b.check(t, restored)
-	if diff := cmp.Diff(sums(t, b.replay(t, at)), sums(t, restored)); diff != "" {
+	restored := testserver.MariaDBOn(t, filepath.Join(testsys.MountShort(t, "ext4", testsys.Loop(t, taken.Copies[0].At)), data))
+	testserver.CheckBank(t, restored)
+	if diff := cmp.Diff(testserver.BankSums(t, b.Replay(t, at.File, at.Position)), testserver.BankSums(t, restored)); diff != "" {
 		t.Errorf("at %+v: %s", at, diff)
 	}
 	t.Logf("at %+v, %s moves", at, restored.SQL(t, "SELECT COUNT(*) FROM bank.moves"))
