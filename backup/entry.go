@@ -38,8 +38,8 @@ func (r *rest) run(ctx context.Context, w *worker) error {
 func (w *worker) batch(ctx context.Context, f *folder, from, to int) error {
 	stats, state := w.stats[:to-from], w.state[:to-from]
 	w.children = w.children[:0]
-	// In the order of inodes, by which file systems lay them out: from a cold ext4 a folder of 60,000 files is looked at in 5 % less time
-	// (and in 15 % less if it were sorted as a whole, for which all has to be in memory).
+	// In the order of inodes, by which file systems lay them out: lstat alone of 60,000 files of a folder of a cold ext4 takes 5 % less
+	// time (and 15 % less if all are sorted, for which all have to be in memory).
 	order := w.order[:len(stats)]
 	for i := range order {
 		order[i] = i

@@ -61,10 +61,7 @@ func TestPieces_AnyStream_SameAsWhole(t *testing.T) {
 	whole, _ := encode(t, &e, base, target)
 	made, refused := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		stream := bytes.Clone(whole)
-		for range rapid.IntRange(0, 3).Draw(t, "flips") {
-			stream[min(rapid.IntRange(0, 1<<rapid.IntRange(2, 13).Draw(t, "bits")).Draw(t, "at"), len(stream)-1)] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
-		}
+		stream := flipped(t, whole, 0, 3)
 		stream = stream[:len(stream)-rapid.SampledFrom([]int{0, 0, 0, 1, 100}).Draw(t, "cut")]
 		want, werr := delta.Apply(nil, base, stream, len(target))
 		p := cutUp([]byte("before"), 4)

@@ -92,6 +92,15 @@ func TestApply_Hostile_IsRefused(t *testing.T) {
 	}
 }
 
+// flipped returns a stream with some bits flipped, mostly at its beginning, where its operations are.
+func flipped(t *rapid.T, stream []byte, least, most int) []byte {
+	bad := bytes.Clone(stream)
+	for range rapid.IntRange(least, most).Draw(t, "flips") {
+		bad[min(rapid.IntRange(0, 1<<rapid.IntRange(2, 13).Draw(t, "bits")).Draw(t, "at"), len(bad)-1)] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
+	}
+	return bad
+}
+
 func TestApply_DamagedStreams_NeverMakeAnotherLength(t *testing.T) {
 	d := newDump(1, 100_000)
 	base := d.bytes()
@@ -100,10 +109,7 @@ func TestApply_DamagedStreams_NeverMakeAnotherLength(t *testing.T) {
 	var e delta.Encoder
 	whole, _ := encode(t, &e, base, target)
 	rapid.Check(t, func(t *rapid.T) {
-		bad := bytes.Clone(whole)
-		for range rapid.IntRange(1, 4).Draw(t, "flips") {
-			bad[min(rapid.IntRange(0, 1<<rapid.IntRange(2, 13).Draw(t, "bits")).Draw(t, "at"), len(bad)-1)] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
-		}
+		bad := flipped(t, whole, 1, 4)
 		bad = bad[:rapid.IntRange(len(bad)/2, len(bad)).Draw(t, "cut")]
 		got, err := delta.Apply(nil, base, bad, len(target))
 		if err == nil && len(got) != len(target) || err != nil && (got != nil || !errors.Is(err, delta.ErrInvalid)) {

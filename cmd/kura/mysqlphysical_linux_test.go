@@ -5,10 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/kura-backup/kura/internal/testserver"
 )
@@ -21,21 +19,8 @@ func TestMySQLPhysical_SecondBackup_CostsWhatChanged(t *testing.T) {
 	}
 	t.Parallel()
 	s := testserver.NewMariaDB(t, "--innodb-max-dirty-pages-pct=0", "--innodb-max-dirty-pages-pct-lwm=0", "--innodb-io-capacity=20000")
-	home := t.TempDir()
-	kura := func(args ...string) string {
-		t.Helper()
-		cmd := exec.CommandContext(t.Context(), "kura", args...)
-		cmd.Dir = home
-		cmd.Env = slices.Concat(os.Environ(), []string{"HOME=" + home, "TZ=UTC", "KURA_REPOSITORY=" + home + "/repo", "KURA_PASSWORD=a"})
-		var said strings.Builder
-		cmd.Stderr = &said
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("kura %q: %v\n%s%s", args, err, out, &said)
-		}
-		return string(out)
-	}
-	kura("init", "-q")
+	b := newBox(t)
+	repository := filepath.Join(b.dir, "repo")
 	const look = "CHECKSUM TABLE shop.orders; SELECT COUNT(*), SUM(n) FROM shop.orders"
 	type backup struct {
 		ID     string `json:"snapshot_id"`
@@ -43,23 +28,20 @@ func TestMySQLPhysical_SecondBackup_CostsWhatChanged(t *testing.T) {
 		stored int64  // by which the repository grew
 		state  string
 	}
-	backUp := func(what string) (b backup) {
+	backUp := func(what string) (made backup) {
 		t.Helper()
 		// What the server has in memory alone is not in the files, but in its log.
-		for start := time.Now(); s.SQL(t, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'INNODB_BUFFER_POOL_PAGES_DIRTY'") != "0"; {
-			if time.Since(start) > 5*time.Minute {
-				t.Fatal("the server does not write its pages")
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-		before := bytesBelow(t, home+"/repo")
-		lines := strings.Split(strings.TrimSpace(kura("mysql", "backup", "--physical", "--socket", s.Socket, "--user", "root", "--json")), "\n")
-		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &b); err != nil || b.ID == "" {
+		waitUntil(t, "a moment in which all pages are written", func() bool {
+			return s.SQL(t, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'INNODB_BUFFER_POOL_PAGES_DIRTY'") == "0"
+		})
+		before := bytesBelow(t, repository)
+		lines := strings.Split(strings.TrimSpace(b.kura("mysql", "backup", "--physical", "--socket", s.Socket, "--user", "root", "--json")), "\n")
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &made); err != nil || made.ID == "" {
 			t.Fatalf("%v: %q", err, lines)
 		}
-		b.stored, b.state = bytesBelow(t, home+"/repo")-before, s.SQL(t, look)
-		t.Logf("%s: %d bytes of chunks that are new, the repository grew by %d; %q", what, b.New, b.stored, b.state)
-		return b
+		made.stored, made.state = bytesBelow(t, repository)-before, s.SQL(t, look)
+		t.Logf("%s: %d bytes of chunks that are new, the repository grew by %d; %q", what, made.New, made.stored, made.state)
+		return made
 	}
 	// Values that do not compress, in a table that the server can not keep in memory.
 	s.SQL(t, `CREATE DATABASE shop; USE shop;
@@ -77,17 +59,18 @@ func TestMySQLPhysical_SecondBackup_CostsWhatChanged(t *testing.T) {
 		t.Errorf("the second backup takes %.1f %% of what the first one does", 100*float64(second.stored)/float64(first.stored))
 	}
 
-	restored := func(b backup, dir string) {
+	restored := func(of backup, name string) {
 		t.Helper()
-		kura("mysql", "restore", b.ID, "--target", dir, "--prepare")
-		r := testserver.MariaDBOn(t, filepath.Join(home, dir))
-		if got := r.SQL(t, look); got != b.state {
-			t.Errorf("%s: restored %q, there was %q", dir, got, b.state)
+		dir := filepath.Join(b.dir, name)
+		b.kura("mysql", "restore", of.ID, "--target", dir, "--prepare")
+		r := testserver.MariaDBOn(t, dir)
+		if got := r.SQL(t, look); got != of.state {
+			t.Errorf("%s: restored %q, there was %q", name, got, of.state)
 		}
 		r.Remove()
 	}
 	restored(first, "first")
-	kura("forget", first.ID, "--prune", "-q")
+	b.kura("forget", first.ID, "--prune", "-q")
 	restored(second, "second")
 	if second.state == first.state {
 		t.Error("nothing was updated")

@@ -1,12 +1,13 @@
 package layers
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/kura-backup/kura/internal/testnames"
 )
 
 var (
@@ -18,34 +19,6 @@ var (
 	aside      = regexp.MustCompile(`\([^)]*\)`)
 )
 
-// tests returns the names of all test functions, and of all scripts of cmd/kura.
-func tests(t *testing.T, root string) (functions, scripts map[string]bool) {
-	t.Helper()
-	functions, scripts = map[string]bool{}, map[string]bool{}
-	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
-	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil || d.IsDir():
-			return err
-		case strings.HasSuffix(p, "_test.go"):
-			code, err := os.ReadFile(p)
-			if err != nil {
-				return err
-			}
-			for _, m := range function.FindAllSubmatch(code, -1) {
-				functions[string(m[1])] = true
-			}
-		case filepath.Dir(p) == filepath.Join(root, "cmd", "kura", "testdata") && strings.HasSuffix(p, ".txtar"):
-			scripts[strings.TrimSuffix(filepath.Base(p), ".txtar")] = true
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return functions, scripts
-}
-
 // TestSeeds_EachRow_NamesATestThatExists keeps docs/seeds.md from promising what nothing shows: a row names a test, or says why
 // something is not done.
 func TestSeeds_EachRow_NamesATestThatExists(t *testing.T) {
@@ -54,7 +27,7 @@ func TestSeeds_EachRow_NamesATestThatExists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	functions, scripts := tests(t, root)
+	functions := testnames.In(t, root)
 	rows := map[string]bool{}
 	for _, m := range seedRow.FindAllStringSubmatch(string(page), -1) {
 		id, cells := m[1], cellEnd.Split(m[2], -1)
@@ -69,15 +42,15 @@ func TestSeeds_EachRow_NamesATestThatExists(t *testing.T) {
 		named := 0
 		for _, name := range testName.FindAllStringSubmatch(cells[1], -1) {
 			named++
-			if !functions[name[1]] {
+			if functions[name[1]] == nil {
 				t.Errorf("%s: there is no %s", id, name[1])
 			}
 		}
 		for _, list := range scriptList.FindAllStringSubmatch(cells[1], -1) {
 			for _, name := range scriptName.FindAllStringSubmatch(aside.ReplaceAllString(list[1], ""), -1) {
 				named++
-				if !scripts[name[1]] {
-					t.Errorf("%s: there is no script %s", id, name[1])
+				if _, err := os.Stat(filepath.Join(root, "cmd", "kura", "testdata", name[1]+".txtar")); err != nil {
+					t.Errorf("%s: there is no script %s: %v", id, name[1], err)
 				}
 			}
 		}

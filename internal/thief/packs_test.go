@@ -191,6 +191,43 @@ func TestPacks_PoisonBeforeTheFirstBackup_IsFoundAndHeals(t *testing.T) {
 	t.Logf("a claim of one blob took a pack of %d bytes; of two chunks the one that was known before was poisoned", ref.Size)
 }
 
+// TestPacks_PoisonBelowABlobThatIsRight_IsFoundAndHeals is the same for who knows only what a chunk will be like: a blob comes out right, as a
+// delta of another one that has other bytes than its id says, and a later chunk is stored as a delta of it.
+func TestPacks_PoisonBelowABlobThatIsRight_IsFoundAndHeals(t *testing.T) {
+	w := newWorld(t)
+	lie := testrepo.Random(410, 300<<10)
+	alike := testrepo.Edited(411, lie)
+	chunk := testrepo.Edited(412, alike)
+	claimed, right := w.thief.BlobID(object.DataBlob, []byte("something else")), w.thief.BlobID(object.DataBlob, alike)
+	ref, dir := w.pack(object.DataPack, sid(1), []blob{{claimed, lie}})
+	w.add(sid(1), ref, dir)
+	above, dir := w.deltasOf(sid(2), lie, alike, claim{right, 1, []object.BlobID{claimed}})
+	w.add(sid(2), above, dir)
+	w.refresh()
+
+	victim := testrepo.CommitLike(t, w.owner, chunk, alike)
+	if d := testrepo.Depths(t, w.owner, chunk); !slices.Equal(d, []int{2}) {
+		t.Fatalf("depths %v: the test shows nothing", d)
+	}
+	w.surviveAll() // what was there before is not touched by it
+	if _, err := testrepo.ReadFile(t, testrepo.Open(t, w.store), victim); err == nil {
+		t.Fatal("the snapshot is whole: the test shows nothing")
+	}
+	found := w.badPacks() // the collections have put it together with others
+	if len(found) == 0 {
+		t.Fatal("check --read-data names nothing")
+	}
+	if _, err := repair.Packs(t.Context(), w.owner, repair.PacksOptions{Packs: found}, repair.Events{}); err != nil {
+		t.Fatal(err)
+	}
+	w.honest = append(w.honest, honest{victim, [][]byte{chunk}})
+	w.backUp(chunk) // whoever still has it
+	w.surviveAll()
+	if rep := w.findings(true); rep.Damaged() != 0 {
+		t.Errorf("still damaged: %+v", rep.Problems)
+	}
+}
+
 // TestIndex_ForgedPlaces_CostNobodyABlob lists everything of everybody in every pack there is, and in one
 // that is not there.
 func TestIndex_ForgedPlaces_CostNobodyABlob(t *testing.T) {

@@ -237,12 +237,19 @@ func TestLogical_Names_BecomeSafePaths(t *testing.T) {
 // fakeDump puts a dump program in front of the real one.
 func fakeDump(t testing.TB, script string) {
 	t.Helper()
-	dir := t.TempDir()
-	script = "#!/bin/sh\ncase \"$*\" in *--version) exec /usr/bin/mariadb-dump --version;; esac\n" + script
-	if err := os.WriteFile(filepath.Join(dir, "mariadb-dump"), []byte(script), 0o755); err != nil {
+	fakeProgram(t, "mariadb-dump", script)
+}
+
+// fakeProgram puts a program in front of the real one, in a folder that it returns. It has the version of that.
+func fakeProgram(t testing.TB, name, script string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	script = "#!/bin/sh\ncase \"$*\" in *--version) exec /usr/bin/" + name + " --version;; esac\n" + script
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return dir
 }
 
 // Behind a pipe, a dump that failed looks like one that is short. Here its exit status counts, and so does its last line.

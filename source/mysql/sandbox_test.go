@@ -1,7 +1,6 @@
 package mysql
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,21 +25,15 @@ func TestLoad_ClientThatDoesNotKnowTheFirstLine_LoadsTheDump(t *testing.T) {
 	before := exact(t, s)
 	wipe(t, s)
 
-	dir := t.TempDir()
-	script := fmt.Sprintf(`#!/bin/sh
-case "$*" in *--version) exec /usr/bin/mariadb --version;; esac
-cat >'%[1]s/sql'
-echo >>'%[1]s/runs'
-if grep -n '^/\*M*!999999' '%[1]s/sql' >'%[1]s/found'; then
-	echo "ERROR at line $(cut -d: -f1 '%[1]s/found'): Unknown command '\\-'." >&2
+	dir := fakeProgram(t, "mariadb", `dir=${0%/*}
+cat >"$dir/sql"
+echo >>"$dir/runs"
+if grep -n '^/\*M*!999999' "$dir/sql" >"$dir/found"; then
+	echo "ERROR at line $(cut -d: -f1 "$dir/found"): Unknown command '\-'." >&2
 	exit 1
 fi
-exec /usr/bin/mariadb "$@" <'%[1]s/sql'
-`, dir)
-	if err := os.WriteFile(filepath.Join(dir, "mariadb"), []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+exec /usr/bin/mariadb "$@" <"$dir/sql"
+`)
 	if err := loadUsers(t, out, configOf(s)); err != nil {
 		t.Error(err)
 	}
