@@ -70,7 +70,7 @@ func (w *worker) look(f *folder, i int, st *files.Stat) (entryState, error) {
 	plan := f.plan.find(e.name)
 	above := !f.inside && !plan.given
 	if err := f.dir.Stat(e.name, above, st); err != nil {
-		w.report.error(f.pathOf(e.name), vanished(err))
+		w.lacks(f, e, vanished(err))
 		return settled, nil
 	}
 	if st.Type == tree.Folder {
@@ -170,7 +170,7 @@ func (w *worker) entry(ctx context.Context, f *folder, i int, st *files.Stat) (d
 		}
 		// Something else took the file's name since it was looked at: do that instead.
 		if err := f.dir.Stat(e.name, false, st); err != nil {
-			w.report.error(f.pathOf(e.name), vanished(err))
+			w.lacks(f, e, vanished(err))
 			return true, nil
 		}
 		if st.Type == tree.Folder {
@@ -178,8 +178,22 @@ func (w *worker) entry(ctx context.Context, f *folder, i int, st *files.Stat) (d
 			return false, nil
 		}
 	}
-	w.report.error(f.pathOf(e.name), ErrChanged)
+	w.lacks(f, e, ErrChanged)
 	return true, nil
+}
+
+// lacks reports an entry that the snapshot will not have. If it is there all the same its folder says so: a restore must not
+// delete it from there. The folder does not say which one it is, for what two workers find would differ from run to run.
+func (w *worker) lacks(f *folder, e *entry, err error) {
+	w.report.error(f.pathOf(e.name), err)
+	if errors.Is(err, ErrVanished) {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.node.Error == "" {
+		f.node.Error = errorText(fmt.Errorf("entries of it are missing: %w", err))
+	}
 }
 
 // other backs up what is neither file nor folder.

@@ -283,7 +283,7 @@ func allZero(data []byte) bool {
 // decide plans what is to be done about a check that was compared.
 func (run *run) decide(b *batch, c *check) error {
 	f := c.file
-	if f.plan == reuse && !f.inPlace && (c.differs.Load() || f.old.Size != f.size) {
+	if f.plan == reuse && !f.inPlace && (c.differs.Load() || f.old.Size != f.size) || run.busy(c) {
 		f.plan = create
 	}
 	if f.plan == create {
@@ -315,6 +315,22 @@ func (run *run) decide(b *batch, c *check) error {
 		}
 	}
 	return run.settleEmpty(c)
+}
+
+// busy reports whether a file that would be changed where it is is a program that runs. Whoever runs it keeps the old one when a new one
+// gets its name. Of a file that is in several batches the first one decides, before it is known whether the others differ.
+func (run *run) busy(c *check) bool {
+	f := c.file
+	if run.o.DryRun || f.plan != reuse || !f.inPlace || !c.first || f.failed() ||
+		(c.last || f.trusted) && !c.differs.Load() && f.old.Size == f.size {
+		return false
+	}
+	dir, err := run.folders.acquire(f.dir)
+	if err != nil {
+		return false // as opening the file will say
+	}
+	defer run.folders.release(f.dir)
+	return dir.Busy(f.name, f.id)
 }
 
 func (run *run) differ(b *batch, n *need) error {

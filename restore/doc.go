@@ -54,6 +54,7 @@
 // space, and no time to copy what is the same. But a file is made anew all the same, with all of its content, where
 //   - it has other names: they may be outside of the target, and whoever linked it there did not ask for this;
 //   - its owner differs, or it lets others read or write it who may not in the snapshot: they may have it open;
+//   - it is a program that runs, which the kernel lets nobody write to;
 //   - it is no regular file, or can not be read.
 //
 // Nor is metadata set on a file with other names: unless all of it is right already, the file is made anew.
@@ -70,7 +71,10 @@
 // a folder is restored as it and it did not exist. Then it is made with the mode 01700 ([jail.UnfinishedFolder]), and has it until it gets its own, so
 // that the run after one that was cut off knows it from a folder of the user's, whose rights and owner are none of its business. Entries that the snapshot does not have stay, unless [Options.Delete]
 // is set: then they are deleted when the folder is complete, but only from folders that were themselves backed up, and
-// of which the snapshot has all names; never on another mounted file system, and never what patterns leave out.
+// of which the snapshot has all names; never on another mounted file system, never what patterns leave out, and never what is in
+// [Options.Spare]. Not every folder says that it lacks something: one that was only gone through to a path given below it is known by the
+// paths of the snapshot, one in which a file system was mounted that the backup did not go into by being empty, the topmost
+// folder of what a repair has saved loses nothing, and partial snapshots are refused.
 //
 // # Owners
 //

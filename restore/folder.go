@@ -23,6 +23,7 @@ type folder struct {
 	failed  bool // to be made
 	missing bool // in the target, which a dry run does not change
 	covered bool // it was backed up itself, not only gone through
+	mount   bool // a file system was mounted here when it was backed up
 
 	incomplete atomic.Bool // some of its entries are lost
 
@@ -98,6 +99,9 @@ func (c *folders) acquire(f *folder) (*jail.Dir, error) {
 		if err != nil {
 			c.unuse(top)
 			return nil, err
+		}
+		if !next.existed {
+			dir.SetOurs()
 		}
 		next.dir = dir
 		c.use(next)
@@ -222,7 +226,7 @@ func (run *run) makeFolder(f *folder) (err error) {
 	switch {
 	case run.o.DryRun:
 	case f.existed:
-		return f.prepare(own)
+		return errors.Join(f.prepare(own), run.noteDisk(f, own))
 	default:
 		own.DropACLs()
 	}

@@ -97,12 +97,20 @@ func commit(t testing.TB, r *repo.Repository, entries ...entry) *repo.Snapshot {
 
 func commitWith(t testing.TB, r *repo.Repository, o repo.SessionOptions, entries ...entry) *repo.Snapshot {
 	t.Helper()
+	return commitAs(t, r, o, func(*repo.CommitOptions) {}, entries...)
+}
+
+// commitAs is commitWith a manifest that change has changed.
+func commitAs(t testing.TB, r *repo.Repository, o repo.SessionOptions, change func(*repo.CommitOptions), entries ...entry) *repo.Snapshot {
+	t.Helper()
 	s, err := r.NewSession(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	root := saveFolder(t, s, entries)
-	snap, err := s.Commit(repo.CommitOptions{Manifest: &repo.Manifest{Time: 1, Host: "h", Paths: [][]byte{[]byte("/")}, Root: root[:]}})
+	c := repo.CommitOptions{Manifest: &repo.Manifest{Time: 1, Host: "h", Paths: [][]byte{[]byte("/")}, Root: root[:]}, Run: s.ID()}
+	change(&c)
+	snap, err := s.Commit(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,6 +161,7 @@ type outcome struct {
 	err    error
 	errors map[string]error
 	items  []restore.Item
+	spared map[string]error
 }
 
 func run(t testing.TB, r *repo.Repository, snap *repo.Snapshot, o restore.Options) outcome {
@@ -161,7 +170,7 @@ func run(t testing.TB, r *repo.Repository, snap *repo.Snapshot, o restore.Option
 }
 
 func runContext(ctx context.Context, r *repo.Repository, snap *repo.Snapshot, o restore.Options) outcome {
-	out := outcome{errors: map[string]error{}}
+	out := outcome{errors: map[string]error{}, spared: map[string]error{}}
 	var mu sync.Mutex
 	out.Result, out.err = restore.Run(ctx, r, snap, o, restore.Events{
 		Error: func(path string, err error) {
@@ -177,6 +186,13 @@ func runContext(ctx context.Context, r *repo.Repository, snap *repo.Snapshot, o 
 			}
 			defer mu.Unlock()
 			out.items = append(out.items, i)
+		},
+		Spared: func(path string, why error) {
+			if !mu.TryLock() {
+				panic("two events at a time")
+			}
+			defer mu.Unlock()
+			out.spared[path] = why
 		},
 	})
 	return out

@@ -49,7 +49,7 @@ func (run *run) apply(h *jail.Handle, t tree.Type, m *meta, path func() string) 
 			mode = kept
 		}
 	}
-	if err := run.setXAttrs(h, m, path); err != nil {
+	if err := run.setXAttrs(h, t, m, path); err != nil {
 		return err
 	}
 	if err := run.setAccessTime(h, m, path); err != nil {
@@ -144,7 +144,11 @@ func keptBits(mode uint32, uid, gid bool) uint32 {
 	return mode
 }
 
-func (run *run) setXAttrs(h *jail.Handle, m *meta, path func() string) error {
+func (run *run) setXAttrs(h *jail.Handle, t tree.Type, m *meta, path func() string) error {
+	report := run.rep.fail
+	if t == tree.Folder { // what is in it is verified all the same
+		report = run.rep.part
+	}
 	for i := range m.xattrs {
 		x := &m.xattrs[i]
 		value := x.Value
@@ -152,7 +156,7 @@ func (run *run) setXAttrs(h *jail.Handle, m *meta, path func() string) error {
 			var err error
 			value, err = run.r.LoadTree(run.ctx, x.Blob)
 			if lost(err) { // the rest of the entry is worth having
-				run.rep.fail(path(), err)
+				report(path(), err)
 				continue
 			}
 			if err != nil {

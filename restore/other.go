@@ -114,9 +114,10 @@ func (o *other) create(dir *jail.Dir) (*jail.Handle, error) {
 // inode is a file, or another entry but a folder, with several names. The one that the walker met first has the
 // content; the other names are linked to it when it is complete.
 type inode struct {
-	file *file        // only its place and identity, if it is no file
-	left uint64       // names that the walker has not met
-	refs atomic.Int64 // links to be made; the file until it is complete; the walker
+	file  *file        // only its place and identity, if it is no file
+	alien bool         // if it is no file: what has the first name was kept, and is not what the snapshot has
+	left  uint64       // names that the walker has not met
+	refs  atomic.Int64 // links to be made; the file until it is complete; the walker
 }
 
 // releaseInode is called when the file is complete or given up, when a link is, and when the walker meets

@@ -55,8 +55,18 @@ func (run *run) otherStays(o *other) (bool, error) {
 	stays := run.o.Overwrite.keeps(&old, o.meta.mtime) || o.sameLink(dir, &old)
 	if stays && o.inode != nil {
 		o.inode.file.id = old.Identity
+		o.inode.alien = !o.resembles(dir, &old)
 	}
 	return stays, nil
+}
+
+// resembles reports whether what is there may be what is in the snapshot.
+func (o *other) resembles(dir *jail.Dir, old *jail.Info) bool {
+	if o.kind == tree.Symlink {
+		to, err := dir.Readlink(o.name)
+		return err == nil && to == o.target
+	}
+	return !old.IsFile() && !old.IsSymlink() && o.meta.hasTime(old)
 }
 
 // sameLink reports whether a symbolic link is there as it is in the snapshot.
@@ -71,14 +81,19 @@ func (o *other) sameLink(dir *jail.Dir, old *jail.Info) bool {
 
 // placeLink makes a further name of a file, unless it is there or what is there is to be kept.
 func (run *run) placeLink(l *link) error {
-	stays, err := run.linkStays(l)
+	stays, own, err := run.linkStays(l)
 	if err == nil && !stays {
 		return run.makeLink(l)
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+		if err := run.entryError(l.path, err); err != nil {
+			return err
+		}
+	case own || l.inode.file.plan == keep:
+		run.rep.leave(l.inode.file.size, l.path)
+	default:
 		run.rep.keep(l.inode.file.size, l.path)
-	} else if err := run.entryError(l.path, err); err != nil {
-		return err
 	}
 	if err := run.releaseInode(l.inode); err != nil {
 		return err
@@ -86,27 +101,46 @@ func (run *run) placeLink(l *link) error {
 	return run.done(l.dir)
 }
 
-func (run *run) linkStays(l *link) (bool, error) {
+// linkStays also reports whether what stays is something of its own, and not the file that it should be linked to.
+func (run *run) linkStays(l *link) (stays, own bool, err error) {
 	f := l.inode.file
-	if f.failed() || !l.dir.existed || l.dir.missing {
-		return false, nil
+	if f.failed() {
+		return false, false, nil
+	}
+	if !l.dir.existed || l.dir.missing {
+		return false, false, l.inode.linkable()
 	}
 	dir, err := run.folders.acquire(l.dir)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	defer run.folders.release(l.dir)
 	old, err := dir.Lstat(l.name)
 	switch {
 	case errors.Is(err, syscall.ENOENT):
-		if f.plan == keep && !f.old.IsFile() {
-			return false, fmt.Errorf("hard link to %s, which is no file and was kept", f.path())
-		}
-		return false, nil
+		return false, false, l.inode.linkable()
 	case err != nil:
-		return false, err
+		return false, false, err
 	case old.IsDir():
-		return false, run.makeRoom(dir, l.dir, l.name)
+		if err := l.inode.linkable(); err != nil {
+			return false, false, err
+		}
+		return false, false, run.makeRoom(dir, l.dir, l.name)
+	case old.Identity == f.id:
+		return true, false, nil
+	case run.o.Overwrite.keeps(&old, f.meta.mtime):
+		return true, true, nil
 	}
-	return old.Identity == f.id || run.o.Overwrite.keeps(&old, f.meta.mtime), nil
+	return false, false, l.inode.linkable()
+}
+
+// linkable returns an error where the first name was kept and is not what the other names are in the snapshot: a link to
+// it would be one to something else, and who changes either would change both. That of the size and time in the
+// snapshot may have been made by a run that was cut off.
+func (ino *inode) linkable() error {
+	f := ino.file
+	if ino.alien || f.plan == keep && !(f.old.IsFile() && f.old.Size == f.size && f.meta.hasTime(&f.old)) {
+		return fmt.Errorf("hard link to %s, which was kept and is not as in the snapshot; restore this one alone, by ID:PATH", f.path())
+	}
+	return nil
 }

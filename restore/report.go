@@ -81,6 +81,9 @@ const (
 	devices = "device nodes"
 )
 
+// Unread is the Omission.What of files that could not be verified, because the user may not read what was restored.
+const Unread = "verification"
+
 // omit counts something that can not be restored here. err is nil for what never is.
 func (r *report) omit(what string, err error, path func() string) {
 	r.p.Skipped.Add(1)
@@ -102,10 +105,7 @@ func (r *report) omit(what string, err error, path func() string) {
 func (r *report) file(f *file) {
 	switch {
 	case f.plan == keep:
-		r.keep(f.size, f.path)
-		r.mu.Lock()
-		r.kept[maphash.String(r.seed, f.path())] = struct{}{}
-		r.mu.Unlock()
+		r.leave(f.size, f.path)
 	case f.plan == reuse && !f.changed:
 		r.keep(f.size, f.path)
 	case f.replaces:
@@ -127,6 +127,14 @@ func (r *report) keep(size int64, path func() string) {
 	r.p.FilesSkipped.Add(1)
 	r.p.BytesSkipped.Add(uint64(size))
 	r.item(Unchanged, tree.File, size, path)
+}
+
+// leave reports an entry that was left as it was whatever is in it, so that it is not verified.
+func (r *report) leave(size int64, path func() string) {
+	r.keep(size, path)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept[maphash.String(r.seed, path())] = struct{}{}
 }
 
 // deleted reports an entry that was deleted.
@@ -228,6 +236,9 @@ func (e *storeError) Unwrap() error { return e.err }
 func fatal(err error) bool {
 	if errors.As(err, new(*storeError)) {
 		return true
+	}
+	if lost(err) { // it may wrap that a sector of the store can not be read, which says nothing of the target
+		return false
 	}
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
 		if errors.Is(err, errno) {

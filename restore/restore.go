@@ -18,8 +18,12 @@ type Options struct {
 	Patterns
 	// Delete deletes what the snapshot does not have from folders that are restored, and folders that are where
 	// it has something else. What the patterns leave out stays. Folders above the paths that were backed up, and
-	// such of which the snapshot does not have everything, lose nothing.
+	// such of which the snapshot does not have everything, lose nothing. A snapshot that is not complete is refused with
+	// it.
 	Delete bool
+	// Spare are paths of files and folders that Delete leaves alone, with all in them and whatever name leads there, such as
+	// a repository in the target.
+	Spare []string
 	// Sparse makes holes of all long runs of zeros. Otherwise what had space on disk gets it.
 	Sparse bool
 	// OwnersByName sets owners by their names, where somebody has the name here, and not by number.
@@ -42,6 +46,9 @@ type Events struct {
 	Error func(path string, err error)
 	// Item is called for every entry that is complete or was deleted.
 	Item func(Item)
+	// Spared is called for what the snapshot does not have and Options.Delete leaves alone all the same: what Options.Spare names, and
+	// folders in which a file system is, or was, mounted of which the snapshot has nothing.
+	Spared func(path string, why error)
 }
 
 // Progress counts while a restore runs. It may be read at any time.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -28,10 +27,13 @@ type run struct {
 	madeTarget bool // by this run, or by one that was cut off
 	folders    folders
 	files      openFiles
+	disks      map[uint64]disk // by their device; of the walker until the end
 
 	selection   *selection
 	xattrs      xattrFilter
-	folderError error // that ends the run; of the walker
+	given       []string   // if something is deleted, the paths that were backed up, sorted
+	spare       jail.Spare // what is not deleted
+	folderError error      // that ends the run; of the walker
 
 	fetched, decoded, linked *budget.Budget
 	reach                    repo.Reach
@@ -78,6 +80,11 @@ func (run *run) restore(ctx context.Context, snap *repo.Snapshot) error {
 	if err := run.prepare(); err != nil {
 		return err
 	}
+	if run.o.Delete {
+		if err := run.prepareDelete(snap); err != nil {
+			return err
+		}
+	}
 	node, err := run.r.Find(ctx, snap, run.o.Path)
 	if err != nil {
 		return err
@@ -89,8 +96,9 @@ func (run *run) restore(ctx context.Context, snap *repo.Snapshot) error {
 		return err
 	}
 	defer run.closeTarget()
-	run.target.covered = !node.MTime.IsZero() && node.Error == "" ||
-		node.Name == "" && slices.Contains(snap.PathStrings(), "/")
+	run.target.covered = !node.MTime.IsZero() && node.Error == "" && !run.passedThrough(run.target) ||
+		node.Name == "" && run.coversTop(snap)
+	run.target.mount = node.Mount
 	if run.o.Delete && run.selection == nil && run.target.dir != nil && run.target.dir.IsTop() {
 		return errTop
 	}
@@ -111,9 +119,7 @@ func (run *run) restore(ctx context.Context, snap *repo.Snapshot) error {
 		}
 	}
 	if run.o.Sync {
-		if err := run.target.dir.SyncFS(); err != nil {
-			return fmt.Errorf("restore: %s: %w", run.o.Target, err)
-		}
+		return run.sync()
 	}
 	return nil
 }
@@ -140,6 +146,9 @@ func (run *run) openTarget(node *tree.Node) error {
 		run.target.dir, run.target.refs = dir, 1
 		info, err = dir.Stat()
 	}
+	if err == nil {
+		err = run.noteDisk(run.target, dir)
+	}
 	if err != nil {
 		run.closeTarget()
 		return fmt.Errorf("restore: target: %w", err)
@@ -147,6 +156,9 @@ func (run *run) openTarget(node *tree.Node) error {
 	run.madeTarget = made || isTop(node) && info.IsUnfinished()
 	if made && isTop(node) {
 		dir.DropACLs()
+	}
+	if made {
+		dir.SetOurs()
 	}
 	run.target.existed, run.target.inherits = !made, dir.HasDefaultACL()
 	return nil
@@ -157,6 +169,7 @@ func isTop(node *tree.Node) bool { return node.Type == tree.Folder && node.Name 
 
 func (run *run) closeTarget() {
 	run.folders.closeAll()
+	run.closeDisks()
 	if run.target.dir != nil {
 		_ = run.target.dir.Close() // a folder: nothing was written through it
 	}

@@ -2,9 +2,11 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
@@ -17,12 +19,14 @@ import (
 func (run *run) verify(ctx context.Context, node *tree.Node) error {
 	g, ctx := errgroup.WithContext(ctx)
 	run.ctx = ctx
+	// What is closed to the user stays so: it has its metadata already.
+	target := &folder{place: run.target.place, dir: run.target.dir.View(), refs: 1}
 	g.SetLimit(runtime.GOMAXPROCS(0) + 1) // with the walker
 	g.Go(func() error {
 		if node.Type != tree.Folder {
-			return run.verifyEntry(g, ctx, run.target, node)
+			return run.verifyEntry(g, ctx, target, node)
 		}
-		return run.verifyFolder(g, ctx, run.target, node.Subtree, 1)
+		return run.verifyFolder(g, ctx, target, node.Subtree, 1)
 	})
 	return g.Wait()
 }
@@ -67,11 +71,15 @@ func (run *run) verifyEntry(g *errgroup.Group, ctx context.Context, f *folder, n
 	path := func() string { return f.join(n.Name) }
 	g.Go(func() error {
 		err := run.verifyFile(ctx, f, n)
-		if err != nil {
-			return run.entryError(path, err)
+		switch {
+		case err == nil:
+			run.rep.verified.Add(1)
+			return nil
+		case errors.Is(err, syscall.EACCES) && !run.rep.root:
+			run.rep.omit(Unread, err, path)
+			return nil
 		}
-		run.rep.verified.Add(1)
-		return nil
+		return run.entryError(path, err)
 	})
 	return nil
 }

@@ -72,7 +72,7 @@ func (w *walker) walk(ctx context.Context, node *tree.Node) error {
 			target.meta = &m
 		}
 		if node.Error != "" {
-			w.run.rep.fail(target.path(), unreadable(node))
+			w.run.rep.part(target.path(), unreadable(node))
 		}
 		if err := w.folder(ctx, target, node.Subtree, 0, 1); err != nil {
 			return err
@@ -223,7 +223,8 @@ func (w *walker) moreSubs(ctx context.Context, f *folder, page object.BlobID, af
 func (w *walker) sub(ctx context.Context, parent *folder, s *sub, mount uint64, depth int) error {
 	m := s.meta
 	f := w.run.newFolder(parent, s.name, &m)
-	f.covered = !m.mtime.IsZero() && !s.partial
+	f.covered = !m.mtime.IsZero() && !s.partial && !w.run.passedThrough(f)
+	f.mount = s.mount
 	if s.selected && !w.run.make(f) {
 		return w.run.abandon(f)
 	}
@@ -325,7 +326,9 @@ func (w *walker) content(ctx context.Context, f *file, n *tree.Node, c *check) e
 			return err
 		}
 		at += e.Length
-		if w.b.full(w.limit) && at < n.Size && (c != nil || e.Kind == tree.Data) {
+		// A whole file, which has few extents, stays in one batch: without data nothing but its check is pending, and
+		// what becomes of it is known when all of it is compared.
+		if w.b.full(w.limit) && at < n.Size && !f.whole && (c != nil || e.Kind == tree.Data) {
 			if c != nil {
 				w.b.checks = append(w.b.checks, c)
 				c = &check{file: f}

@@ -174,7 +174,10 @@ func (t *Terminal) leftAlone(r RestoreResult) {
 
 func (t *Terminal) omitted(o restore.Omission) {
 	line := fmt.Sprintf("could not restore %s of %s", o.What, entries(o.Count))
-	if o.Whole {
+	switch {
+	case o.What == restore.Unread:
+		line = fmt.Sprintf("could not read %s again", entries(o.Count))
+	case o.Whole:
 		line = fmt.Sprintf("could not restore %s (%d)", o.What, o.Count)
 	}
 	line += ", the first of them " + Printable(o.Path)

@@ -42,6 +42,9 @@ var (
 	errInterrupted = errors.New("interrupted")
 	errIncomplete  = errors.New("the snapshot is incomplete")
 	errDamageFound = errors.New("damage was found")
+
+	// errHalf marks the error of a restore that had begun to write.
+	errHalf = errors.New("files may be half restored")
 )
 
 // usageError is a command line that can not be followed.
@@ -137,6 +140,9 @@ func explain(code int, err error) (message string, hints []string) {
 		hints = append(hints, h.hints...)
 	}
 	if code == exitInterrupted && !errors.Is(err, log.ErrOutcomeUnknown) && !errors.Is(err, errLeft) {
+		if errors.Is(err, errHalf) {
+			return "interrupted", []string{"the same command completes it; until then files that it was writing over, which have mode 1600, can be half old and half new"}
+		}
 		return "interrupted", []string{"nothing needs repair; run the command again when you like"}
 	}
 	if errors.Is(err, seal.ErrNoKey) { // the rest of the message says it better

@@ -129,7 +129,7 @@ func (a *app) snapshotOf(ctx context.Context, o *snapshotOptions, opts backup.Op
 		return nil, err
 	}
 	if opts.Source == nil {
-		own, err := a.ownFolders(p, hex.EncodeToString(idOf(r)))
+		own, err := a.ownPatterns(p, hex.EncodeToString(idOf(r)))
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -119,9 +120,11 @@ them: "always" compares their content; "if-changed" takes a file of the same siz
 after it was cut off: files that it left half written, which have mode 1600, are completed whatever
 --overwrite says.
 
---delete also deletes what is in a restored folder and not in the snapshot. Folders above what was backed
-up lose nothing, nor does a folder of which entries are missing in the backup. --dry-run -vv says what
-would go.
+--delete also deletes what is in a restored folder and not in the snapshot, and that includes what the
+backup left out by --exclude, markers or ignore files, unless the same patterns are given here. Folders
+above what was backed up lose nothing, nor does a folder of which entries are missing in the backup, nor
+one in which a file system was mounted that is not in it. The repository, the cache and the key files that
+are in use stay. A partial snapshot is refused. --dry-run -vv says what would go.
 
 Patterns are like those of backup, for the paths in the snapshot or below PATH; --include takes along the
 folders above what matches. Includes and excludes can not be mixed.
@@ -176,6 +179,9 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) err
 		stop := a.showProgress(ctx, ui.RestoreStatus(progress), ui.RestoreMessage)
 		defer stop()
 		opts.Path = path
+		if opts.Spare, err = a.inUse(r); err != nil {
+			return err
+		}
 		blocked := false
 		result, err := restore.Run(ctx, r.Repository, snap, opts, restore.Events{
 			Progress: progress,
@@ -184,12 +190,22 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) err
 				a.term.ItemError("restore", path, plain{err})
 			},
 			Item: a.term.RestoreItem,
+			Spared: func(path string, why error) {
+				a.term.Info("warning: " + ui.Printable(path) + " stays, though the snapshot does not have it: " + plain{why}.Error())
+			},
 		})
 		stop()
 		if errors.Is(err, restore.ErrOptions) {
-			return asUsage(plain{err})
+			var hints []string
+			if o.delete && !snap.Complete() {
+				hints = []string{"leave --delete out, or restore a snapshot that is complete: kura snapshots"}
+			}
+			return asUsage(plain{err}, hints...)
 		}
 		if err != nil {
+			if !o.dryRun {
+				err = fmt.Errorf("%w%w", err, hidden{errHalf})
+			}
 			return explainFind(err)
 		}
 		a.term.Restored(ui.RestoreResult{
@@ -205,6 +221,26 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) err
 		}
 		return err
 	})
+}
+
+// inUse are the paths of what this run itself needs, and the next one: the repository, the cache, and what opens the repository.
+func (a *app) inUse(r *session) ([]string, error) {
+	paths, err := a.ownFolders(r.place, hex.EncodeToString(idOf(r)))
+	if err != nil {
+		return nil, err
+	}
+	if e := r.place.embedded; e != nil {
+		paths = append(paths, e.key)
+	}
+	o := &a.globals.access
+	for _, name := range []string{
+		given(o.passwordFile, envPasswordFile), given(o.keyFile, envKeyFile), given(o.repositoryFile, envRepositoryFile),
+	} {
+		if name != "" {
+			paths = append(paths, name)
+		}
+	}
+	return paths, nil
 }
 
 func entriesAre(n uint64) string {

@@ -2,6 +2,8 @@ package jail
 
 import (
 	"errors"
+	"io/fs"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +23,102 @@ type Deletion struct {
 	// slice is used again.
 	Done   func(names []string)
 	Failed func(names []string, err error)
+	// Spare is what stays, with the folders above it; Spared is called for it. It may be nil if Spare is empty.
+	Spare  Spare
+	Spared func(names []string)
+}
+
+// Spare is what no deletion takes away, whatever name led to it. It must not be changed.
+type Spare map[Identity]struct{}
+
+// SpareOf returns what the paths lead to, and the symbolic links in them. What is not there needs no sparing.
+func SpareOf(paths []string) (Spare, error) {
+	s := Spare{}
+	for _, path := range paths {
+		path, err := filepath.Abs(path)
+		if err == nil {
+			err = s.add(path, 0)
+		}
+		for at := path; err == nil && at != "/"; at = filepath.Dir(at) {
+			err = s.add(at, unix.AT_SYMLINK_NOFOLLOW)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// add adds what a path leads to, or the link that it is if links are not to be followed.
+func (s Spare) add(path string, flags int) error {
+	var st unix.Stat_t
+	switch err := retry(func() error { return unix.Fstatat(unix.AT_FDCWD, path, &st, flags) }); err {
+	case nil:
+	case unix.ENOENT, unix.ENOTDIR:
+		return nil
+	default:
+		return &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if info := infoOf(&st); flags == 0 || info.IsSymlink() {
+		s[info.Identity] = struct{}{}
+	}
+	return nil
+}
+
+func (s Spare) has(info *Info) bool {
+	_, ok := s[info.Identity]
+	return ok
+}
+
+// Holds reports whether a folder is spared, or below one that is: then so is all in it.
+func (s Spare) Holds(d *Dir) (bool, error) {
+	if len(s) == 0 {
+		return false, nil
+	}
+	info, err := d.Stat()
+	at, fd := d.fd, -1
+	defer func() { closeFD(fd) }()
+	for err == nil {
+		if s.has(&info) {
+			return true, nil
+		}
+		var up int
+		err = retry(func() (err error) {
+			up, err = unix.Openat(at, "..", unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			return err
+		})
+		if err != nil {
+			break
+		}
+		closeFD(fd)
+		at, fd = up, up
+		above, serr := (&Handle{fd: up}).Stat()
+		if serr == nil && above.Identity == info.Identity {
+			return false, nil // the topmost folder is above itself
+		}
+		info, err = above, serr
+	}
+	return false, wrap("look at the folders above", err)
+}
+
+// closeFD closes a descriptor that nothing was written through, or none.
+func closeFD(fd int) {
+	if fd >= 0 {
+		_ = unix.Close(fd)
+	}
+}
+
+// IsMounted reports whether the folder is the topmost one of a file system, or of a part of one that is mounted by itself.
+func (d *Dir) IsMounted() bool {
+	var x unix.Statx_t
+	err := retry(func() error { return unix.Statx(d.fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, 0, &x) })
+	if err == nil && x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return true
+	}
+	here, err := d.Stat() // also where the kernel is too old to tell, and for subvolumes
+	var up unix.Stat_t
+	return err == nil && retry(func() error { return unix.Fstatat(d.fd, "..", &up, unix.AT_SYMLINK_NOFOLLOW) }) == nil &&
+		infoOf(&up).dev != here.dev
 }
 
 // Delete deletes an entry and, if it is a folder, what is in it, without following links and without leaving the
@@ -101,6 +199,11 @@ func (r *remover) entry(name string, choice Choice) bool {
 	if err != nil {
 		return r.fail(err)
 	}
+	if r.Spare.has(&info) {
+		r.Spared(r.names)
+		r.names = r.names[:len(r.names)-1]
+		return false
+	}
 	if info.IsDir() {
 		if err := r.enter(name, choice); err != nil {
 			return r.fail(err)
@@ -125,6 +228,9 @@ func (r *remover) enter(name string, choice Choice) error {
 		return err
 	}
 	info, err := sub.Stat()
+	if err == nil && r.Spare.has(&info) {
+		err = ErrReplaced // it came here after the look at its name
+	}
 	opened := false
 	if err == nil && info.Mode&0o700 != 0o700 && !r.top.view {
 		opened = sub.Chmod(info.Mode|0o700) == nil // if that is refused, so is the deletion

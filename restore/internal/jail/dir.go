@@ -2,6 +2,7 @@ package jail
 
 import (
 	"errors"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,10 +11,18 @@ import (
 type Dir struct {
 	Handle
 	view bool // nothing is changed through it
+	ours bool // all that is in it was made by this run
 }
 
+// ErrSameName is returned where two entries of a folder can not both be there.
+var ErrSameName = errors.New("restore: another entry of this folder has this name here: does the target tell upper from lower case?")
+
+// SetOurs says that this run has made the folder. What is in the way of an entry there is another one of the same folder, which is not
+// removed for it.
+func (d *Dir) SetOurs() { d.ours = true }
+
 // Mkdir makes a folder, private to the user. A folder that exists already is kept, and anything else
-// that has the name is removed.
+// that has the name is removed, but see [ErrSameName].
 func (d *Dir) Mkdir(name string) (existed bool, err error) {
 	if err := check(name); err != nil {
 		return false, err
@@ -23,6 +32,9 @@ func (d *Dir) Mkdir(name string) (existed bool, err error) {
 	}
 	err = mkdir()
 	if err == unix.EEXIST {
+		if err := d.spare(name); err != nil {
+			return false, err
+		}
 		info, serr := d.Lstat(name)
 		if serr != nil {
 			return false, serr
@@ -177,7 +189,7 @@ func (d *Dir) Link(from *Dir, old string, id Identity, name string) error {
 	return nil
 }
 
-// place makes an entry, and removes what has its name if that is not a folder.
+// place makes an entry, and removes what has its name if that is not a folder, but see [ErrSameName].
 func (d *Dir) place(name string, create func() error) error {
 	if err := check(name); err != nil {
 		return err
@@ -186,10 +198,26 @@ func (d *Dir) place(name string, create func() error) error {
 	if !errors.Is(err, unix.EEXIST) {
 		return d.explain(name, err)
 	}
+	if err := d.spare(name); err != nil {
+		return err
+	}
 	if err := d.Remove(name); err != nil {
 		return err
 	}
 	return create()
+}
+
+// spare returns ErrSameName where what is in the way of an entry is another one that this run made: it has not quite the same name. What has was
+// put there by somebody else, or made by a call that was interrupted when it had done its work, and is made again.
+func (d *Dir) spare(name string) error {
+	if !d.ours {
+		return nil
+	}
+	names, err := d.Names()
+	if err == nil && !slices.Contains(names, name) {
+		err = ErrSameName
+	}
+	return err
 }
 
 // Remove removes an entry that is not a folder.

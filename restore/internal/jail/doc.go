@@ -16,7 +16,8 @@
 //   - Files are created with O_EXCL. What is in the way of one is unlinked first, unless it is a folder.
 //     The content of an existing file is written to only if it is the one that was looked at and has no other name.
 //   - What is deleted is unlinked by a single name in an open folder. The way down into a folder follows no link and
-//     enters no other mount; the way back up is "..", which is checked to be the folder that was come from.
+//     enters no other mount; the way back up is "..", which is checked to be the folder that was come from. What is to be
+//     spared is told by what it is (device, inode, type), not by its name.
 //   - Owner, mode, attributes, times and flags are set on open descriptors, never by name: of a file or
 //     folder on its own, of other entries on one opened with O_PATH, which pins the entry without
 //     opening it. An entry that is opened again by its name must still be the one

@@ -79,7 +79,7 @@ func (d *Dir) Names() (names []string, err error) {
 }
 
 // Update opens an existing file, which must still be the one of the given identity and have no other name, for
-// writing, and marks it as [Unfinished].
+// writing, and marks it as [Unfinished]. One that can not be opened keeps its mode.
 func (d *Dir) Update(name string, id Identity) (*File, error) {
 	h, err := d.pin(name)
 	if err != nil {
@@ -98,7 +98,34 @@ func (d *Dir) Update(name string, id Identity) (*File, error) {
 			return nil, d.explain(name, err)
 		}
 	}
-	return d.Reopen(name, id)
+	f, err := d.Reopen(name, id)
+	if err != nil && info.Mode != Unfinished {
+		// Nothing was written, and a program that runs, which nobody may write to, has to start again some day.
+		return nil, errors.Join(err, h.Chmod(info.Mode))
+	}
+	return f, err
+}
+
+// Busy reports whether a file is a program that runs, which nobody may write to.
+func (d *Dir) Busy(name string, id Identity) bool {
+	f, err := d.Reopen(name, id)
+	if err != nil {
+		return errors.Is(err, unix.ETXTBSY)
+	}
+	_ = f.Close() // nothing was written
+	return false
+}
+
+// Device is the number of the file system that an entry is on.
+func (i *Info) Device() uint64 { return i.dev }
+
+// Dup is the folder once more, with a life of its own.
+func (d *Dir) Dup() (*Dir, error) {
+	fd, err := unix.FcntlInt(uintptr(d.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, wrap("dup", err)
+	}
+	return &Dir{Handle: Handle{fd: fd}, view: d.view}, nil
 }
 
 // HasXAttr reports whether an extended attribute has the value.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -187,4 +188,50 @@ func TestOpen_Marks_OnlyWhatItMakes(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(dir, "b")); err != nil || info.Mode() != os.ModeDir|0o700 {
 		t.Errorf("what is above has mode %v, %v", info.Mode(), err)
 	}
+}
+
+func TestDelete_Spared_StaysWithWhatIsAbove(t *testing.T) {
+	d, path := open(t)
+	at := func(name string) string { return filepath.Join(path, name) }
+	for _, name := range []string{"a/own/deep", "a/closed/own", "other"} {
+		must(t, os.MkdirAll(at(name), 0o700))
+		must(t, os.WriteFile(at(name+"/f"), nil, 0o600))
+	}
+	outside := filepath.Join(t.TempDir(), "outside")
+	must(t, os.Symlink(at("a/own"), outside))
+	must(t, os.Symlink("own", at("a/link")))
+	must(t, os.Chmod(at("a/closed"), 0o500))
+	spare, err := jail.SpareOf([]string{outside, at("a/closed/own/f"), at("a/link/none"), at("none"), at("other/f/none")})
+	must(t, err)
+	for name, want := range map[string]bool{"a": false, "other": false, "a/own": true, "a/own/deep": true} {
+		sub, err := jail.View(at(name))
+		must(t, err)
+		if holds, err := spare.Holds(sub); err != nil || holds != want {
+			t.Errorf("%s: %v, %v", name, holds, err)
+		}
+		must(t, sub.Close())
+	}
+	var done, spared []string
+	o := jail.Deletion{
+		Spare:  spare,
+		Done:   func(names []string) { done = append(done, filepath.Join(names...)) },
+		Failed: func(names []string, err error) { t.Errorf("%q: %v", names, err) },
+		Spared: func(names []string) { spared = append(spared, filepath.Join(names...)) },
+	}
+	if d.Delete("a", o) || !d.Delete("other", o) {
+		t.Error("which is gone is said the wrong way round")
+	}
+	if want := []string{"other/f", "other"}; !slices.Equal(done, want) {
+		t.Errorf("deleted %q", done)
+	}
+	if want := []string{"a/closed/own/f", "a/link", "a/own"}; !slices.Equal(spared, want) {
+		t.Errorf("spared %q", spared)
+	}
+	if _, err := os.Stat(at("a/own/deep/f")); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(at("a/closed")); err != nil || info.Mode().Perm() != 0o500 {
+		t.Errorf("%v, %v", info, err)
+	}
+	must(t, os.Chmod(at("a/closed"), 0o700))
 }
