@@ -158,6 +158,7 @@ func (s *Session) tryBases(j *job, c *coder, n *pack.NewSegment, near []Near) er
 	if room < int64(whole/leastShare) {
 		return nil
 	}
+	length := 0
 	for i := range bases {
 		b, err := s.loadBase(j, &bases[i])
 		if err != nil || b.plain == nil {
@@ -165,14 +166,14 @@ func (s *Session) tryBases(j *job, c *coder, n *pack.NewSegment, near []Near) er
 		}
 		bases[i].plain = b.plain
 		c.delta.held = append(c.delta.held, b)
+		// They were chosen by the lengths that lists say, which may be lies, and readers join no more than this.
+		if length += len(b.plain); length > pack.MaxJoined {
+			return nil
+		}
 	}
 	slices.SortFunc(bases, func(a, b base) int { return cmp.Compare(a.near.Offset, b.near.Offset) })
 	joined := bases[0].plain
 	if len(bases) > 1 {
-		length := 0
-		for i := range bases {
-			length += len(bases[i].plain)
-		}
 		joined = c.delta.joined.For(length)
 		for i := range bases {
 			joined = append(joined, bases[i].plain...)

@@ -88,7 +88,12 @@ func (c *copier) fetch(ctx context.Context, f *fetch) error {
 func (c *copier) segment(ctx context.Context, needs []need, ciphertext []byte) error {
 	at := &needs[0].Place
 	if at.Coding == pack.Delta {
-		return c.delta(ctx, &needs[0])
+		for i := range needs { // a delta is one blob, but forged lists may say that several are there
+			if err := c.delta(ctx, &needs[i]); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	key, err := c.from.OpenOrigin(at.Pack, at.Origin)
 	if err != nil {
@@ -129,6 +134,7 @@ func (c *copier) delta(ctx context.Context, n *need) error {
 		return err
 	}
 	var bases []repo.CheckedBlob
+	joined := 0
 	for i := range n.Bases.Len() {
 		base, err := c.from.LoadChecked(ctx, object.DataBlob, n.Bases.At(i))
 		if err != nil && !errors.As(err, new(*repo.DamageError)) {
@@ -136,6 +142,11 @@ func (c *copier) delta(ctx context.Context, n *need) error {
 		}
 		if err == nil { // otherwise the blob was read from another copy
 			bases = append(bases, base)
+			joined += len(base.Bytes())
+		}
+		if joined > pack.MaxJoined { // and here, too: nothing is a delta of so much
+			bases = nil
+			break
 		}
 	}
 	return c.save(n.id, b, bases...)

@@ -1,20 +1,23 @@
 package thief_test
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/chunk"
 	"github.com/kura-backup/kura/delta"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/internal/zst"
 	"github.com/kura-backup/kura/pack"
-
+	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
+	"github.com/kura-backup/kura/transfer"
 )
 
 // claim is a blob of which a forged pack says that it is a delta.
@@ -228,6 +231,88 @@ func TestDeltas_DeeperThanTheirList_AreNotCarried(t *testing.T) {
 	}
 	w.surviveAll()
 	w.goAway(sid(1))
+}
+
+// TestDeltas_BasesListedAsShort_AreNotJoinedBeyondWhatIsRead lists a large chunk as a short delta, before an honest client
+// stores what lies across that chunk and its neighbours.
+func TestDeltas_BasesListedAsShort_AreNotJoinedBeyondWhatIsRead(t *testing.T) {
+	w := newWorld(t)
+	a, m, b := testrepo.Random(600, chunk.MaxSize), testrepo.Random(601, 1<<20), testrepo.Random(602, chunk.MaxSize)
+	for _, part := range [][]byte{a, m, b} {
+		w.backUp(part)
+	}
+	w.refresh()
+	all, _ := w.chunks()
+	ref, dir := w.deltas(sid(1), claim{w.thief.BlobID(object.DataBlob, a), 1, all[:1]})
+	w.add(sid(1), ref, dir)
+	w.refresh()
+	mine := slices.Concat(a[len(a)-3<<19:], m, b[:3<<19])
+	w.honest = append(w.honest, honest{testrepo.CommitLike(t, w.owner, mine, a, m, b), [][]byte{mine}})
+	w.surviveAll()
+	w.goAway(sid(1))
+}
+
+// TestDeltas_ListedWhereAnotherIs_BothAreCopied lists one delta where another one is, and copies a snapshot that has both.
+func TestDeltas_ListedWhereAnotherIs_BothAreCopied(t *testing.T) {
+	w := newWorld(t)
+	files := [2][][]byte{testrepo.Generations(610, 300<<10, 3), testrepo.Generations(620, 300<<10, 3)}
+	for i := range 3 {
+		var chunks, earlier [][]byte
+		for _, f := range files {
+			chunks, earlier = append(chunks, f[i]), append(earlier, f[max(i-1, 0)])
+		}
+		if i == 0 {
+			earlier = make([][]byte, len(chunks))
+		}
+		s, err := w.owner.NewSession(t.Context(), repo.SessionOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := testrepo.TryManifestLike(w.owner, s, chunks, earlier)
+		if err != nil {
+			t.Fatal(err)
+		}
+		snap, err := s.Commit(repo.CommitOptions{Manifest: m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.honest = append(w.honest, honest{snap, chunks})
+		w.refresh()
+	}
+	newest := w.honest[len(w.honest)-1]
+	there, other, base := w.thief.BlobID(object.DataBlob, newest.parts[0]), w.thief.BlobID(object.DataBlob, newest.parts[1]), w.thief.BlobID(object.DataBlob, files[0][0])
+	if d := testrepo.Depths(t, w.owner, newest.parts[1]); !slices.Equal(d, []int{2}) {
+		t.Fatalf("depths %v: the test shows nothing", d)
+	}
+	refs, dirs := w.dataPacks(newest)
+	lies := 0
+	for i, dir := range dirs {
+		for _, s := range dir.Segments {
+			if s.IDs[0] != there {
+				continue
+			}
+			s.IDs, s.Depth, s.Bases = []object.BlobID{other}, 1, []object.BlobID{base}
+			lie := &pack.Directory{Origins: dir.Origins, Segments: []pack.Segment{s}}
+			w.enter(&log.Entry{Kind: log.KindSnapshot, Session: sid(1), Manifest: w.manifest(), Index: w.list(sid(1), w.listed(refs[i], lie))})
+			lies++
+		}
+	}
+	w.refresh()
+	if d := testrepo.Depths(t, w.owner, newest.parts[1]); lies != 1 || len(d) != 2 {
+		t.Fatalf("%d lies, depths %v", lies, d)
+	}
+	to, _ := testrepo.InitFrom(t, w.owner)
+	if _, err := transfer.Run(t.Context(), w.owner, to, transfer.Options{Snapshots: []*repo.Snapshot{newest.snap}}, transfer.Events{}); err != nil {
+		t.Fatal(err)
+	}
+	copies, err := to.Snapshots(t.Context())
+	if err != nil || len(copies) != 1 {
+		t.Fatalf("%d copies, %v", len(copies), err)
+	}
+	if got, err := testrepo.ReadFile(t, to, copies[0]); err != nil || !bytes.Equal(got, slices.Concat(newest.parts...)) {
+		t.Errorf("the copy has %d bytes, %v", len(got), err)
+	}
+	w.surviveAll()
 }
 
 // far is a store that is not near: bases come from the client's own cache.
