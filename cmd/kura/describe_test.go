@@ -19,14 +19,8 @@ func cmdDescribe(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: describe SOURCE PATH DETAILS")
 	}
 	ctx := context.Background()
-	store, err := local.Open(ts.Getenv("KURA_REPOSITORY"))
-	ts.Check(err)
-	defer store.Close()
-	r, err := repo.Open(ctx, store, repo.OpenOptions{
-		Credential: seal.Passphrase([]byte(ts.Getenv("KURA_PASSWORD"))), CacheDir: ts.MkAbs("described"),
-	})
-	ts.Check(err)
-	defer r.Close()
+	r, done := scriptRepository(ctx, ts)
+	defer done()
 	s, err := r.NewSession(ctx, repo.SessionOptions{})
 	ts.Check(err)
 	m, err := testrepo.TryManifest(s, []byte("content"))
@@ -36,4 +30,21 @@ func cmdDescribe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = s.Commit(repo.CommitOptions{Manifest: m})
 	ts.Check(err)
+}
+
+// scriptRepository opens the repository of a script, which is a folder.
+func scriptRepository(ctx context.Context, ts *testscript.TestScript) (r *repo.Repository, done func()) {
+	store, err := local.Open(ts.Getenv("KURA_REPOSITORY"))
+	ts.Check(err)
+	r, err = repo.Open(ctx, store, repo.OpenOptions{
+		Credential: seal.Passphrase([]byte(ts.Getenv("KURA_PASSWORD"))), CacheDir: ts.MkAbs("described"),
+	})
+	if err != nil {
+		store.Close()
+	}
+	ts.Check(err)
+	return r, func() {
+		r.Close()
+		store.Close()
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kura-backup/kura/find"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/tree"
 	"github.com/kura-backup/kura/ui"
@@ -95,6 +96,9 @@ func (a *app) runFind(ctx context.Context, o findOptions, patterns []string) err
 	})
 }
 
+// maxLost is how many parts of snapshots that can not be read are listed, as many as a check lists. The rest is counted.
+const maxLost = 1000
+
 // search is one run of kura find.
 type search struct {
 	a     *app
@@ -102,6 +106,7 @@ type search struct {
 	list  []*repo.Snapshot // those that can be opened, by their time
 	found bool
 	lost  uint64 // parts of snapshots that could not be read
+	newer uint64 // of these, what a newer kura wrote
 
 	folders atomic.Uint64
 	current atomic.Pointer[string]
@@ -114,8 +119,7 @@ func (s *search) open(list []*repo.Snapshot) (roots []object.BlobID) {
 	for _, snap := range list {
 		root, err := snap.RootNode()
 		if err != nil {
-			s.lost++
-			s.a.term.ItemError("find", "", fmt.Errorf("snapshot %s: %w", snap.ID.Short(), plain{err}))
+			s.lose("", fmt.Errorf("snapshot %s: %w", snap.ID.Short(), plain{err}))
 			continue
 		}
 		s.list, roots = append(s.list, snap), append(roots, root.Subtree)
@@ -170,9 +174,22 @@ func (s *search) damaged(ctx context.Context, path string, in []int32, err error
 	if len(live) == 0 {
 		return nil
 	}
-	s.lost++
-	s.a.term.ItemError("find", path, fmt.Errorf("entries of this folder are lost in %s: %w", ui.SnapshotRange(live), plain{err}))
+	are := "lost"
+	if errors.Is(err, wire.ErrNewer) {
+		are = "not understood"
+	}
+	s.lose(path, fmt.Errorf("entries of this folder are %s in %s: %w", are, ui.SnapshotRange(live), plain{err}))
 	return nil
+}
+
+// lose counts a part of snapshots that can not be read, and reports it unless there were many.
+func (s *search) lose(path string, err error) {
+	if errors.Is(err, wire.ErrNewer) {
+		s.newer++
+	}
+	if s.lost++; s.lost <= maxLost {
+		s.a.term.ItemError("find", path, err)
+	}
 }
 
 // end says what there is to say at the end.
@@ -182,6 +199,12 @@ func (s *search) end(list []*repo.Snapshot) error {
 		parts := "1 folder or snapshot"
 		if s.lost > 1 {
 			parts = fmt.Sprintf("%d folders or snapshots", s.lost)
+		}
+		if s.lost > maxLost {
+			parts += fmt.Sprintf(" (the first %d are listed)", maxLost)
+		}
+		if s.newer == s.lost {
+			return withHint(fmt.Errorf("%s could not be looked through: %w, and not understood", parts, wire.ErrNewer), "what else there is was looked through", newerHint)
 		}
 		return withHint(fmt.Errorf("%w: %s could not be looked through", errDamageFound, parts),
 			"what else there is was looked through", "kura check shows all that is damaged")

@@ -93,6 +93,7 @@ func TestScripts(t *testing.T) {
 			"sshd":      cmdSshd,
 			"emptied":   cmdEmptied,
 			"describe":  cmdDescribe,
+			"newer":     cmdNewer,
 		},
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/repo"
 )
 
 func (a *app) pinCommand() *cobra.Command {
@@ -45,13 +46,13 @@ func (a *app) runPin(ctx context.Context, o filterOptions, names []string, pin b
 	if !pin {
 		verb, do = "unpinned", (*session).Unpin
 	}
-	return a.changeSnapshots(ctx, o, names, verb, func(r *session, ids []object.SessionID) ([]object.SessionID, error) {
-		return do(r, ctx, ids)
+	return a.changeSnapshots(ctx, o, names, verb, func(r *session, list []*repo.Snapshot) ([]object.SessionID, error) {
+		return do(r, ctx, idsOf(list))
 	})
 }
 
 // changeSnapshots does something to the snapshots that are named, and shows which ones it has changed.
-func (a *app) changeSnapshots(ctx context.Context, o filterOptions, names []string, verb string, do func(*session, []object.SessionID) ([]object.SessionID, error)) error {
+func (a *app) changeSnapshots(ctx context.Context, o filterOptions, names []string, verb string, do func(*session, []*repo.Snapshot) ([]object.SessionID, error)) error {
 	f, err := o.filter()
 	if err != nil {
 		return err
@@ -61,17 +62,21 @@ func (a *app) changeSnapshots(ctx context.Context, o filterOptions, names []stri
 		if err != nil {
 			return err
 		}
-		ids := make([]object.SessionID, len(list))
-		for i, s := range list {
-			ids[i] = s.ID
-		}
-		done, err := do(r, ids)
+		done, err := do(r, list)
 		if err != nil {
 			return err
 		}
 		a.changed(verb, done)
 		return nil
 	})
+}
+
+func idsOf(list []*repo.Snapshot) []object.SessionID {
+	ids := make([]object.SessionID, len(list))
+	for i, s := range list {
+		ids[i] = s.ID
+	}
+	return ids
 }
 
 // changed shows which snapshots a command has changed.

@@ -2,11 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/internal/wire"
+	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/ui"
 )
 
 type tagOptions struct {
@@ -75,7 +80,34 @@ func (a *app) runTag(ctx context.Context, o tagOptions, names []string) error {
 	if err != nil {
 		return err
 	}
-	return a.changeSnapshots(ctx, o.filterOptions, names, "changed the tags of", func(r *session, ids []object.SessionID) ([]object.SessionID, error) {
-		return r.SetTags(ctx, ids, change)
+	var list []*repo.Snapshot
+	err = a.changeSnapshots(ctx, o.filterOptions, names, "changed the tags of", func(r *session, selected []*repo.Snapshot) ([]object.SessionID, error) {
+		list = selected
+		return r.SetTags(ctx, idsOf(selected), change)
 	})
+	if err != nil {
+		return err
+	}
+	return a.passedOver(list)
+}
+
+// passedOver reports which of the snapshots got no tags, since they can not be read. The others have theirs.
+func (a *app) passedOver(list []*repo.Snapshot) error {
+	damaged, newer := 0, 0
+	for _, s := range list {
+		switch {
+		case s.Err == nil:
+			continue
+		case errors.Is(s.Err, wire.ErrNewer):
+			newer++
+		default:
+			damaged++
+		}
+		a.term.ItemError("tag", "", plain{s.Err})
+	}
+	if damaged > 0 {
+		return withHint(fmt.Errorf("%w: %s can not be read, and got no tags", errDamageFound, ui.Count(uint64(damaged), "snapshot")),
+			"kura forget ID removes a snapshot that nobody can read")
+	}
+	return notUnderstood(newer, "snapshot")
 }
