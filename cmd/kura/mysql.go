@@ -24,7 +24,7 @@ func (a *app) mysqlCommand() *cobra.Command {
 Which server and who asks it is said by --host, --port, --socket, --user, --password-file and
 --defaults-file. Without them that is ~/.my.cnf, if there is one, and otherwise the server of this machine and
 the user who runs kura. Here --password-file is about the server: the repository's password comes from
--p, or from the environment as always.`,
+-p, or from the environment as always. Only dump asks no server: its --password-file is the repository's.`,
 		Example: `  kura mysql backup
   kura mysql restore latest --database shop.orders
   kura mysql lock -- lvcreate --snapshot --size 10G --name shop-now vg/shop`,
@@ -167,6 +167,9 @@ func explainMySQL(err error) error {
 		return withHint(err, "run the command again when the server has less to do; --lock-wait waits longer")
 	case errors.Is(err, mysql.ErrHeldTooLong):
 		return withHint(err, "what ran under the lock is worth nothing; --max-hold holds it longer, and everybody else waits")
+	case errors.Is(err, mysql.ErrViewLost):
+		return withHint(err, "the server's log may say why it ended the connection of this number: it was killed (KILL), was idle for longer than the server allows, or the server was stopped",
+			"run the command again; a backup without --checksums needs no such connection")
 	}
 	return err
 }

@@ -198,7 +198,7 @@ func (a *app) loadMySQL(ctx context.Context, o *mysqlRestoreOptions, c mysql.Con
 	}
 	compared = "counts"
 	if o.verify {
-		if err := plan.Compare(ctx, c, len(o.rename) == 0); err != nil {
+		if err := plan.Compare(ctx, c); err != nil {
 			return "", err
 		}
 		compared = "rows"

@@ -36,9 +36,11 @@ func openView(ctx context.Context, c Config) (_ *view, err error) {
 	if v.keeps = number(err) == 1227; err != nil && !v.keeps {
 		return nil, errors.Join(err, s.Close())
 	}
-	for _, q := range []string{
-		fmt.Sprintf("SET SESSION max_statement_time = 0, SESSION lock_wait_timeout = %d", viewWait), "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT",
-	} {
+	settings := fmt.Sprintf("SET SESSION max_statement_time = 0, SESSION lock_wait_timeout = %d", viewWait)
+	if s.MariaDB && s.since(10, 3, 0) { // which may end transactions that are idle, as this one is for as long as a dump takes
+		settings += ", SESSION idle_transaction_timeout = 0, SESSION idle_readonly_transaction_timeout = 0"
+	}
+	for _, q := range []string{settings, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT"} {
 		if err := s.exec(ctx, q); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -62,6 +64,11 @@ func openView(ctx context.Context, c Config) (_ *view, err error) {
 // if somebody has been at that for long. Unless the view keeps it, the table can be altered as soon as it has been read: otherwise who does
 // that would wait until all tables are, and everybody who uses it for him.
 func (v *view) checksum(ctx context.Context, database, table string) (sum string, err error) {
+	defer func() {
+		if hasEnded(err) {
+			err = fmt.Errorf("%w, at %s.%s: %w", ErrViewLost, database, table, err)
+		}
+	}()
 	if err := v.exec(ctx, "SAVEPOINT before_it"); err != nil {
 		return "", err
 	}

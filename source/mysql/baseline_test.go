@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"testing"
+	"time"
 
 	"github.com/kura-backup/kura/internal/testserver"
 )
@@ -59,5 +60,24 @@ func TestView_ChecksumOfATable_KeepsNobodyWaiting(t *testing.T) {
 	}
 	if sum, err := v.checksum(t.Context(), "shop", "orders"); err != nil || sum == "" {
 		t.Errorf("afterwards: %q, %v", sum, err)
+	}
+}
+
+// A view is idle for as long as the dump takes. Who bounds that for transactions that somebody has forgotten does not mean it.
+func TestView_ServerEndsIdleTransactions_ViewStays(t *testing.T) {
+	s := testserver.SharedMariaDB(t)
+	schema(t, s)
+	s.SQL(t, "SET GLOBAL idle_transaction_timeout = 1; SET GLOBAL idle_readonly_transaction_timeout = 1")
+	t.Cleanup(func() {
+		s.SQL(t, "SET GLOBAL idle_transaction_timeout = 0; SET GLOBAL idle_readonly_transaction_timeout = 0")
+	})
+	v, err := openView(t.Context(), configOf(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	time.Sleep(2500 * time.Millisecond)
+	if sum, err := v.checksum(t.Context(), "shop", "orders"); err != nil || sum == "" {
+		t.Errorf("%q, %v", sum, err)
 	}
 }

@@ -20,6 +20,8 @@ var (
 	ErrHeldTooLong = errors.New("mysql: the lock was held too long, and released")
 	// ErrLockLost is a lock that the server took back, by ending the connection.
 	ErrLockLost = errors.New("mysql: the lock was lost")
+	// ErrViewLost is a connection that has ended on which the checksums of tables were asked for.
+	ErrViewLost = errors.New("mysql: the connection for CHECKSUM TABLE was lost")
 	// ErrNoDatabase is a database or table that is not there.
 	ErrNoDatabase = errors.New("mysql: no such database or table")
 	// ErrOtherServer is a program that asks another server than this process does.

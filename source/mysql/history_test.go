@@ -42,12 +42,12 @@ func TestLogical_History_IsBackedUpAndRestored(t *testing.T) {
 	if diff := cmp.Diff(before, s.SQL(t, history)); diff != "" || strings.Count(before, "\n") != 2 {
 		t.Errorf("%q: %s", before, diff)
 	}
-	if err := p.Compare(t.Context(), configOf(s), true); err != nil {
+	if err := p.Compare(t.Context(), configOf(s)); err != nil {
 		t.Error(err)
 	}
 	s.SQL(t, "DROP DATABASE shop")
 	p = load(t, without, configOf(s), Selection{})
-	if err := p.Compare(t.Context(), configOf(s), true); err != nil {
+	if err := p.Compare(t.Context(), configOf(s)); err != nil {
 		t.Error(err)
 	}
 	if n := s.Number(t, "SELECT COUNT(*) FROM shop.v FOR SYSTEM_TIME ALL"); n != 1 {

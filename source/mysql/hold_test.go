@@ -122,12 +122,14 @@ func TestHold_WorkFailsOrIsCancelled_LockGoes(t *testing.T) {
 func TestHold_ConnectionKilled_Fails(t *testing.T) {
 	s := testserver.SharedMariaDB(t)
 	counter(t, s)
+	var id string
 	_, err := Hold(t.Context(), configOf(s), patient, func(context.Context, *Held) error {
-		s.SQL(t, "KILL "+s.SQL(t, "SELECT id FROM information_schema.processlist WHERE command = 'Sleep' AND id <> CONNECTION_ID() ORDER BY id DESC LIMIT 1"))
+		id = s.SQL(t, "SELECT id FROM information_schema.processlist WHERE command = 'Sleep' AND id <> CONNECTION_ID() ORDER BY id DESC LIMIT 1")
+		s.SQL(t, "KILL "+id)
 		s.SQL(t, bump)
 		return nil
 	})
-	if !errors.Is(err, ErrLockLost) {
+	if !errors.Is(err, ErrLockLost) || !strings.Contains(err.Error(), ": connection "+id+" has ended: ") {
 		t.Errorf("%v", err)
 	}
 }

@@ -217,15 +217,16 @@ func differing(list []Difference) error {
 	return fmt.Errorf("%w: %s", ErrDiffers, some(list))
 }
 
-// Compare dumps the databases of a plan, and compares each table's rows with the digests of the backup, and with sameNames also its
-// structure. It returns an error wrapping ErrDiffers if they differ.
-func (p *Plan) Compare(ctx context.Context, c Config, sameNames bool) error {
+// Compare dumps the databases of a plan, and compares each table's rows and structure with the digests of the backup. It returns an error
+// wrapping ErrDiffers if they differ.
+func (p *Plan) Compare(ctx context.Context, c Config) error {
 	b := &Logical{Config: c, Databases: p.names(), NoUsers: true, NoHistory: !p.history, Tables: Lock}
 	s, f, t, err := b.begin(ctx)
 	if err != nil {
 		return err
 	}
 	split := dump.NewSplitter(func(dump.Part) (io.WriteCloser, error) { return nowhere{io.Discard}, nil })
+	split.Rename(p.was)
 	err = b.pipe(ctx, t, split, b.arguments(s, f, t))
 	if err = errors.Join(err, s.Close()); err != nil {
 		_ = split.Close() // the reason is known
@@ -245,7 +246,7 @@ func (p *Plan) Compare(ctx context.Context, c Config, sameNames bool) error {
 			differ = append(differ, Difference{want, fmt.Sprintf("%d rows instead of %d", got.Rows, want.Rows)})
 		case got.Digest != want.Digest:
 			differ = append(differ, Difference{want, "other rows"})
-		case sameNames && got.DDL != want.DDL:
+		case got.DDL != want.DDL:
 			differ = append(differ, Difference{want, "another structure"})
 		}
 	}

@@ -73,8 +73,9 @@ type Plan struct {
 	Databases []Target
 	Bytes     int64
 
-	history bool   // rows of tables that keep their history are all that they ever were
-	version string // of the server that was backed up
+	history bool              // rows of tables that keep their history are all that they ever were
+	version string            // of the server that was backed up
+	was     map[string]string // by new names of databases those that they were backed up with
 }
 
 // Step is a part of the dump that is loaded.
@@ -92,7 +93,7 @@ type Target struct {
 
 // Plan chooses what is to be loaded.
 func (m *Manifest) Plan(sel Selection) (*Plan, error) {
-	p := &Plan{history: m.History, version: m.Version}
+	p := &Plan{history: m.History, version: m.Version, was: map[string]string{}}
 	found := map[Wanted]bool{}
 	for _, piece := range m.Parts {
 		if piece.Kind == dump.Coordinates || !sel.takes(piece.Part, found) {
@@ -116,10 +117,11 @@ func (m *Manifest) Plan(sel Selection) (*Plan, error) {
 			return nil, fmt.Errorf("%w in the backup: %v; it has: %s", ErrNoDatabase, w, strings.Join(m.databases(), ", "))
 		}
 	}
-	for from := range sel.Rename {
+	for from, to := range sel.Rename {
 		if !slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Database == from }) {
 			return nil, fmt.Errorf("%w to rename: %s", ErrNoDatabase, from)
 		}
+		p.was[to] = from
 	}
 	return p, p.distinct()
 }

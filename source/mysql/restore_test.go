@@ -67,7 +67,7 @@ func TestRestore_Renamed_BesideTheOld(t *testing.T) {
 	if got := s.SQL(t, "SELECT event_schema, status FROM information_schema.events WHERE event_name = 'ev2' ORDER BY 1"); got != "new `one`\tDISABLED\nshop\tENABLED" {
 		t.Errorf("events: %q", got)
 	}
-	if err := errors.Join(p.Count(t.Context(), server), p.Compare(t.Context(), configOf(s), false)); err != nil {
+	if err := errors.Join(p.Count(t.Context(), server), p.Compare(t.Context(), configOf(s))); err != nil {
 		t.Error(err)
 	}
 	if n := s.Number(t, "SELECT COUNT(*) FROM shop.orders"); n != 2 {
@@ -75,6 +75,10 @@ func TestRestore_Renamed_BesideTheOld(t *testing.T) {
 	}
 	if got := s.SQL(t, "SHOW CREATE TABLE `new ``one```.fk"); !strings.Contains(got, "nextval(`new ``one```.`seq1`)") {
 		t.Errorf("the default still is of the old database: %s", got)
+	}
+	s.SQL(t, "CREATE INDEX more ON `new ``one```.orders (n)")
+	if err := p.Compare(t.Context(), configOf(s)); !errors.Is(err, ErrDiffers) || !strings.HasSuffix(err.Error(), ": new `one`.orders: another structure") {
+		t.Errorf("another index: %v", err)
 	}
 }
 

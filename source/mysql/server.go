@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"regexp"
@@ -18,6 +19,7 @@ type Server struct {
 	Version string // as it says itself: 10.11.6-MariaDB-log
 	MariaDB bool
 	number  [3]int // the version's
+	id      uint64 // of the connection, by which the server lists it, and names it in its log
 
 	db   *sql.DB
 	conn *sql.Conn
@@ -47,7 +49,7 @@ var versionNumber = regexp.MustCompile(`^(\d+)\.(\d+)\.(\d+)`)
 
 func (s *Server) identify(ctx context.Context) error {
 	var comment string
-	if err := s.conn.QueryRowContext(ctx, "SELECT @@version, @@version_comment").Scan(&s.Version, &comment); err != nil {
+	if err := s.conn.QueryRowContext(ctx, "SELECT @@version, @@version_comment, CONNECTION_ID()").Scan(&s.Version, &comment, &s.id); err != nil {
 		return fmt.Errorf("mysql: %w", err)
 	}
 	s.MariaDB = strings.Contains(s.Version+comment, "MariaDB")
@@ -94,9 +96,28 @@ func (s *Server) Close() error {
 // exec runs a statement.
 func (s *Server) exec(ctx context.Context, statement string) error {
 	if _, err := s.conn.ExecContext(ctx, statement); err != nil {
-		return fmt.Errorf("mysql: %s: %w", statement, err)
+		return s.failed(statement, err)
 	}
 	return nil
+}
+
+// failed is the error of a statement. If the connection has ended it says which it was: the driver's words for that help nobody who looks for
+// the reason at the server.
+func (s *Server) failed(statement string, err error) error {
+	if hasEnded(err) {
+		return fmt.Errorf("mysql: %s: connection %d has ended: %w", statement, s.id, err)
+	}
+	return fmt.Errorf("mysql: %s: %w", statement, err)
+}
+
+// hasEnded reports whether a connection is no more, by the error of a statement: what the driver says, or the last that servers say to a
+// client, which are stopped, or have waited for it for too long, or were told to kill its connection.
+func hasEnded(err error) bool {
+	switch number(err) {
+	case 1053, 1158, 1159, 1160, 1161, 1927, 3169, 4031:
+		return true
+	}
+	return errors.Is(err, sqldriver.ErrBadConn) || errors.Is(err, driver.ErrInvalidConn) || errors.Is(err, sql.ErrConnDone)
 }
 
 // row is a row of a result whose columns differ between versions, by their names in small letters.
@@ -106,7 +127,7 @@ type row map[string]string
 func (s *Server) query(ctx context.Context, query string, args ...any) ([]row, error) {
 	rows, err := s.conn.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("mysql: %s: %w", query, err)
+		return nil, s.failed(query, err)
 	}
 	defer rows.Close()
 	columns, err := rows.Columns()
@@ -129,7 +150,7 @@ func (s *Server) query(ctx context.Context, query string, args ...any) ([]row, e
 		out = append(out, r)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("mysql: %s: %w", query, err)
+		return nil, s.failed(query, err)
 	}
 	return out, nil
 }

@@ -44,14 +44,14 @@ func TestCompare_Indexes_AreOfTheStructure(t *testing.T) {
 	} {
 		wipe(t, s)
 		p := load(t, out, configOf(s), Selection{})
-		if err := p.Compare(t.Context(), configOf(s), true); err != nil {
+		if err := p.Compare(t.Context(), configOf(s)); err != nil {
 			t.Fatalf("before %s: %v", change, err)
 		}
 		s.SQL(t, "USE shop; "+change)
 		if err := p.Count(t.Context(), open(t, configOf(s))); err != nil {
 			t.Errorf("%s: %v", change, err)
 		}
-		err := p.Compare(t.Context(), configOf(s), true)
+		err := p.Compare(t.Context(), configOf(s))
 		if !errors.Is(err, ErrDiffers) || !strings.HasSuffix(err.Error(), ": shop."+table+": another structure") {
 			t.Errorf("%s: %v", change, err)
 		}
@@ -74,7 +74,7 @@ func TestCompare_IndexStatistics_AreNotOfTheStructure(t *testing.T) {
 		s.SQL(t, "USE shop; INSERT INTO orders SELECT seq, 'who', 'town' FROM seq_1000_to_9000; ANALYZE TABLE orders; DELETE FROM orders WHERE id >= 1000")
 		n = s.Number(t, estimate)
 	}
-	if err := p.Compare(t.Context(), configOf(s), true); err != nil {
+	if err := p.Compare(t.Context(), configOf(s)); err != nil {
 		t.Error(err)
 	}
 }

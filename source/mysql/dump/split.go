@@ -49,6 +49,7 @@ type Splitter struct {
 	footed   bool // the last part has begun
 	complete bool // the last line was seen
 	closed   bool
+	names    map[string]string // see Rename
 }
 
 // tableState is what is known of the table whose part is being written.
@@ -63,6 +64,10 @@ type tableState struct {
 func NewSplitter(begin func(Part) (io.WriteCloser, error)) *Splitter {
 	return &Splitter{begin: begin, seen: map[string]bool{}}
 }
+
+// Rename makes structures be digested as if databases had other names: so what was loaded under a new name is compared with what was backed up
+// under the old one. It is called before anything is written.
+func (s *Splitter) Rename(names map[string]string) { s.names = names }
 
 // Write takes more of the dump.
 func (s *Splitter) Write(p []byte) (int, error) {
@@ -308,7 +313,7 @@ func (s *Splitter) count(tok token, text []byte) error {
 		t.digest.add(t.hasher.end(text))
 		t.Rows++
 	case tok == statement && t != nil:
-		return t.structure(text)
+		return t.structure(s.renamed(text))
 	case tok == statement && (s.piece.Kind == Database || s.piece.Kind == Use):
 		if rest, found := bytes.CutPrefix(text, []byte("USE ")); found {
 			if name, _, ok := unquote(rest); !ok || name != s.piece.Database {
@@ -317,6 +322,15 @@ func (s *Splitter) count(tok token, text []byte) error {
 		}
 	}
 	return nil
+}
+
+// renamed returns a structure as Rename asks for it, and all else as it is.
+func (s *Splitter) renamed(text []byte) []byte {
+	name, ok := s.names[s.piece.Database]
+	if !ok || !hasWord(text, "CREATE TABLE ") {
+		return text
+	}
+	return NewRenamer(nil, s.piece.Database, name).qualifiers(text)
 }
 
 var autoIncrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)

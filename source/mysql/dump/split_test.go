@@ -354,6 +354,38 @@ func TestSplitter_DDL_IgnoresTheCounter(t *testing.T) {
 	}
 }
 
+func TestSplitter_DDL_OfARenamedDatabase(t *testing.T) {
+	text := func(database, value string) []byte {
+		return []byte(strings.Replace(strings.ReplaceAll(before, "`a`", quote(database)), "int(11)", "int(11) DEFAULT "+value+" COMMENT '`a`.`s`'", 1) + after)
+	}
+	ddl := func(names map[string]string, text []byte) string {
+		m := &memory{t: t, files: map[string]*bytes.Buffer{}}
+		s := NewSplitter(m.begin)
+		s.Rename(names)
+		if _, err := s.Write(text); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return s.Tables()[0].DDL
+	}
+	was, names := ddl(nil, text("a", "nextval(`a`.`s`)")), map[string]string{"b`c": "a"}
+	if got := ddl(names, text("b`c", "nextval(`b``c`.`s`)")); got != was || got == "" {
+		t.Errorf("%s, %s", was, got)
+	}
+	for name, got := range map[string]string{
+		"of another database":     ddl(names, text("b`c", "nextval(`b`.`s`)")),
+		"another structure":       ddl(names, text("b`c", "nextval(`b``c`.`r`)")),
+		"a database by its name":  ddl(nil, text("b`c", "nextval(`b``c`.`s`)")),
+		"another one was renamed": ddl(map[string]string{"b": "a"}, text("b`c", "nextval(`b``c`.`s`)")),
+	} {
+		if got == was {
+			t.Errorf("%s: the same digest", name)
+		}
+	}
+}
+
 func TestPath_AnyNames_SafeAndDistinct(t *testing.T) {
 	kinds := []Kind{Database, Use, Table, Sequence, ViewStub, View, Events, Routines}
 	rapid.Check(t, func(t *rapid.T) {
