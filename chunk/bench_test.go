@@ -2,6 +2,7 @@ package chunk_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +15,10 @@ import (
 
 func drain(b *testing.B, c *chunk.Cutter, r io.Reader) {
 	c.Reset(r)
+	rest(b, c)
+}
+
+func rest(b *testing.B, c *chunk.Cutter) {
 	for {
 		if _, err := c.Next(); err == io.EOF {
 			return
@@ -45,7 +50,7 @@ func BenchmarkCutter(b *testing.B) {
 	}
 }
 
-func BenchmarkCutter_File(b *testing.B) {
+func noiseFile(b *testing.B) *os.File {
 	name := filepath.Join(b.TempDir(), "file")
 	if err := os.WriteFile(name, noise(1, 256<<20), 0o600); err != nil {
 		b.Fatal(err)
@@ -54,7 +59,12 @@ func BenchmarkCutter_File(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer f.Close()
+	b.Cleanup(func() { f.Close() })
+	return f
+}
+
+func BenchmarkCutter_File(b *testing.B) {
+	f := noiseFile(b)
 	c := newCutter(b)
 	b.SetBytes(256 << 20)
 	for b.Loop() {
@@ -62,6 +72,29 @@ func BenchmarkCutter_File(b *testing.B) {
 			b.Fatal(err)
 		}
 		drain(b, c, f)
+	}
+}
+
+// BenchmarkCutter_Ahead is the same file, read and searched in other goroutines. What it is worth shows with more CPUs
+// than there are searchers.
+func BenchmarkCutter_Ahead(b *testing.B) {
+	f := noiseFile(b)
+	for _, searchers := range []int{1, 2, 4} {
+		b.Run(fmt.Sprint("searchers", searchers), func(b *testing.B) {
+			a, err := chunk.NewAhead(uint64(testPol), searchers)
+			if err != nil {
+				b.Fatal(err)
+			}
+			c := newCutter(b)
+			b.SetBytes(256 << 20)
+			for b.Loop() {
+				if _, err := f.Seek(0, io.SeekStart); err != nil {
+					b.Fatal(err)
+				}
+				c.ResetAhead(f, a)
+				rest(b, c)
+			}
+		})
 	}
 }
 
