@@ -11,9 +11,9 @@ const diffExplanation = `Written by the benchmark itself: %[3]q repeats it, as r
 
 [blockdiff](https://github.com/kazuho/blockdiff) (Kazuho Oku, 2009) dumps an LVM volume once and then, each day, the blocks of 16 KiB whose MD5 is not that of the day before, through gzip. For databases, of which a large part of the pages is written each day, and little of each page, that is the least that others of its time have come to, and what a program that cuts into chunks of a fixed size comes to without differences within them. The price is a chain: the last generation is the first one and all that were added since, in order; a new full dump each month begins the next.
 
-**What is backed up**: an image of database pages of 16 KiB of which about 15 %% are zero and of which 22 to 27 %% are written for each generation, some much more often than others: 200 bytes in up to three places, a log sequence number and two checksums; and a few pages are appended. gzip leaves about 37 %% of it. All programs read the same image, one after the other, before the next generation is made.
+**What is backed up**: an image of database pages of 16 KiB of which about 15 %% are zero and of which 22 to 27 %% of those in use are written for each generation, some much more often than others: 200 bytes in up to three places, a log sequence number and two checksums; and a few pages are appended. gzip leaves about 37 %% of it. All programs read the same image, one after the other, before the next generation is made.
 
-**How**: kura does it with "kura device backup", at its defaults, which encrypt, verify and add 3 %% of parity; restic reads it from standard input; blockdiff neither encrypts nor verifies. What they have stored is the size of all their files, with indexes and digests. Three generations are restored, from a cold page cache, and compared with what they were. What is read for that is counted by the kernel; of blockdiff it is the size of all files up to that generation, which are applied one after the other. Then the same harm is done to a copy of what each has stored.
+**How**: kura does it with "kura device backup", at its defaults, which encrypt, verify and add 3 %% of parity; restic (Debian's, 0.14) reads it from a pipe of cat, as it is mostly done, and so does not see when cat fails, which later ones can (--stdin-from-command); blockdiff neither encrypts nor verifies. What they have stored is the size of all their files, with indexes and digests. Three generations are restored, from a cold page cache, and compared with what they were. What is read for that is counted by the kernel; of blockdiff it is the size of all files up to that generation, which are applied one after the other. Then the same harm is done to a copy of what each has stored.
 
 **What to look for**: a later generation should take no more than blockdiff's, though encryption and parity are in it: of a changed page only the difference is stored; a restore should read what is in the generation and not all before it; nothing that goes wrong should pass in silence, and no generation should be lost with another. Bytes do not depend on the machine. Seconds do, and on what else it does: where the load before, below, is more than its cores, others were at work, and the seconds say little.
 
@@ -54,7 +54,7 @@ func (d *diffRun) summary() table {
 
 // generations has what each of them has added.
 func (d *diffRun) generations() table {
-	t := table{head: []string{"generation", "pages written"}}
+	t := table{head: []string{"generation", "pages written, of all"}}
 	for _, r := range d.results {
 		t.head = append(t.head, r.rival.name+" MiB", "s")
 	}

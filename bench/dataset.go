@@ -63,7 +63,7 @@ var datasets = []*dataset{
 			{name: "touched25", title: "25 % of pages touched", count: imageGenerations, next: touchPages(25)},
 		},
 	},
-	{name: "files", title: "10,000 files of 1 GB", unchanged: true, listed: true, onDemand: true, new: newFiles},
+	{name: "files", title: "10,000 files, 1 GB in all", unchanged: true, listed: true, onDemand: true, new: newFiles},
 }
 
 func once(*options) int               { return 1 }

@@ -41,9 +41,10 @@ oldest snapshot is kept as well. --keep-within keeps all that are younger than t
 duration such as 30d or 1y6m; --keep-within-daily the newest of each day in that time. A number can be
 "unlimited". --host, --tag and --path say which snapshots it is about; all others stay.
 
-Some snapshots take no place in a policy, and displace nobody. One of a run that was cut off, or whose
-source looked wrong, is kept while no complete one is newer. One whose time can not be right, an hour after
-its own commit or a week before it, is always kept: "doubtful". So is one that is pinned.
+Some snapshots take no place in a policy, and displace nobody. One of a run that was cut off, or that kura
+repair snapshots has made of a damaged one, is kept while no complete one is newer. One whose time can not
+be right, an hour after its own commit or a week before it, is always kept: "doubtful". So is one that is
+pinned.
 
 A policy that would leave nothing of a group is refused without --unsafe-allow-remove-all. With it and
 without a policy, all snapshots that --host, --tag or --path select are forgotten.

@@ -240,7 +240,7 @@ func (a *app) keyRotateCommand() *cobra.Command {
 		Use:   "rotate",
 		Short: "give the repository new keys, which removed ones do not get",
 		Long: `Give the repository new keys. All keys that kura key list shows stay, with their passwords and key files, and get
-the new ones; nothing needs to be done on any host. Whoever has had a key that was removed before reads nothing
+the new ones, which begin a new epoch; nothing needs to be done on any host. Whoever has had a key that was removed before reads nothing
 that is stored from now on.
 
 What is stored already is not encrypted again: it stays readable with the old keys for whoever has them and reaches the

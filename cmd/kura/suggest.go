@@ -32,11 +32,12 @@ var otherCommands = map[string]string{
 
 // otherFlags says likewise what there is in the place of flags of other programs.
 var otherFlags = map[string]string{
-	"version":         "kura version",
-	"retry-lock":      "kura has no locks to wait for: leave the flag out",
-	"cleanup-cache":   "kura cache --cleanup",
-	"key-hint":        "kura finds the key by itself: leave the flag out",
-	"no-extra-verify": "kura verifies all that it stores: leave the flag out",
+	"version":             "kura version",
+	"retry-lock":          "kura has no locks to wait for: leave the flag out",
+	"cleanup-cache":       "kura cache --cleanup",
+	"key-hint":            "kura finds the key by itself: leave the flag out",
+	"no-extra-verify":     "kura verifies all that it stores: leave the flag out",
+	"copy-chunker-params": "kura init --from-repo makes a repository that cuts as the other one does: leave the flag out",
 }
 
 // noCommand is the error of a command that there is not.

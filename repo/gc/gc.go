@@ -37,7 +37,7 @@ type Options struct {
 	// 0 means any.
 	MaxDuration time.Duration
 	// CommitEvery is how many bytes are written again before that is committed. 0 means 8 GiB, and twice as much each next
-	// time, up to a 64th of what is in packs.
+	// time, up to a 64th of what is in packs, and 256 GiB.
 	CommitEvery int64
 	// Idle is how old the last sign of life of a session may be, by the store's clock, before it is
 	// revoked. 0 means 30 minutes. A session whose process is known to be dead is revoked at once.
