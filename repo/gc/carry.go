@@ -95,7 +95,12 @@ func (c *collector) carry(ctx context.Context) (err error) {
 			c.plan.giveBack(s, i)
 			return nil
 		}
-		l := <-packs
+		var l loaded
+		select {
+		case l = <-packs:
+		case <-ctx.Done(): // which ends the reading, too
+			return context.Cause(ctx)
+		}
 		to := carriers[k.ref.Class]
 		if to == nil {
 			to = c.newCarrier(ctx, k.ref.Class)

@@ -381,3 +381,20 @@ func TestRun_AnotherCollectorBetweenTwoEntries_GoesOn(t *testing.T) {
 	noGarbage(t, r, store)
 	wantFiles(t, store, kept, files)
 }
+
+// TestRun_CancelledWhileAPackIsRead_Ends cancels a run when the next pack was asked for that it is going to carry.
+func TestRun_CancelledWhileAPackIsRead_Ends(t *testing.T) {
+	_, store, _, _ := sparse(t, 7, 1)
+	for range 20 { // whether the pack arrives or the end is seen is left to chance
+		ctx, cancel := context.WithCancel(t.Context())
+		watched := fault.New(store.Clone())
+		r := testrepo.Open(t, watched)
+		watched.Inject(fault.On(fault.Get).Prefix(object.DataPrefix).Nth(1).Hook(func(context.Context, fault.Call) error {
+			cancel()
+			return nil
+		}))
+		if _, err := gc.Run(ctx, r, gc.Options{MaxUnused: -1}, gc.Events{}); !errors.Is(err, context.Canceled) {
+			t.Fatalf("%v; a pack was read: %v", err, watched.Fired() > 0)
+		}
+	}
+}
