@@ -80,17 +80,18 @@ func (w *worker) look(f *folder, i int, st *files.Stat) (entryState, error) {
 		w.children = append(w.children, w.openFolder(f, i, st))
 		return elsewhere, nil
 	}
-	switch {
-	case plan == nil:
+	if plan == nil {
 		if f.leavesOut(e.name, st) {
 			return settled, nil
 		}
-	case !plan.given:
+		return toDo, nil
+	}
+	if len(plan.children) > 0 {
 		// It is no way to the given paths below it, even if it is a symlink: it is backed up as what it is.
-		w.report.error(f.pathOf(e.name), fmt.Errorf("a %v, not a folder", st.Type))
-		if !f.inside || f.only || f.leavesOutName(e.name) || f.leavesOut(e.name, st) {
-			return settled, nil
-		}
+		w.report.error(f.pathOf(e.name), fmt.Errorf("a %v, not a folder: what was named below it is not in the snapshot", st.Type))
+	}
+	if !plan.given && (!f.inside || f.only || f.leavesOutName(e.name) || f.leavesOut(e.name, st)) {
+		return settled, nil
 	}
 	return toDo, nil
 }
@@ -300,8 +301,9 @@ func (w *worker) relyAttributes(n *tree.Node) bool {
 	return true
 }
 
-// attributes sets extended attributes; what of them could not be read is only reported: the entry's content
-// is not worth less.
+// attributes sets extended attributes of an entry that was described; what of them could not be read is only reported:
+// the entry's content is not worth less. Its ctime is then not known, so that the next run asks again, and does not
+// take the entry for what it was.
 func (w *worker) attributes(ctx context.Context, n *tree.Node, attrs []files.Attr, err error, path func() string) {
 	for _, a := range attrs {
 		x := tree.XAttr{Name: a.Name, Value: a.Value}
@@ -315,6 +317,7 @@ func (w *worker) attributes(ctx context.Context, n *tree.Node, attrs []files.Att
 		n.XAttrs = append(n.XAttrs, x)
 	}
 	if err != nil {
+		n.CTime = tree.Time{}
 		w.report.error(path(), err)
 	}
 }

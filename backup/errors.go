@@ -16,4 +16,5 @@ var (
 	ErrChanged = errors.New("changed while it was read")
 
 	errNoMatch = errors.New("nothing matches this pattern")
+	errOwn     = errors.New("belongs to kura's own repository or cache, which no backup has in it")
 )

@@ -139,6 +139,10 @@ func (w *worker) names(ctx context.Context, f *folder) (names []files.Entry, err
 			return nil, err
 		}
 		f.onDev = st.Dev
+		if f.up != nil {
+			f.node.Mount = f.up.isMount(&st)
+		}
+		f.enter(f.dir, &st, f.node.Mount)
 		w.describe(f.node, &st)
 	}
 	names, err = f.scope.list(ctx, f.dir, func(name string, err error) { w.report.error(f.pathOf(name), err) })

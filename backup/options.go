@@ -13,13 +13,16 @@ import (
 // Options say what to back up and how.
 type Options struct {
 	// Paths are files and folders, absolute or relative to the working directory. Symlinks among
-	// them are backed up as links. Not used with a Source.
+	// them are backed up as links, but for those with a slash behind them: see AbsPath. Not used with a Source.
 	Paths []string
 	// NoMatch are patterns of paths that nothing matches: each is reported, and counted, as a path that is not there.
 	NoMatch []string
 	// Excludes and IExcludes are patterns as package pattern describes them, the latter of those that make no
 	// difference between upper and lower case.
 	Excludes, IExcludes []string
+	// Own are patterns of what the backup itself changes, such as its repository, and nothing takes back what they leave
+	// out. A given path that one of them matches is reported, and counted, as one that can not be read.
+	Own []string
 	// IgnoreFiles are the names of files that say, as package ignore describes, what is left out of the folders that
 	// they are in. Of several in a folder the later names' come last. Those above the given paths are not read.
 	IgnoreFiles []string

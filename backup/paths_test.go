@@ -73,6 +73,90 @@ func TestRun_RelativePath_IsMadeAbsolute(t *testing.T) {
 	wantTree(t, r, res.Snapshot, root)
 }
 
+// TestRun_PathBySymlinks_LeadsWhereTheKernelComesTo: all that was saved of a folder was the link to it, and the run ended well.
+func TestRun_PathBySymlinks_LeadsWhereTheKernelComesTo(t *testing.T) {
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	must(t, err)
+	makeTree(t, root, map[string]string{"real/f": "x", "real/sub/g": "x", "f": "another", "there/": ""})
+	must(t, os.Symlink("real", root+"/link"))
+	must(t, os.Symlink("../real/sub", root+"/there/deep"))
+	real := []string{"real", "real/f", "real/sub", "real/sub/g"}
+	for _, c := range []struct {
+		in, path string
+		is       string // absolute
+		want     []string
+	}{
+		{"/link", ".", "/real", real},
+		{"/link", "f", "/real/f", []string{"real", "real/f"}},
+		{"/there/deep", "..", "/real", real},
+		{"/there/deep", "../f", "/real/f", []string{"real", "real/f"}},
+		{"/", root + "/link/", "/real", real},
+		{"/", root + "/link//.", "/real", real},
+		{"/", "link/", "/real", real},
+		{"/", root + "/there/deep/../f", "/real/f", []string{"real", "real/f"}},
+		{"/", "there/deep/..", "/real", real},
+		{"/", root + "/link", "/link", []string{"link"}},
+		{"/", "link", "/link", []string{"link"}},
+		{"/", root + "/link/f", "/link/f", []string{"link", "link/f"}},
+		{"/", "real/../link/sub/../f", "/link/f", []string{"link", "link/f"}},
+		{"/", root + "/there/", "/there", []string{"there", "there/deep"}},
+	} {
+		t.Run(c.in+" "+c.path, func(t *testing.T) {
+			t.Chdir(root + c.in) // which sets PWD, as a shell does
+			if got, err := AbsPath(c.path); err != nil || got != root+c.is {
+				t.Errorf("%q, %v", got, err)
+			}
+			r, _ := newRepo(t)
+			res := mustRun(t, r, Options{Paths: []string{c.path}})
+			if got := res.Snapshot.PathStrings(); !slices.Equal(got, []string{root + c.is}) {
+				t.Errorf("the paths are %q", got)
+			}
+			if got := below(readBack(t, r, res.Snapshot), root); !slices.Equal(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestRun_SymlinkThatLeadsNowhere_IsNoFolder: where what it leads to was meant, as that of a disk that is not mounted.
+func TestRun_SymlinkThatLeadsNowhere_IsNoFolder(t *testing.T) {
+	r, _ := newRepo(t)
+	root := t.TempDir()
+	makeTree(t, root, map[string]string{"f": "x"})
+	must(t, os.Symlink("gone", root+"/link"))
+	res, rec, err := runWith(t.Context(), r, Options{Paths: []string{root + "/link/", root + "/f"}}, hooks{})
+	must(t, err)
+	if len(rec.errors) != 1 || !errors.Is(rec.errors[root+"/link"], syscall.ENOENT) {
+		t.Errorf("%v", rec.errors)
+	}
+	if got := below(readBack(t, r, res.Snapshot), root); !slices.Equal(got, []string{"f"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestRun_OwnPaths_AreLeftOutAndToldOf(t *testing.T) {
+	r, _ := newRepo(t)
+	root := t.TempDir()
+	makeTree(t, root, map[string]string{"disk/config": "x", "disk/data/x": "x", "disk/photos/p": "x"})
+	own := []string{root + "/disk/config", root + "/disk/data"}
+	o := Options{Paths: []string{root, root + "/disk/data/x"}, Own: own, Excludes: []string{"none", "!data"}, Scan: true}
+	res, rec, err := runWith(t.Context(), r, o, hooks{})
+	must(t, err)
+	if len(rec.errors) != 1 || rec.errors[root+"/disk/data/x"] == nil || res.Summary.Errors != 1 {
+		t.Errorf("%v", rec.errors)
+	}
+	if got := below(readBack(t, r, res.Snapshot), root); !slices.Equal(got, []string{"disk", "disk/photos", "disk/photos/p"}) {
+		t.Errorf("%q", got)
+	}
+	if want := append(slices.Clone(o.Excludes), own...); !slices.Equal(res.Snapshot.Excludes, want) {
+		t.Errorf("the snapshot says %q", res.Snapshot.Excludes)
+	}
+	o.Paths = o.Paths[1:]
+	if _, _, err := runWith(t.Context(), r, o, hooks{}); !errors.Is(err, ErrNothing) || !errors.Is(err, errOwn) {
+		t.Errorf("nothing but that: %v", err)
+	}
+}
+
 func TestRun_SomePathMissing_TheOthersAreBackedUp(t *testing.T) {
 	r, _ := newRepo(t)
 	root := t.TempDir()

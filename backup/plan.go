@@ -2,9 +2,12 @@ package backup
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kura-backup/kura/source"
 )
@@ -17,21 +20,72 @@ type plan struct {
 	byName   map[string]*plan
 }
 
-// cleanPaths makes paths absolute, sorts them, and drops what is there twice.
-func cleanPaths(paths []string) ([]string, error) {
-	var out []string
+// cleanPaths makes paths absolute, sorts them, and drops what is there twice. It also returns those of which it is
+// not the link that is meant, where there is one.
+func cleanPaths(paths []string) (out []string, through map[string]bool, err error) {
+	through = map[string]bool{}
 	for _, p := range paths {
 		if p == "" {
-			return nil, fmt.Errorf("backup: empty path")
+			return nil, nil, fmt.Errorf("backup: empty path")
 		}
-		abs, err := filepath.Abs(p)
+		abs, err := AbsPath(p)
 		if err != nil {
-			return nil, fmt.Errorf("backup: %s: %w", p, err)
+			return nil, nil, fmt.Errorf("backup: %s: %w", p, err)
 		}
 		out = append(out, abs)
+		if meansTarget(p) {
+			through[abs] = true
+		}
 	}
 	slices.Sort(out)
-	return slices.Compact(out), nil
+	return slices.Compact(out), through, nil
+}
+
+// AbsPath returns the absolute, clean path by which a backup knows one that was given. It leads where the kernel
+// comes to: a relative path begins in the working folder itself, for which $PWD may have the name of a symlink; with
+// a slash, or a slash and a dot, at its end a symlink is what it leads to; and .. behind one is the folder above that.
+// A symlink that leads nowhere stays what it is.
+func AbsPath(path string) (string, error) {
+	abs := path
+	if !filepath.IsAbs(path) {
+		dir, err := unix.Getwd()
+		if err != nil {
+			return "", fmt.Errorf("the working folder: %w", err)
+		}
+		abs = dir + "/" + path
+	}
+	if i := strings.LastIndex(abs+"/", "/../"); i >= 0 {
+		head, tail := abs[:i+len("/..")], abs[i+len("/.."):]
+		if !sameFile(head, filepath.Clean(head)) {
+			if real, err := filepath.EvalSymlinks(head); err == nil {
+				abs = real + tail
+			}
+		}
+	}
+	abs = filepath.Clean(abs)
+	if !meansTarget(path) {
+		return abs, nil
+	}
+	if info, err := os.Lstat(abs); err == nil && info.Mode()&os.ModeSymlink != 0 {
+		if real, err := filepath.EvalSymlinks(abs); err == nil {
+			return real, nil
+		}
+	}
+	return abs, nil
+}
+
+// meansTarget reports whether a path, if it is a symlink, is what that leads to.
+func meansTarget(path string) bool {
+	return strings.HasSuffix(path, "/") || strings.HasSuffix(path, "/.")
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 // sourcePaths returns what a source says that it is of, sorted.

@@ -17,6 +17,7 @@ import (
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/retain"
 	"github.com/kura-backup/kura/source/files"
+	"github.com/kura-backup/kura/tree"
 )
 
 const (
@@ -55,7 +56,7 @@ func run(ctx context.Context, r *repo.Repository, o Options, ev Events, h hooks)
 		try = a.fromSource
 		a.paths, err = sourcePaths(o.Source)
 	} else {
-		a.paths, err = cleanPaths(o.Paths)
+		a.paths, a.through, err = cleanPaths(o.Paths)
 	}
 	for _, s := range append([]string{o.Host}, o.Tags...) {
 		if err == nil && !utf8.ValidString(s) {
@@ -95,7 +96,8 @@ type attempt struct {
 	events    Events
 	hooks     hooks
 	selection *selection
-	paths     []string // sorted
+	paths     []string        // sorted
+	through   map[string]bool // paths of which what a symlink leads to is meant
 	start     time.Time
 
 	timeGiven bool // the snapshot's time is not that of the run
@@ -211,7 +213,16 @@ func (a *attempt) readable() ([]string, error) {
 			continue
 		}
 		var st files.Stat
-		if err := cwd.Stat(p, false, &st); err != nil {
+		err := cwd.Stat(p, false, &st)
+		if err == nil && st.Type == tree.Symlink && a.through[p] {
+			if err = cwd.Stat(p, true, &files.Stat{}); err == nil {
+				err = ErrChanged // it led nowhere a moment ago
+			}
+		}
+		if a.selection.isOwn(p) {
+			err = errOwn
+		}
+		if err != nil {
 			a.report.error(p, err)
 			failed.add(p, err)
 			continue
@@ -321,7 +332,7 @@ func (a *attempt) manifest() *repo.Manifest {
 		m.Paths = append(m.Paths, []byte(p))
 	}
 	m.Tags = sortedSet(a.opts.Tags)
-	for _, x := range slices.Concat(a.opts.Excludes, a.opts.IExcludes) {
+	for _, x := range slices.Concat(a.opts.Excludes, a.opts.Own, a.opts.IExcludes) {
 		if x != "" {
 			m.Excludes = append(m.Excludes, text(x))
 		}

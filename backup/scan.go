@@ -23,16 +23,24 @@ func (w *walk) scan(ctx context.Context) error {
 	if c.inside {
 		root = root.Child(".")
 	}
-	if err := s.folder(ctx, root, "", c); err != nil {
+	if err := s.folder(ctx, root, "", c, 0); err != nil {
 		return err
 	}
 	w.report.progress.ScanDone.Store(true)
 	return nil
 }
 
-// folder counts what is in a folder. Its path matters above the given paths only.
-func (s *scanner) folder(ctx context.Context, d *files.Dir, path string, c scope) error {
+// folder counts what is in a folder. Its path matters above the given paths only, and the file system that the folder
+// above it is on, in them.
+func (s *scanner) folder(ctx context.Context, d *files.Dir, path string, c scope, above uint64) error {
 	defer d.Close()
+	var self files.Stat
+	if c.inside && !c.only {
+		if err := d.StatSelf(&self); err != nil {
+			return nil
+		}
+		c.enter(d, &self, above != 0 && above != self.Dev)
+	}
 	entries, _ := c.list(ctx, d, func(string, error) {})
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
@@ -57,7 +65,7 @@ func (s *scanner) folder(ctx context.Context, d *files.Dir, path string, c scope
 		if !child.inside {
 			dir = s.pool.Root(below)
 		}
-		if err := s.folder(ctx, dir, below, child); err != nil {
+		if err := s.folder(ctx, dir, below, child, self.Dev); err != nil {
 			return err
 		}
 	}

@@ -32,6 +32,7 @@ var errIgnoreSize = errors.New("too large for an ignore file: not used")
 // selection is what the options say of everything that a walk may meet. It is immutable.
 type selection struct {
 	excludes    []*pattern.List // without empty ones
+	own         *pattern.List
 	markers     []Marker
 	ignoreFiles []string
 	largerThan  int64 // 0: no limit
@@ -54,6 +55,10 @@ func newSelection(o *Options) (*selection, error) {
 			s.excludes = append(s.excludes, l)
 		}
 	}
+	var err error
+	if s.own, err = pattern.Parse(o.Own); err != nil {
+		return nil, fmt.Errorf("backup: own: %w", err)
+	}
 	for _, name := range slices.Concat(s.ignoreFiles, markerNames(s.markers)) {
 		if name == "" || strings.Contains(name, "/") {
 			return nil, fmt.Errorf("backup: %q is not a file's name", name)
@@ -74,6 +79,9 @@ func markerNames(markers []Marker) (names []string) {
 func (s *selection) excludesPath(path string) bool {
 	return path != "/" && slices.ContainsFunc(s.excludes, func(l *pattern.List) bool { return l.MatchPath(path) })
 }
+
+// isOwn reports whether a path is left out because it belongs to the backup itself.
+func (s *selection) isOwn(path string) bool { return path != "/" && s.own.MatchPath(path) }
 
 func (s *selection) tooLarge(st *files.Stat) bool {
 	return s.largerThan > 0 && st.Type == tree.File && st.Size > s.largerThan
@@ -99,6 +107,9 @@ func (s *selection) root(p *plan) scope {
 	for _, l := range s.excludes {
 		c.match = append(c.match, l.Root())
 	}
+	if !s.own.Empty() {
+		c.match = append(c.match, s.own.Root())
+	}
 	return c
 }
 
@@ -115,6 +126,18 @@ func (s *scope) child(name string, st *files.Stat) scope {
 		c.only = s.only || s.crosses(st) || c.plan != nil && (s.leavesOutName(name) || s.leavesOut(name, st))
 	}
 	return c
+}
+
+// enter tells what a folder is, now that it is open. That mounts what is mounted on demand, behind the first look.
+// What the kernel shows of itself has no end, and is nobody's data: where it is mounted it is left out, unless it is
+// what was given.
+func (s *scope) enter(d *files.Dir, st *files.Stat, mount bool) {
+	switch {
+	case s.plan != nil && s.plan.given:
+		s.dev = st.Dev
+	case s.crosses(st), mount && d.IsOfKernel():
+		s.only = true
+	}
 }
 
 // list returns the entries of a folder that may be meant, by their names. Whoever was asked in vain for what decides
@@ -142,8 +165,9 @@ func (s *scope) look(ctx context.Context, d *files.Dir, all []files.Entry, faile
 		_, ok := slices.BinarySearchFunc(all, name, func(e files.Entry, name string) int { return strings.Compare(e.Name, name) })
 		return ok
 	}
+	given := s.plan != nil && s.plan.given // it was named, so it is meant whatever is in it
 	for _, m := range s.sel.markers {
-		if has(m.Name) && m.isIn(ctx, d) {
+		if !given && has(m.Name) && m.isIn(ctx, d) {
 			s.marked = append(s.marked, m.Name)
 		}
 	}
@@ -154,7 +178,10 @@ func (s *scope) look(ctx context.Context, d *files.Dir, all []files.Entry, faile
 		}
 		data, err := readStart(ctx, d, name, maxIgnoreFile+1)
 		if err == nil && len(data) > maxIgnoreFile {
-			data, err = nil, errIgnoreSize
+			err = errIgnoreSize
+		}
+		if err != nil {
+			data = nil // what is missing may take back what is left out before it
 		}
 		if err != nil && !errors.Is(err, files.ErrOtherType) && !errors.Is(err, unix.ENOENT) { // the last is told of the entry
 			failed(name, err)
@@ -203,9 +230,10 @@ func (s *scope) leavesOutName(name string) bool {
 }
 
 // leavesOut reports whether an entry is left out because of what it is. A folder that is on another file system is
-// not: the place where it is mounted stays.
+// not: the place where it is mounted stays. Nor is a file that only has another device, as those of an overlay have
+// that of their layer.
 func (s *scope) leavesOut(name string, st *files.Stat) bool {
-	return s.sel.tooLarge(st) || s.crosses(st) && st.Type != tree.Folder ||
+	return s.sel.tooLarge(st) || s.crosses(st) && st.Type != tree.Folder && !st.Unmounted ||
 		s.ignore.Verdict(name, st.Type == tree.Folder) == ignore.LeaveOut
 }
 

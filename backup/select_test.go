@@ -114,6 +114,37 @@ func TestRun_GivenPathBelowASymlinkInAGivenFolder_IsReported(t *testing.T) {
 	}
 }
 
+func TestRun_GivenPathBelowAGivenSymlink_IsReported(t *testing.T) {
+	r, _ := newRepo(t)
+	root := t.TempDir()
+	makeTree(t, root, map[string]string{"real/x": "1"})
+	must(t, os.Symlink("real", filepath.Join(root, "link")))
+	res, rec, err := runWith(t.Context(), r, Options{Paths: []string{root + "/link", root + "/link/x"}}, hooks{})
+	must(t, err)
+	if len(rec.errors) != 1 || rec.errors[root+"/link"] == nil || res.Summary.Errors != 1 {
+		t.Errorf("%v", rec.errors)
+	}
+	if n := mustHave(t, readBack(t, r, res.Snapshot), root+"/link"); n.Type != tree.Symlink {
+		t.Errorf("%+v", n.Node)
+	}
+}
+
+// TestRun_MarkerInTheGivenFolder_DecidesNothing: what was named is meant.
+func TestRun_MarkerInTheGivenFolder_DecidesNothing(t *testing.T) {
+	r, _ := newRepo(t)
+	root := t.TempDir()
+	makeTree(t, root, map[string]string{
+		"cache/CACHEDIR.TAG": cacheHeader, "cache/x": "", "cache/in/y": "", "cache/other/CACHEDIR.TAG": cacheHeader, "cache/other/z": "",
+	})
+	want := []string{"cache", "cache/CACHEDIR.TAG", "cache/in", "cache/in/y", "cache/other", "cache/other/CACHEDIR.TAG", "cache/x"}
+	for _, paths := range [][]string{{root + "/cache"}, {root, root + "/cache"}} {
+		res := mustRun(t, r, Options{Paths: paths, IfPresent: []Marker{CacheMarker}, Scan: true})
+		if got := below(readBack(t, r, res.Snapshot), root); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", paths, got, want)
+		}
+	}
+}
+
 func TestRun_IgnoreFileUnusable_IsReportedAndAllIsBackedUp(t *testing.T) {
 	r, _ := newRepo(t)
 	root := t.TempDir()

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kura-backup/kura/backends/local"
 	"github.com/kura-backup/kura/backup"
+	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo/gc"
 	"github.com/kura-backup/kura/source/stream"
 	"github.com/kura-backup/kura/ui"
@@ -27,7 +30,8 @@ func (a *app) backupCommand() *cobra.Command {
 
 Only what the repository does not have yet is stored. Files that have the same size, times and inode as
 in the newest snapshot of the same host and paths are not read. Symbolic links are stored as such. A
-repository on a local disk and kura's own cache are left out of the backup by themselves.
+repository on a local disk and kura's own cache are left out of the backup by themselves, and so is what
+the kernel shows of itself (/proc, /sys), unless it is named.
 
 A pattern of --exclude that begins with a slash is a full path, others match at any depth; * and ? stay
 within a name, ** stands for any number of folders, and ! in front takes back what earlier patterns left
@@ -83,7 +87,8 @@ func (a *app) ownFolders(p *place, repositoryID string) (dirs []string, err erro
 	return dirs, nil
 }
 
-// ownPatterns are patterns for what must not be backed up because the backup itself changes it.
+// ownPatterns are patterns for what must not be backed up because the backup itself changes it. Where something else lies in the
+// repository's folder, as in that of a whole disk, they are for the repository's own names in it.
 func (a *app) ownPatterns(p *place, repositoryID string) ([]string, error) {
 	dirs, err := a.ownFolders(p, repositoryID)
 	if err != nil {
@@ -91,12 +96,31 @@ func (a *app) ownPatterns(p *place, repositoryID string) ([]string, error) {
 	}
 	var patterns []string
 	for _, dir := range dirs {
-		patterns = append(patterns, escapePattern(dir))
+		names := []string{"."}
+		if dir == strings.TrimPrefix(p.String(), "local:") && !holdsOnlyRepository(dir) {
+			names = repositoryNames()
+		}
+		ways := []string{dir}
 		if real, err := filepath.EvalSymlinks(dir); err == nil && real != dir {
-			patterns = append(patterns, escapePattern(real))
+			ways = append(ways, real)
+		}
+		for _, way := range ways {
+			for _, name := range names {
+				patterns = append(patterns, escapePattern(filepath.Join(way, name)))
+			}
 		}
 	}
 	return patterns, nil
+}
+
+// repositoryNames are what a repository has in its folder.
+func repositoryNames() []string { return append(object.TopNames(), local.TempDir) }
+
+// holdsOnlyRepository reports whether nothing but a repository is in its folder.
+func holdsOnlyRepository(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	own := repositoryNames()
+	return err == nil && !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !slices.Contains(own, e.Name()) })
 }
 
 // escapePattern returns the pattern that matches a path and nothing else.

@@ -2,13 +2,13 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/kura-backup/kura/backup"
 	"github.com/kura-backup/kura/repo"
 )
 
@@ -49,11 +49,18 @@ func whichSnapshot(cmd *cobra.Command, args []string, at string) error {
 // filter returns the filter that was asked for.
 func (o *filterOptions) filter() (f repo.SnapshotFilter, err error) {
 	f.Hosts = o.hosts
+	// An empty path would be the folder in which kura is run, and an empty host selects nothing, silently.
+	switch unset := "was a variable not set?"; {
+	case slices.Contains(o.hosts, ""):
+		return f, usage("--host is empty", unset)
+	case slices.Contains(o.paths, ""):
+		return f, usage("--path is empty", unset)
+	}
 	if f.Tags, err = splitTags(o.tags); err != nil {
 		return f, err
 	}
 	for _, p := range o.paths {
-		abs, err := filepath.Abs(p)
+		abs, err := backup.AbsPath(p)
 		if err != nil {
 			return f, err
 		}

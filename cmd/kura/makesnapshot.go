@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -133,7 +132,7 @@ func (a *app) snapshotOf(ctx context.Context, o *snapshotOptions, opts backup.Op
 		if err != nil {
 			return nil, err
 		}
-		opts.Excludes = append(opts.Excludes, own...)
+		opts.Own = own
 	}
 	progress := new(backup.Progress)
 	stop := a.showProgress(ctx, ui.BackupStatus(progress), ui.BackupMessage)
@@ -198,7 +197,7 @@ func groupOf(opts *backup.Options) (f repo.SnapshotFilter, err error) {
 			paths = opts.Source.Paths()
 		}
 		for _, p := range paths {
-			abs, err := filepath.Abs(p)
+			abs, err := backup.AbsPath(p)
 			if err != nil {
 				return f, err
 			}

@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"unicode/utf16"
 
 	"github.com/kura-backup/kura/backup"
@@ -94,7 +97,7 @@ func (a *app) globPaths(name string, to *backup.Options) error {
 		return err
 	}
 	for _, p := range meaningful(textLines(data)) {
-		found, err := filepath.Glob(p)
+		found, err := glob(p)
 		if err != nil {
 			return usage(fmt.Sprintf("%s: %q is not a pattern: %v", flag, p, err))
 		}
@@ -104,6 +107,55 @@ func (a *app) globPaths(name string, to *backup.Options) error {
 		to.Paths = append(to.Paths, found...)
 	}
 	return nil
+}
+
+// glob is as filepath.Glob, but for what can not be looked at: that does not count as not there, and is among the
+// paths, so that whoever reads them says what is the matter.
+func glob(pattern string) (found []string, err error) {
+	if _, err := filepath.Match(pattern, ""); err != nil {
+		return nil, err
+	}
+	ways := []string{""} // what matches the elements so far, with the slash behind them
+	for rest := pattern; ; {
+		wild := strings.IndexAny(rest, `*?[\`)
+		if wild < 0 {
+			for _, way := range ways {
+				if _, err := os.Lstat(way + rest); !isMissing(err) {
+					found = append(found, way+rest)
+				}
+			}
+			return found, nil
+		}
+		at := strings.LastIndex(rest[:wild], "/") + 1
+		element, behind, more := strings.Cut(rest[at:], "/")
+		var next []string
+		for _, way := range ways {
+			dir := way + rest[:at]
+			entries, err := os.ReadDir(cmp.Or(dir, "."))
+			if err != nil && !isMissing(err) {
+				found = append(found, cmp.Or(dir, "."))
+			}
+			for _, e := range entries {
+				switch ok, err := filepath.Match(element, e.Name()); {
+				case err != nil:
+					return nil, err
+				case ok && more:
+					next = append(next, dir+e.Name()+"/")
+				case ok:
+					found = append(found, dir+e.Name())
+				}
+			}
+		}
+		if !more {
+			return found, nil
+		}
+		ways, rest = next, behind
+	}
+}
+
+// isMissing reports whether an error says that nothing is there.
+func isMissing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // listedPaths reads a list of paths, one a line, as they are.

@@ -69,6 +69,18 @@ const (
 	copySuffix = ".copy"
 )
 
+// TopNames returns what the names in the store begin with, up to the first slash.
+func TopNames() []string {
+	names := []string{ConfigName, ConfigCopyName}
+	for _, prefix := range []string{
+		KeysPrefix, LogPrefix, CheckpointsPrefix, DataPrefix, TreePrefix, IndexPrefix, SessionsPrefix, ParityPrefix,
+		RecordsPrefix, QuarantinePrefix,
+	} {
+		names = append(names, strings.TrimSuffix(prefix, "/"))
+	}
+	return names
+}
+
 // refPrefixes are where the objects lie that are named by session and hash.
 var refPrefixes = [...]string{
 	DataPack: DataPrefix, TreePack: TreePrefix, Index: IndexPrefix,

@@ -1,9 +1,46 @@
 package object
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
+
+// TestTopNames_EveryNameAndPrefix_IsThere: what is not there is backed up with what lies beside a repository.
+func TestTopNames_EveryNameAndPrefix_IsThere(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "name.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || len(spec.Names) != 1 || len(spec.Values) != 1 {
+			return true
+		}
+		name := spec.Names[0].Name
+		lit, ok := spec.Values[0].(*ast.BasicLit)
+		if !ok || lit.Kind != token.STRING || !strings.HasSuffix(name, "Name") && !strings.HasSuffix(name, "Prefix") {
+			return true
+		}
+		value, err := strconv.Unquote(lit.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, strings.TrimSuffix(value, "/"))
+		return true
+	})
+	got := TopNames()
+	slices.Sort(got)
+	slices.Sort(want)
+	if len(want) < 12 || !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
 
 func TestParseRef_NamesOfAllClasses_RoundTrip(t *testing.T) {
 	for class, prefix := range map[Class]string{

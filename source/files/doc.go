@@ -14,5 +14,6 @@
 //
 // Only regular files are opened for reading, with O_NONBLOCK and O_NOFOLLOW: if an entry
 // became a FIFO or a symlink since it was looked at, neither blocks nor misleads. Access times
-// are left alone (O_NOATIME) where the kernel allows that. Automounts are not triggered.
+// are left alone (O_NOATIME) where the kernel allows that. A look at an entry triggers no
+// automount; the opening of a folder does, so that it may be another one than was looked at.
 package files

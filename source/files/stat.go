@@ -21,6 +21,9 @@ type Stat struct {
 	Dev    uint64 // device of the file system
 	Device uint64 // of a device node, as in tree.Node
 
+	// Unmounted says that nothing is mounted at the entry itself, whatever its device is. Old kernels do not tell.
+	Unmounted bool
+
 	MTime, CTime, BTime, ATime tree.Time
 }
 
@@ -54,6 +57,27 @@ func (d *Dir) StatSelf(st *Stat) error {
 	return statx(fd, "", unix.AT_EMPTY_PATH, st)
 }
 
+// IsOfKernel reports whether the folder is on a file system of what the kernel says of itself and of its processes.
+func (d *Dir) IsOfKernel() bool {
+	fd, err := d.use()
+	if err != nil {
+		return false
+	}
+	defer d.done()
+	var st unix.Statfs_t
+	for {
+		if err := unix.Fstatfs(fd, &st); err != unix.EINTR {
+			break
+		}
+	}
+	switch uint32(st.Type) {
+	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,
+		unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC:
+		return true
+	}
+	return false
+}
+
 func statx(at int, name string, flags int, st *Stat) error {
 	var x unix.Statx_t
 	for {
@@ -79,6 +103,7 @@ func statx(at int, name string, flags int, st *Stat) error {
 	if t == tree.CharDevice || t == tree.BlockDevice {
 		st.Device = uint64(x.Rdev_major)<<32 | uint64(x.Rdev_minor)
 	}
+	st.Unmounted = x.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 && x.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0
 	if x.Mask&unix.STATX_BTIME != 0 {
 		st.BTime = fileTime(x.Btime.Sec, x.Btime.Nsec)
 	}

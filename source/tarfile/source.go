@@ -20,6 +20,8 @@ const Kind = "tar"
 var (
 	// ErrTruncated is returned for an archive that ends before its end mark.
 	ErrTruncated = errors.New("tarfile: the archive is cut off")
+	// ErrEmpty is returned for an archive without entries: that is hardly ever what was meant.
+	ErrEmpty = errors.New("tarfile: there is nothing in the archive, nothing was saved")
 	// ErrMore is returned for an archive behind which there is something else, such as another archive.
 	ErrMore = errors.New("tarfile: there is more behind the end of the archive")
 	// ErrTooLong is wrapped for what is longer than any system takes it.
@@ -39,6 +41,7 @@ type Source struct {
 	raw    *counter // what of the archive was read
 	names  map[string]*name
 	warned map[string]bool
+	some   bool // there was an entry of which a snapshot says something
 }
 
 // name is what is known of the entry at a path. Folders are not; files that do not lead out have nothing to be known.
@@ -117,7 +120,13 @@ func (s *Source) readAll(r io.Reader) error {
 			return fmt.Errorf("tarfile: entry %d: %w", entries+1, err)
 		}
 	}
-	return in.onlyZeros()
+	if err := in.onlyZeros(); err != nil {
+		return err
+	}
+	if !s.some {
+		return ErrEmpty
+	}
+	return nil
 }
 
 // warn tells about something once.
@@ -155,6 +164,7 @@ func (s *Source) entry(h *tar.Header, content io.Reader) error {
 	if n.Type == 0 {
 		return nil
 	}
+	s.some = true
 	if err := check(p, &n); err != nil {
 		s.out.Miss(p[:min(len(p), maxShown)], err)
 		return nil

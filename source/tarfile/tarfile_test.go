@@ -329,6 +329,22 @@ func TestSource_TooLong_IsReportedAndLeftOut(t *testing.T) {
 	}
 }
 
+// TestSource_NothingInIt_IsAnError: a snapshot without a file looked like one of the machine.
+func TestSource_NothingInIt_IsAnError(t *testing.T) {
+	comment := tar.Header{Name: "a", Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "1"}}
+	top := tar.Header{Name: "./", Typeflag: tar.TypeDir}
+	for name, archive := range map[string][]byte{
+		"empty": archiveOf(t), "a comment": archiveOf(t, comment), "the topmost folder": archiveOf(t, top),
+		"by tar": gnuTar(t, "-cf", "-", "-T", "/dev/null"),
+	} {
+		if _, err := read(t, archive, ""); !errors.Is(err, tarfile.ErrEmpty) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := read(t, archiveOf(t, top), "in") // that folder is something
+	must(t, err)
+}
+
 func TestSource_WhatIsNotUnderstood_IsRefused(t *testing.T) {
 	for name, h := range map[string]tar.Header{
 		"another type":    {Name: "a", Typeflag: 'M'},
@@ -338,7 +354,9 @@ func TestSource_WhatIsNotUnderstood_IsRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_, err := read(t, archiveOf(t, tar.Header{Name: "a", Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "1"}}), "")
+	_, err := read(t, archiveOf(
+		t, tar.Header{Name: "a", Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "1"}}, tar.Header{Name: "a", Typeflag: tar.TypeReg},
+	), "")
 	must(t, err)
 	_, err = read(t, append(archiveOf(t, tar.Header{Name: "a", Typeflag: tar.TypeReg}), archiveOf(t, tar.Header{Name: "b", Typeflag: tar.TypeReg})...), "")
 	if !errors.Is(err, tarfile.ErrMore) {
