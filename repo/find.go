@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kura-backup/kura/internal/clock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo/log"
 )
@@ -49,7 +50,7 @@ func (f *SnapshotFilter) Match(s *Snapshot) bool {
 
 // FindSnapshot returns the live snapshot that name stands for, and the path behind a colon in it:
 //
-//	latest      the newest complete snapshot that the filter selects
+//	latest      the newest complete snapshot that the filter selects, but for those that are later than their commits
 //	latest~N    the Nth one before it
 //	ID          a whole id or a beginning of it that fits one snapshot, of at least 4 digits
 //	…:PATH      a path in it
@@ -82,6 +83,9 @@ func (r *Repository) latest(ctx context.Context, back int, f SnapshotFilter) (*S
 		return nil, err
 	}
 	matching := slices.DeleteFunc(slices.Clone(all), func(s *Snapshot) bool { return !s.Complete() || !f.Match(s) })
+	if matching, err = r.passOverAhead(ctx, matching); err != nil {
+		return nil, err
+	}
 	switch {
 	case len(matching) == 0 && len(all) == 0:
 		return nil, fmt.Errorf("there are no snapshots yet: %w", ErrNotFound)
@@ -91,6 +95,29 @@ func (r *Repository) latest(ctx context.Context, back int, f SnapshotFilter) (*S
 		return nil, fmt.Errorf("%s; latest~%d is none of them: %w", fitting(len(matching)), back, ErrNotFound)
 	}
 	return matching[len(matching)-1-back], nil
+}
+
+// passOverAhead leaves out snapshots that are later than their commits, which a wrong clock has made, unless there are no others. The log is listed
+// only where one may be such: it is later than now, or than its writer's clock, or not the newest by the order of commits, too.
+func (r *Repository) passOverAhead(ctx context.Context, list []*Snapshot) ([]*Snapshot, error) {
+	if len(list) < 2 {
+		return list, nil
+	}
+	may, first := false, list[len(list)-1].Entry.N // of those behind it
+	for _, s := range slices.Backward(list) {
+		may = may || s.Entry.N > first || s.When().After(clock.Now().Add(doubtAfter)) || s.Time-s.Entry.Clock > int64(doubtAfter)
+		first = min(first, s.Entry.N)
+	}
+	if !may {
+		return list, nil
+	}
+	if err := r.FindDoubtful(ctx, list); err != nil {
+		return nil, err
+	}
+	if right := slices.DeleteFunc(slices.Clone(list), func(s *Snapshot) bool { return s.Ahead }); len(right) > 0 {
+		return right, nil
+	}
+	return list, nil
 }
 
 func fitting(n int) string {

@@ -96,6 +96,7 @@ type Snapshot struct {
 	Manifest               // but for the tags: they are those that the snapshot has now
 	Entry    *log.Snapshot // its place in the log's state
 	Doubtful bool          // whether its time can not be right; set by FindDoubtful
+	Ahead    bool          // whether that is because it is later than the commit
 
 	// Err is set where the snapshot can not be opened: a DamageError, which mostly wraps an UnreadableError.
 	// Then no more is known of it than Entry says, whose clock stands for its time.

@@ -211,6 +211,66 @@ func TestFindDoubtful_Table(t *testing.T) {
 	}
 }
 
+// TestFindDoubtful_StoresClockIsTheMachines_JumpsAreFound has a store whose clock is as wrong as that of the machine that backs up into it,
+// as that of a folder is.
+func TestFindDoubtful_StoresClockIsTheMachines_JumpsAreFound(t *testing.T) {
+	const day = 24 * time.Hour
+	begin := time.Now()
+	for name, c := range map[string]struct {
+		at     []int // days since the repository was made, for each snapshot
+		wrong  []int // which of them have a wrong time
+		latest int
+	}{
+		"ahead":                   {[]int{0, 36 * 365, 1}, []int{1}, 2},
+		"back":                    {[]int{0, -3650, 1}, []int{1}, 2},
+		"back, and the newest":    {[]int{0, 1, -3650}, []int{2}, 1},
+		"back, but not to before": {[]int{0, 400, 401, 30, 402}, []int{3}, 4},
+		"ahead for some days":     {[]int{0, 1, 2, 9000, 9001, 3, 4, 5}, []int{3, 4}, 7},
+		"both":                    {[]int{0, 9000, -9000, 1}, []int{1, 2}, 3},
+		"a little":                {[]int{0, 3, 1, 4}, nil, 3},
+		"nothing tells yet":       {[]int{0, 9000}, nil, 1},
+	} {
+		now := clock.NewFake(begin)
+		r := testrepo.Init(t, mem.NewWithClock(now))
+		var snaps []*repo.Snapshot
+		for _, days := range c.at {
+			now.Advance(begin.Add(time.Duration(days) * day).Sub(now.Now()))
+			snaps = append(snaps, commitAt(t, r, now.Now(), false))
+		}
+		if err := r.FindDoubtful(t.Context(), snaps); err != nil {
+			t.Fatal(err)
+		}
+		var wrong []int
+		for i, s := range snaps {
+			if s.Doubtful {
+				wrong = append(wrong, i)
+			}
+			if ahead := s.Doubtful && c.at[i] > 1000; s.Ahead != ahead {
+				t.Errorf("%s: snapshot %d is ahead: %t", name, i, s.Ahead)
+			}
+		}
+		if !slices.Equal(wrong, c.wrong) {
+			t.Errorf("%s: %v are doubtful", name, wrong)
+		}
+		if got, _, err := r.FindSnapshot(t.Context(), "latest", repo.SnapshotFilter{}); err != nil || got.ID != snaps[c.latest].ID {
+			t.Errorf("%s: latest is not snapshot %d, %v", name, c.latest, err)
+		}
+	}
+}
+
+func TestFindSnapshot_AllAreAhead_LatestIsTheNewest(t *testing.T) {
+	r, _ := testrepo.New(t)
+	want := func(s *repo.Snapshot) {
+		t.Helper()
+		if got, _, err := r.FindSnapshot(t.Context(), "latest", repo.SnapshotFilter{}); err != nil || got.ID != s.ID {
+			t.Errorf("another is the latest, %v", err)
+		}
+	}
+	commitAt(t, r, time.Now().Add(100*time.Hour), true)
+	want(commitAt(t, r, time.Now().Add(200*time.Hour), true))
+	want(commitAt(t, r, time.Now(), true))
+}
+
 // What is put into a copy a day later has a time of its own again.
 func TestFindDoubtful_CopiedStore_DoubtsWhatCameLater(t *testing.T) {
 	const day = 24 * time.Hour

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	class = "probe/"
+	class  = "probe/"
+	idSize = 8 // bytes of what a run is called
 
 	defaultRounds = 5
 	defaultRacers = 8
@@ -92,7 +93,7 @@ type check struct {
 
 func probe(ctx context.Context, store backends.Store, o Options, ev Events, checks []check) (*prober, error) {
 	p := &prober{store: store, second: store, o: o.withDefaults(), ev: ev, put: map[string]bool{}}
-	var id [8]byte
+	var id [idSize]byte
 	rand.Read(id[:]) // never fails
 	p.run = class + hex.EncodeToString(id[:]) + "-"
 	if o.Second != nil {
@@ -177,6 +178,13 @@ func (p *prober) gone(name string) {
 	delete(p.put, name)
 }
 
+// madeUp reports whether a name is like those that runs put: of 16 hexadecimal digits, and what for. The folder may be that of something
+// else, in a bucket that has no repository yet.
+func madeUp(name string) bool {
+	run, _, ok := strings.Cut(strings.TrimPrefix(name, class), "-")
+	return ok && len(run) == 2*idSize && strings.Trim(run, "0123456789abcdef") == ""
+}
+
 // leftovers removes what a probe that died left, unless it may still be running.
 func (p *prober) leftovers(ctx context.Context) error {
 	var old []backends.Info
@@ -184,7 +192,9 @@ func (p *prober) leftovers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		old = append(old, info)
+		if madeUp(info.Name) {
+			old = append(old, info)
+		}
 	}
 	if len(old) == 0 {
 		return nil

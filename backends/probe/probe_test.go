@@ -311,13 +311,19 @@ func TestRun_LeftoversOfTheDead_AreRemovedAndOthersStay(t *testing.T) {
 		}
 	}
 	put("probe/0000000000000000-dead")
+	others := []string{"probe/0000-x", "probe/0000000000000000", "probe/000000000000000g-x", "probe/results.csv"}
+	for _, name := range others {
+		put(name)
+	}
 	c.Advance(25 * time.Hour)
 	put("probe/1111111111111111-alive")
 	r := run(t, durable{m})
 	if len(r.Findings) > 0 {
 		t.Errorf("%+v", r.Findings)
 	}
-	if got := names(t, m); !slices.Equal(got, []string{"probe/1111111111111111-alive"}) {
+	want := append(others, "probe/1111111111111111-alive")
+	slices.Sort(want)
+	if got := names(t, m); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
 }

@@ -39,12 +39,12 @@ paths, or as --group-by says, and each group is treated by itself. --keep-daily 
 of each of the last 7 days that have any, and so on, by the local time zone; while there are fewer, the
 oldest snapshot is kept as well. --keep-within keeps all that are younger than the newest by less than a
 duration such as 30d or 1y6m; --keep-within-daily the newest of each day in that time. A number can be
-"unlimited". --host, --tag and --path say which snapshots it is about; all others stay.
+"unlimited". --host, --tag and --path say which snapshots it is about, without them all; others stay.
 
 Some snapshots take no place in a policy, and displace nobody. One of a run that was cut off, or that kura
-repair snapshots has made of a damaged one, is kept while no complete one is newer. One whose time can not
-be right, an hour after its own commit or a week before it, is always kept: "doubtful". So is one that is
-pinned.
+repair snapshots has made of a damaged one, is kept while no complete one is newer; once the damaged one is
+forgotten the repaired one has its place. One whose time can not be right, an hour after its own commit or a
+week before it, is always kept: "doubtful". So is one that is pinned.
 
 A policy that would leave nothing of a group is refused without --unsafe-allow-remove-all. With it and
 without a policy, all snapshots that --host, --tag or --path select are forgotten.
@@ -115,7 +115,8 @@ func (a *app) runForget(ctx context.Context, o forgetOptions, names []string) er
 		if len(names) > 0 {
 			groups, err = forgetNamed(list)
 		} else {
-			groups, err = applyPolicy(list, retain.Options{Policy: o.policy, GroupBy: by, Location: time.Local, AllowRemoveAll: o.allowRemoveAll})
+			policy := retain.Options{Policy: o.policy, GroupBy: by, Location: time.Local, AllowRemoveAll: o.allowRemoveAll}
+			groups, err = applyPolicy(list, policy, inItsPlace(r.State(), list))
 		}
 		if err != nil {
 			return err
@@ -196,8 +197,8 @@ func forgetNamed(list []*repo.Snapshot) ([]ui.ForgetGroup, error) {
 }
 
 // applyPolicy returns what a policy keeps and removes of each group.
-func applyPolicy(list []*repo.Snapshot, o retain.Options) ([]ui.ForgetGroup, error) {
-	decisions, err := retain.Decide(retainable(list), o)
+func applyPolicy(list []*repo.Snapshot, o retain.Options, alone func(*repo.Snapshot) bool) ([]ui.ForgetGroup, error) {
+	decisions, err := retain.Decide(retainable(list, alone), o)
 	if errors.Is(err, retain.ErrRemovesAll) {
 		return nil, withHint(err, "nothing was forgotten; --keep-last 1 beside the other rules keeps the newest, --unsafe-allow-remove-all allows it")
 	}

@@ -75,7 +75,7 @@ func (a *app) runInit(ctx context.Context, from *access, singleWriter bool) erro
 	}
 	r, err := a.initialise(ctx, p, credential, shared)
 	if err != nil {
-		return explainKey(err, madeKey)
+		return a.explainKey(ctx, p, err, madeKey)
 	}
 	if madeKey != "" {
 		a.term.Info("generated the key file " + madeKey)
@@ -131,14 +131,42 @@ func (a *app) newCredential(ctx context.Context) (c seal.Credential, madeKey str
 	return c, "", err
 }
 
-// explainKey removes a key file that was generated for a repository that surely was not made.
-// Otherwise it stays: an init that was cut off is finished with the same key.
-func explainKey(err error, madeKey string) error {
-	switch {
-	case madeKey == "":
+// explainKey removes a key file that was generated for a repository that surely was not made with it.
+// Otherwise it stays: an init that was cut off is finished with the same key, and another one, at the same time, may have
+// found the file and made the repository with it.
+func (a *app) explainKey(ctx context.Context, p *place, err error, madeKey string) error {
+	if madeKey == "" {
 		return err
-	case errors.Is(err, repo.ErrExists):
-		return errors.Join(err, os.Remove(madeKey))
 	}
-	return withHint(err, fmt.Sprintf("the key file %s was generated; run kura init again with it", madeKey))
+	if !errors.Is(err, repo.ErrExists) {
+		return withHint(err, fmt.Sprintf("the key file %s was generated; run kura init again with it", madeKey))
+	}
+	oerr := a.tryKey(ctx, p, madeKey)
+	switch {
+	case errors.Is(oerr, repo.ErrWrongKey):
+		return errors.Join(err, os.Remove(madeKey))
+	case oerr == nil:
+		return withHint(err, fmt.Sprintf("it opens with the key file %s, which stays", madeKey))
+	}
+	return withHint(err, fmt.Sprintf("the key file %s was generated, and stays, since it may be that of the repository: %v", madeKey, oerr))
+}
+
+// tryKey opens a repository with a key file, and closes it again.
+func (a *app) tryKey(ctx context.Context, p *place, path string) error {
+	c, err := readKey(path)
+	if err != nil {
+		return err
+	}
+	store, err := a.openStore(ctx, p.Open)
+	if err != nil {
+		return err
+	}
+	r, err := repo.Open(ctx, store, repo.OpenOptions{Credential: c})
+	if errors.Is(err, repo.ErrSingleWriter) { // it says so only to whom the key fits
+		err = nil
+	}
+	if r != nil {
+		err = r.Close()
+	}
+	return errors.Join(err, store.Close())
 }

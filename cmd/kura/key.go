@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"unicode/utf8"
 
@@ -50,6 +53,9 @@ func (o *newKeyOptions) credential(ctx context.Context, a *app) (c seal.Credenti
 	case o.passwordFile != "":
 		return a.passwordFromFile(ctx, o.passwordFile)
 	case o.keyFile != "":
+		if _, err := os.Stat(filepath.Dir(o.keyFile)); errors.Is(err, fs.ErrNotExist) { // a folder that is made on the disk below would hide that
+			return nil, usage("--new-key-file: there is no folder "+ui.Printable(filepath.Dir(o.keyFile)), "is the disk mounted? otherwise make the folder first")
+		}
 		c, made, err := loadOrMakeKey(o.keyFile)
 		if made {
 			a.term.Info("generated the key file " + o.keyFile)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kura-backup/kura/backends/lease"
 	"github.com/kura-backup/kura/internal/s3proxy"
 	"github.com/kura-backup/kura/internal/testserver"
 )
@@ -141,6 +142,31 @@ func TestSingleWriter_KilledClient_KeepsOthersOutUntilUnlock(t *testing.T) {
 	f.kura(0, "unlock", "--force")
 	f.kura(0, "backup", "tree")
 	f.wants(f.kura(0, "snapshots"), "1 snapshot")
+}
+
+// A machine or container of the same name may have the process.
+func TestDeadHere_SameName_IsNoProof(t *testing.T) {
+	t.Parallel()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := exec.Command("true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		holder lease.Holder
+		want   string
+	}{
+		{lease.Holder{Host: host + "x", PID: ended.Process.Pid}, ""},
+		{lease.Holder{Host: host, PID: os.Getpid()}, ", as this one is called; here there is a process of that number"},
+		{lease.Holder{Host: host, PID: ended.Process.Pid}, ", as this one is called; if no other machine or container is, there is no such process any more"},
+	} {
+		if got := deadHere(c.holder); got != c.want {
+			t.Errorf("%+v: %q", c.holder, got)
+		}
+	}
 }
 
 func TestInit_SoundStore_NeedsNoFlagAndLeavesNoProbe(t *testing.T) {

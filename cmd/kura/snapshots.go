@@ -6,7 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/retain"
 )
 
@@ -65,7 +67,7 @@ func (a *app) runSnapshots(ctx context.Context, o snapshotsOptions, ids []string
 			return err
 		}
 		if o.latest > 0 {
-			list = newest(list, o.latest)
+			list = newest(list, o.latest, inItsPlace(r.State(), list))
 		}
 		a.term.Snapshots(list)
 		return nil
@@ -102,9 +104,9 @@ func filtered(f repo.SnapshotFilter) func([]*repo.Snapshot, error) ([]*repo.Snap
 }
 
 // newest keeps the newest n of each group, in the order of the list.
-func newest(list []*repo.Snapshot, n int) []*repo.Snapshot {
+func newest(list []*repo.Snapshot, n int, alone func(*repo.Snapshot) bool) []*repo.Snapshot {
 	wanted := map[string]bool{}
-	for _, g := range retain.Group(retainable(list), retain.DefaultGroupBy) {
+	for _, g := range retain.Group(retainable(list, alone), retain.DefaultGroupBy) {
 		for _, s := range g.Snapshots[:min(n, len(g.Snapshots))] {
 			wanted[s.ID] = true
 		}
@@ -112,13 +114,30 @@ func newest(list []*repo.Snapshot, n int) []*repo.Snapshot {
 	return slices.DeleteFunc(list, func(s *repo.Snapshot) bool { return !wanted[s.ID.String()] })
 }
 
-// retainable is what a retention policy looks at.
-func retainable(list []*repo.Snapshot) []retain.Snapshot {
+// inItsPlace returns a function that reports whether a snapshot is what repair could save of one that is no longer live: then it is all
+// there is of that time, and displaces nobody. Of what was copied the original may be a copy in the list.
+func inItsPlace(st *log.State, list []*repo.Snapshot) func(*repo.Snapshot) bool {
+	sources := map[object.SessionID]bool{}
+	for _, s := range list {
+		sources[s.SourceID()] = true
+	}
+	return func(s *repo.Snapshot) bool {
+		if len(s.Original) != len(s.ID) {
+			return false
+		}
+		original := object.SessionID(s.Original)
+		e := st.Snapshots[original]
+		return !sources[original] && (e == nil || !e.Live())
+	}
+}
+
+// retainable is what a retention policy looks at. A snapshot that lacks something takes no place in it, but for one that is alone.
+func retainable(list []*repo.Snapshot, alone func(*repo.Snapshot) bool) []retain.Snapshot {
 	out := make([]retain.Snapshot, len(list))
 	for i, s := range list {
 		out[i] = retain.Snapshot{
 			ID: s.ID.String(), Time: s.When(), Host: s.Host, Paths: s.PathStrings(), Tags: s.Tags,
-			Sound: s.Complete() && s.Suspect == 0, Pinned: s.Entry.Pinned, Doubtful: s.Doubtful || s.Err != nil,
+			Sound: s.Complete() && (s.Suspect == 0 || alone(s)), Pinned: s.Entry.Pinned, Doubtful: s.Doubtful || s.Err != nil,
 		}
 	}
 	return out

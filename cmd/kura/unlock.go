@@ -97,14 +97,15 @@ func (a *app) confirmUnlock(ctx context.Context, h lease.Holder) error {
 	return err
 }
 
-// deadHere says whether a holder was a process of this machine that is no more.
+// deadHere says whether a holder was a process of this machine that is no more. Another machine may have the same name, as containers and
+// clones of one image do: then it is no sign of death.
 func deadHere(h lease.Holder) string {
 	host, err := os.Hostname()
 	if err != nil || host == "" || host != h.Host {
 		return ""
 	}
 	if p, err := os.FindProcess(h.PID); err == nil && !errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone) {
-		return ", which is this one; there is a process of that number"
+		return ", as this one is called; here there is a process of that number"
 	}
-	return ", which is this one; there is no such process any more"
+	return ", as this one is called; if no other machine or container is, there is no such process any more"
 }

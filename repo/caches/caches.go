@@ -35,7 +35,7 @@ type Folder struct {
 	path string
 }
 
-// List returns the folders below a root, in the order of their ids. Their sizes are looked up if that is asked for.
+// List returns the folders below a root, in the order of their ids: those in which a client has been. Their sizes are looked up if that is asked for.
 func List(root string, sizes bool) ([]Folder, error) {
 	entries, err := os.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -49,7 +49,11 @@ func List(root string, sizes bool) ([]Folder, error) {
 		if raw, err := hex.DecodeString(e.Name()); err != nil || len(raw) != 16 || !e.IsDir() {
 			continue // not ours
 		}
-		f, err := look(filepath.Join(root, e.Name()), sizes)
+		path := filepath.Join(root, e.Name())
+		if !isCache(path) {
+			continue
+		}
+		f, err := look(path, sizes)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed meanwhile
 		}
@@ -59,6 +63,17 @@ func List(root string, sizes bool) ([]Folder, error) {
 		out = append(out, f)
 	}
 	return out, nil
+}
+
+// isCache reports whether a folder has one of the files that every client leaves in its cache. A folder that is only called like one may
+// be a repository: some name them after /etc/machine-id.
+func isCache(path string) bool {
+	for _, name := range []string{seenFile, locationFile} {
+		if info, err := os.Lstat(filepath.Join(path, name)); err == nil && info.Mode().IsRegular() {
+			return true
+		}
+	}
+	return false
 }
 
 func look(path string, sizes bool) (f Folder, err error) {

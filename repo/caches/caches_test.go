@@ -62,6 +62,21 @@ func TestList_FoldersOfRepositories_AreDescribed(t *testing.T) {
 	}
 }
 
+// A repository can be called after a machine, in the folder that is named for caches.
+func TestList_FolderThatIsCalledLikeACache_IsNone(t *testing.T) {
+	root := t.TempDir()
+	newFolder(t, root, "a", time.Hour)
+	theirs := filepath.Join(root, strings.Repeat("b", 32))
+	must(t, os.MkdirAll(filepath.Join(theirs, "data"), 0o700))
+	must(t, os.MkdirAll(filepath.Join(theirs, locationFile), 0o700)) // a folder
+	for _, name := range []string{"config", "data/x"} {
+		must(t, os.WriteFile(filepath.Join(theirs, name), nil, 0o600))
+	}
+	if got := list(t, root); len(got) != 1 || got[0].ID != strings.Repeat("a", 32) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestFree_UnusedFolder_LeavesWhatCanNotBeMadeAgain(t *testing.T) {
 	root := t.TempDir()
 	path := newFolder(t, root, "a", time.Hour)

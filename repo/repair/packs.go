@@ -108,8 +108,14 @@ func Packs(ctx context.Context, r *repo.Repository, o PacksOptions, ev Events) (
 	if err := s.all(ctx, damaged, res); err != nil {
 		return nil, err
 	}
-	if missing, packs := res.Count(Missing), len(r.State().Packs); len(o.Packs) == 0 && missing*2 > packs {
-		return nil, fmt.Errorf("%w: %d of %d", ErrManyMissing, missing, packs)
+	if len(o.Packs) == 0 {
+		missing := map[object.Ref]bool{}
+		for i := range res.Packs {
+			missing[res.Packs[i].Ref] = res.Packs[i].Fate == Missing
+		}
+		if err := tooMany(r.State().Packs, func(ref object.Ref) bool { return missing[ref] }); err != nil {
+			return nil, err
+		}
 	}
 	if o.DryRun || len(w.drop) == 0 {
 		return res, nil
@@ -169,14 +175,13 @@ func findDamaged(ctx context.Context, r *repo.Repository, ev *Events) (damaged [
 	}
 	packs = r.State().Packs
 	damaged = slices.DeleteFunc(damaged, func(ref object.Ref) bool { return !r.State().Live(ref) })
-	missing := 0
+	missing := map[object.Ref]bool{}
 	for _, ref := range damaged {
-		if _, there := sizes[ref]; !there {
-			missing++
-		}
+		_, there := sizes[ref]
+		missing[ref] = !there
 	}
-	if missing*2 > len(packs) {
-		return nil, 0, fmt.Errorf("%w: %d of %d", ErrManyMissing, missing, len(packs))
+	if err := tooMany(packs, func(ref object.Ref) bool { return missing[ref] }); err != nil {
+		return nil, 0, err
 	}
 	slices.SortFunc(damaged, object.Ref.Compare)
 	return damaged, read, nil

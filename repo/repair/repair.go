@@ -11,6 +11,7 @@ import (
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
+	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
 )
 
@@ -19,9 +20,10 @@ var (
 	// Nothing was changed; the next run starts anew.
 	ErrRevoked = errors.New("repair: a collector has revoked this run; run the repair again")
 
-	// ErrManyMissing is returned by Packs when so many packs are missing, or have not a byte that can be read, that
-	// it looks like a disk or a folder that is not mounted, or a cable: dropping them would make all of them garbage.
-	ErrManyMissing = errors.New("repair: more than half of all packs are missing; nothing was changed")
+	// ErrManyMissing is returned by Packs and Snapshots when so many packs are missing, or have not a byte that can be read,
+	// that it looks like a disk or a folder that is not mounted, or a cable: dropping them, or forgetting all that needs them,
+	// would make all of them garbage.
+	ErrManyMissing = errors.New("repair: so many packs are missing that a disk may not be mounted; nothing was changed")
 
 	// ErrNotLive is returned by Packs for a pack that is not part of the repository's newest state.
 	ErrNotLive = errors.New("repair: the repository has no such pack, or does not use it any more")
@@ -80,6 +82,36 @@ func live(ctx context.Context, r *repo.Repository, sid object.SessionID, host st
 		cancel()
 		wg.Wait()
 	}
+}
+
+// tooMany returns an ErrManyMissing if too many of all packs are missing to be lost: more than half, or each of several of a class,
+// whose folder may be a mount of its own.
+func tooMany(packs map[object.Ref]log.Pack, missing func(object.Ref) bool) error {
+	all, gone := map[object.Class]int{}, map[object.Class]int{}
+	sum := 0
+	for ref := range packs {
+		all[ref.Class]++
+		if missing(ref) {
+			gone[ref.Class]++
+			sum++
+		}
+	}
+	if sum*2 > len(packs) {
+		return fmt.Errorf("%w: %d of %d", ErrManyMissing, sum, len(packs))
+	}
+	for _, class := range []object.Class{object.DataPack, object.TreePack} {
+		if n := gone[class]; n > 1 && n == all[class] {
+			return fmt.Errorf("%w: all %d %v packs", ErrManyMissing, n, class)
+		}
+	}
+	return nil
+}
+
+// unread reports whether an error is the store's word that it can not read what is there. That may be a cable, or a disk that is well
+// again tomorrow: nobody knows what is lost.
+func unread(ctx context.Context, err error) bool {
+	_, ok := errors.AsType[*backends.Error](err)
+	return ok && repo.Unreadable(ctx, err) && !errors.Is(err, fs.ErrPermission)
 }
 
 // isDamage reports whether an error is about one object: that it is missing, not what was written, or can not

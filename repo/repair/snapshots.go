@@ -78,7 +78,8 @@ const staleTries = 3
 // Snapshots makes, of each snapshot that has lost something, a new one without that: with the time, host, paths
 // and tags of the old one, which stays unless it is to be forgotten. A file of which anything is lost is
 // noted without content. A snapshot counts as damaged by what the index knows and by which packs are in the
-// store: what a damaged pack has lost is known only once Packs has repaired it.
+// store: what a damaged pack has lost is known only once Packs has repaired it. What the store can not read for the moment is not lost:
+// then nothing more is done. So many missing packs that something seems not to be mounted are ErrManyMissing.
 func Snapshots(ctx context.Context, r *repo.Repository, o SnapshotsOptions, ev Events) (*SnapshotsResult, error) {
 	if !r.Keys().CanRead(seal.Meta) {
 		return nil, fmt.Errorf("repair: this key can not read snapshots: %w", seal.ErrNoKey)
@@ -147,14 +148,25 @@ func (s *snapshots) findMissing(ctx context.Context) error {
 	// What was put together again from its group, or mended, is not missing.
 	for ref := range s.missing {
 		_, _, err := s.r.LoadPack(ctx, ref, st.Packs[ref].Size, nil)
-		if err != nil && !isDamage(ctx, err) {
-			return err
+		if err != nil && (unread(ctx, err) || !isDamage(ctx, err)) {
+			return unreadable(ctx, err)
 		}
 		if err == nil {
 			delete(s.missing, ref)
 		}
 	}
-	return nil
+	return tooMany(st.Packs, func(ref object.Ref) bool {
+		_, missing := s.missing[ref]
+		return missing
+	})
+}
+
+// unreadable says what to do where the store can not read what is there.
+func unreadable(ctx context.Context, err error) error {
+	if !unread(ctx, err) {
+		return err
+	}
+	return fmt.Errorf("%w; if it stays so, run repair packs first, which lets go of what can not be read", err)
 }
 
 func (s *snapshots) choose() ([]*log.Snapshot, error) {
@@ -198,7 +210,7 @@ func (s *snapshots) one(ctx context.Context, e *log.Snapshot) (*SnapshotOutcome,
 	case errors.Is(err, wire.ErrNewer):
 		return &SnapshotOutcome{ID: e.ID, Newer: err}, nil
 	case err != nil:
-		return nil, err
+		return nil, unreadable(ctx, err)
 	case look.found == 0:
 		return nil, nil
 	case look.rootLost:

@@ -106,7 +106,7 @@ type folder struct {
 // lost.
 func (f *folder) page(ctx context.Context, id object.BlobID, level int) error {
 	lose := func(err error) error {
-		if !isDamage(ctx, err) || errors.Is(err, wire.ErrNewer) {
+		if unread(ctx, err) || !isDamage(ctx, err) || errors.Is(err, wire.ErrNewer) {
 			return err
 		}
 		f.lost = true
@@ -200,7 +200,7 @@ func (w *walk) content(ctx context.Context, path string, n *tree.Node) error {
 		if err == nil {
 			continue
 		}
-		if errors.Is(err, wire.ErrNewer) || !errors.Is(err, tree.ErrInvalid) && !errors.As(err, new(*tree.PageError)) && !isDamage(ctx, err) {
+		if unread(ctx, err) || errors.Is(err, wire.ErrNewer) || !errors.Is(err, tree.ErrInvalid) && !errors.As(err, new(*tree.PageError)) && !isDamage(ctx, err) {
 			return err
 		}
 		w.lose(path, err)
