@@ -80,6 +80,7 @@ type note struct {
 	Path  string   `json:"path,omitempty"`  // of what is moved aside
 	Aside string   `json:"aside,omitempty"` // where it goes, or nothing if it was not there
 	Inode uint64   `json:"inode,omitempty"` // of it: nothing else that gets one of the two names is taken for it
+	Into  string   `json:"into,omitempty"`  // where it restores to, if another step has made room there
 	Undo  Command  `json:"undo,omitzero"`
 	Stays string   `json:"stays,omitempty"` // why it can not be taken back
 

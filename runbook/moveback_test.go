@@ -166,6 +166,49 @@ func TestUndo_HalfDoneStays_ServicesAreStartedOnlyIfWanted(t *testing.T) {
 	}
 }
 
+// What a failed restore has left in the place of a folder that was moved aside stays there if that folder is gone: the step that has moved it
+// ended well, and nobody was asked.
+func TestUndo_HalfRestoredStays_ServicesAreStartedOnlyIfWanted(t *testing.T) {
+	w, _, folder := aside(t)
+	w.units["api"] = "active"
+	p := must(t, fmt.Sprintf(`[snapshots.s]
+[[step]]
+name = "stop"
+kind = "stop"
+units = ["api"]
+[[step]]
+name = "aside"
+kind = "move-aside"
+path = %q
+[[step]]
+name = "load"
+kind = "restore"
+from = "s"
+target = %q
+[[step]]
+name = "start"
+kind = "start"
+units = ["api"]
+`, folder, folder))
+	w.fails["kura restore"] = true
+	if err := w.follow(p, Options{}); err == nil || !has(filepath.Join(folder, "new")) {
+		t.Fatalf("it did not fail, or has restored nothing: %v", err)
+	}
+	if err := os.Rename(folder+".old-1", folder+".safe"); err != nil {
+		t.Fatal(err)
+	}
+	w.says["load did not end well"] = false
+	for range 2 { // nor the next time
+		if err := w.undo(p); !errors.Is(err, ErrRefused) || w.units["api"] != "inactive" {
+			t.Errorf("%v, %v", err, w.units)
+		}
+	}
+	w.says = map[string]bool{}
+	if err := w.undo(p); !errors.Is(err, ErrStays) || w.units["api"] != "active" {
+		t.Errorf("%v, %v", err, w.units)
+	}
+}
+
 // What a run has left half done, and another one was begun beside, is taken back after that one: all is as it was before the first.
 func TestUndo_AfterNew_TheRunBeforeIsNext(t *testing.T) {
 	w, folder := before(t, testsys.MemoryDir(t))

@@ -304,9 +304,9 @@ func (u *Undo) mayStart(ctx context.Context, b *back) error {
 		return nil
 	}
 	var half []string
-	for _, l := range u.journal.lines {
-		if p := u.journal.past(l.Step); l.What == lineUndone && l.Result == ResultStays && p.begun && !p.finished() && !slices.Contains(half, l.Step) {
-			half = append(half, l.Step)
+	for _, step := range u.journal.begun() {
+		if p := u.journal.past(step); !p.finished() && (p.undone == ResultStays || u.remains(&p)) {
+			half = append(half, step)
 		}
 	}
 	if len(half) == 0 {
@@ -317,4 +317,14 @@ func (u *Undo) mayStart(ctx context.Context, b *back) error {
 		err = ErrRefused
 	}
 	return err
+}
+
+// remains reports whether what a step has restored is where it was: the move that was to take it back stays.
+func (u *Undo) remains(p *past) bool {
+	return slices.ContainsFunc(p.notes, func(n note) bool {
+		return n.Into != "" && slices.ContainsFunc(u.journal.begun(), func(step string) bool {
+			move := u.journal.past(step)
+			return move.undone == ResultStays && slices.ContainsFunc(move.notes, func(m note) bool { return m.Path != "" && within(n.Into, m.Path) })
+		})
+	})
 }

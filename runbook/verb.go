@@ -87,7 +87,7 @@ func (v verbAction) prepare(_ context.Context, a *attempt) (note, error) {
 	switch v.s.Kind {
 	case "restore":
 		if a.run.journal.madeRoom(v.s.Target) {
-			return note{}, nil
+			return note{Into: filepath.Clean(v.s.Target)}, nil
 		}
 		return note{Stays: "what was restored into " + v.s.Target + " stays, and what it has replaced is gone"}, nil
 	case "redis-restore":

@@ -146,7 +146,12 @@ func (w *fakeWorld) exec(_ context.Context, c Exec) error {
 		return nil
 	}
 	if argv[0] == "kura" {
-		return w.effect(func() error { return w.restore(argv[1:]) })
+		return w.effect(func() error {
+			if err := w.restore(argv[1:]); err != nil || !w.fails["kura "+argv[1]] {
+				return err
+			}
+			return exitError(1)
+		})
 	}
 	line := argv[len(argv)-1]
 	if argv[1] == "-n" { // the shell only looks whether it understands the line

@@ -161,6 +161,8 @@ func explainMySQL(err error) error {
 		return withHint(err, "--no-history backs up only the rows that there are now", "--physical backs up all of it")
 	case errors.Is(err, mysql.ErrRunning):
 		return withHint(err, "stop it first, or restore into another folder")
+	case errors.Is(err, mysql.ErrAccount):
+		return withHint(err, "restore once more, with --yes --users: then the accounts of the backup are there; drop those that were made after it")
 	case errors.Is(err, mysql.ErrDefinitionChanged):
 		return withHint(err, "nothing was saved; run the command again when nobody alters tables")
 	case errors.Is(err, mysql.ErrBusy):

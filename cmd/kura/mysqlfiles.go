@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
+	"github.com/kura-backup/kura/internal/mounts"
 	"github.com/kura-backup/kura/source/mysql"
 )
 
@@ -34,6 +36,11 @@ func (a *app) runMySQLFiles(ctx context.Context, o mysqlRestoreOptions, name str
 	full := len(entries) > 0
 	if full && !o.yes {
 		return withHint(fmt.Errorf("%s is not empty", dir), "a server's files belong into a folder of their own; --yes moves aside what is there")
+	}
+	if full {
+		if err := a.alone(dir); err != nil {
+			return err
+		}
 	}
 	var from string
 	var details *mysql.Details
@@ -68,6 +75,42 @@ func (a *app) runMySQLFiles(ctx context.Context, o mysqlRestoreOptions, name str
 	}
 	a.sayNextSteps(details, dir, o.prepare)
 	return nil
+}
+
+// alone returns an error if a folder can not be moved aside without what is needed afterwards, or without other file systems.
+func (a *app) alone(dir string) error {
+	if p, err := a.place(); err == nil && inRepository(p, dir) {
+		return usage(dir+" is in the repository", "restore to somewhere else")
+	}
+	below := func(path string) bool { return strings.HasPrefix(path+"/", strings.TrimSuffix(dir, "/")+"/") }
+	for _, path := range a.usedFiles() {
+		if below(realPath(path)) {
+			return withHint(fmt.Errorf("%s lies in %s, is needed, and would be moved aside with it", path, dir), "restore into another folder")
+		}
+	}
+	all, err := mounts.List()
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if m.At != dir && below(m.At) { // of dir itself moveAside says so
+			return withHint(fmt.Errorf("something is mounted on %s, which lies in %s, and would be moved aside with it", m.At, dir), "unmount it, or restore into another folder")
+		}
+	}
+	return nil
+}
+
+// realPath is a path without symbolic links, as far as it is there.
+func realPath(path string) string {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	for rest := ""; ; path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest) {
+		if real, err := filepath.EvalSymlinks(path); err == nil || path == "/" {
+			return filepath.Join(real, rest)
+		}
+	}
 }
 
 // moveAside gives a folder that no server works in another name. Files of two servers in one folder are none of either.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/kura-backup/kura/internal/testserver"
+	"github.com/kura-backup/kura/internal/testsys"
+	"github.com/kura-backup/kura/ui"
 )
 
 // TestMySQLPhysical_SecondBackup_CostsWhatChanged backs up a server's files once more when one row in a hundred has been updated, all over
@@ -74,5 +77,20 @@ func TestMySQLPhysical_SecondBackup_CostsWhatChanged(t *testing.T) {
 	restored(second, "second")
 	if second.state == first.state {
 		t.Error("nothing was updated")
+	}
+}
+
+// Where something is mounted below a folder, that would go with it when it is moved aside, and a server would find its log no more.
+func TestAlone_SomethingIsMountedBelow_Refused(t *testing.T) {
+	if !testsys.AsMounter(t) {
+		return
+	}
+	a := &app{term: ui.NewPlain(io.Discard, io.Discard)}
+	volume := testsys.Mount(t, "tmpfs", 1<<20)
+	if err := a.alone(filepath.Dir(volume)); err == nil || !strings.Contains(err.Error(), volume) {
+		t.Errorf("%v", err)
+	}
+	if err := a.alone(volume); err != nil { // renaming it says why it can not be
+		t.Errorf("the volume itself: %v", err)
 	}
 }

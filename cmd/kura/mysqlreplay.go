@@ -91,9 +91,21 @@ func archivesOf(ctx context.Context, b *mysqlBackup) ([]*repo.Snapshot, error) {
 }
 
 // prepareReplay finds out what is to be replayed, and whether the server lets it: nil without --until.
-func (a *app) prepareReplay(ctx context.Context, o *mysqlRestoreOptions, b *mysqlBackup, s *mysql.Server) (*mysql.Replay, error) {
+func (a *app) prepareReplay(ctx context.Context, o *mysqlRestoreOptions, b *mysqlBackup, plan *mysql.Plan, s *mysql.Server) (*mysql.Replay, error) {
 	if o.moment == nil {
 		return nil, nil
+	}
+	others, err := plan.Others(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(others); n > 0 {
+		const most = 10
+		if n > most {
+			others = append(others[:most], fmt.Sprintf("and %d more", n-most))
+		}
+		return nil, withHint(fmt.Errorf("the server has what the backup has not: %s", strings.Join(others, ", ")),
+			"the logs would act on these, too, also with --yes: drop them (an earlier replay may have made them), or restore into another server")
 	}
 	r, err := a.findReplay(ctx, b, *o.moment)
 	if err != nil {

@@ -41,9 +41,11 @@ so far; run it again with --yes.
 With --until the server's logs, which "kura mysql archive-binlogs" has backed up, are replayed from the moment of
 the backup up to a later one. This takes all databases to a server that has none of them, and that runs no events
 meanwhile; latest is the newest backup from before that moment. Before anything is restored kura looks whether the
-logs are those of the backup's server and reach that far.
+logs are those of the backup's server and reach that far. If the server has tables or views that are not in the
+backup nothing is restored, also with --yes: the logs would act on these, too.
 
-Accounts are restored only with --users, before all else: those that are there keep their passwords. Views,
+Accounts are restored only with --users, before all else: those that are there keep their passwords. (What the
+logs of --until say of accounts is done in any case.) Views,
 routines, triggers and events that belong to accounts which are not there are told of.
 
 --rename-db gives a database another name. What a view, routine, trigger or event says in its own text is not
@@ -156,7 +158,7 @@ func (a *app) restoreMySQL(ctx context.Context, o *mysqlRestoreOptions, c mysql.
 		return withHint(fmt.Errorf("the server has already: %s", strings.Join(result.Overwrites, ", ")),
 			"--rename-db restores a database beside it", "--yes overwrites what is of the same name")
 	}
-	replay, err := a.prepareReplay(ctx, o, b, s)
+	replay, err := a.prepareReplay(ctx, o, b, plan, s)
 	if err != nil {
 		return err
 	}

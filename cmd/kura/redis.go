@@ -95,12 +95,18 @@ func explainRedis(err error) error {
 		hint = "--wait says how long a save may take"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT) && isDial(err):
 		hint = "does the server run there? --addr and --socket say where"
+	case errors.Is(err, redis.ErrStarted):
+		hint = "end it with SHUTDOWN NOSAVE, and start it again"
+	case errors.Is(err, redis.ErrReplica):
+		hint = "restore into the master, or take the line out and see that no Sentinel makes a replica of it again"
 	case errors.Is(err, redis.ErrRunning):
 		hint = "stop it first: it would replace the restored data by its own"
 	case errors.Is(err, redis.ErrExists):
 		hint = "--yes moves aside what is there"
 	case errors.Is(err, redis.ErrAppendOnly):
 		hint = "say --appendonly=yes or --appendonly=no, or name the server's configuration with --config"
+	case errors.Is(err, redis.ErrNoFolder):
+		hint = "if the server is of version 7 or later, move that file away: it does not need it"
 	case errors.Is(err, redis.ErrIgnored):
 		hint = "change its configuration to appendonly yes, or say --appendonly=yes if it is so"
 	case errors.Is(err, redis.ErrNotSaved):

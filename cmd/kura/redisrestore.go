@@ -179,9 +179,9 @@ func (a *app) installRedis(ctx context.Context, r *session, snap *repo.Snapshot,
 	if err != nil {
 		return err
 	}
-	in, err := t.Install(ctx, staged.Path, d)
-	if err != nil {
-		return err
+	in, started := t.Install(ctx, staged.Path, d)
+	if started != nil && !errors.Is(started, redis.ErrStarted) {
+		return started
 	}
 	m := redisSummary{
 		MessageType: "summary", SnapshotID: snap.ID.String(), Files: in.Files, Aside: in.Aside, AppendOnly: in.AppendOnly, Commands: in.Commands,
@@ -189,7 +189,7 @@ func (a *app) installRedis(ctx context.Context, r *session, snap *repo.Snapshot,
 	if in.Info != nil {
 		m.Keys = in.Info.Keys()
 	}
-	if check {
+	if check && started == nil {
 		tried, err := t.Try(ctx, staged.Path, in)
 		if err != nil {
 			return err
@@ -197,7 +197,7 @@ func (a *app) installRedis(ctx context.Context, r *session, snap *repo.Snapshot,
 		m.Server, m.Loaded = tried.Server, tried.Keys()
 	}
 	a.redisRestored(m, in)
-	return nil
+	return started
 }
 
 // redisSummary is what a restore has done, in JSON.

@@ -45,6 +45,35 @@ func (p *Plan) Conflicts(ctx context.Context, s *Server) (out []string, err erro
 	return out, nil
 }
 
+// Others returns tables and views of the server that a plan has not. Logs that are replayed after it act on them, too: those that an earlier
+// replay has made get their rows a second time.
+func (p *Plan) Others(ctx context.Context, s *Server) (out []string, err error) {
+	folds, err := s.foldsNames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	key := func(database, table string) tableName {
+		if folds {
+			database, table = strings.ToLower(database), strings.ToLower(table)
+		}
+		return tableName{database, table}
+	}
+	has := map[tableName]bool{}
+	for _, t := range p.Databases {
+		for _, name := range t.Names {
+			has[key(t.Name, name)] = true
+		}
+	}
+	marks, args := in(system)
+	rows, err := s.query(ctx, "SELECT TABLE_SCHEMA AS db, TABLE_NAME AS name FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN "+marks+" ORDER BY 1, 2", args...)
+	for _, r := range rows {
+		if !has[key(r["db"], r["name"])] {
+			out = append(out, r["db"]+"."+r["name"])
+		}
+	}
+	return out, err
+}
+
 // foldsNames reports whether names of databases and tables that differ in capital letters alone are the same for the server.
 func (s *Server) foldsNames(ctx context.Context) (bool, error) {
 	v, err := s.variable(ctx, "lower_case_table_names")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"regexp"
 	"slices"
 	"time"
 
@@ -17,6 +18,8 @@ var (
 	ErrOrder = errors.New("mysql: the times in the logs are not in their order")
 	// ErrTarget is a server on which logs would not do what they did.
 	ErrTarget = errors.New("mysql: the server would do more than the logs say")
+	// ErrAccount is logs that change an account which the server has not, or make one that it has.
+	ErrAccount = errors.New("mysql: the logs are about an account that is not as it was then")
 )
 
 // Until says up to where logs are replayed: to the first transaction of a time or later, without it, or to a transaction, with it.
@@ -83,7 +86,7 @@ func (r *Replay) Run(ctx context.Context, s *Server) error {
 		return err
 	}
 	// One client for all of them: a temporary table may be made in one log and used in the next.
-	return s.Client(ctx, func(w io.Writer) error {
+	err = s.Client(ctx, func(w io.Writer) error {
 		for _, p := range r.pieces {
 			if err := r.translate(ctx, t, p, w); err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
@@ -91,7 +94,14 @@ func (r *Replay) Run(ctx context.Context, s *Server) error {
 		}
 		return nil
 	})
+	if err != nil && ofAccount.MatchString(err.Error()) {
+		return fmt.Errorf("%w: %w", ErrAccount, err)
+	}
+	return err
 }
+
+// ofAccount is what the client says when ALTER USER, SET PASSWORD, GRANT, REVOKE, CREATE USER or DROP USER fails for who there is.
+var ofAccount = regexp.MustCompile(`\bERROR (1133|1141|1269|1396) `)
 
 // translate makes SQL of a piece. The program reads it as it comes from the archive: nothing of it comes to lie on a disk.
 func (r *Replay) translate(ctx context.Context, t *tool, p piece, w io.Writer) (err error) {

@@ -157,6 +157,13 @@ func TestRestore_ServerTakesCapitalsForSmallLetters_IsAConflict(t *testing.T) {
 			t.Errorf("%+v: %q, %v", c.sel, got, err)
 		}
 	}
+	all, err := m.Plan(Selection{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := all.Others(t.Context(), server); err != nil || cmp.Diff([]string{"wiki.other"}, got) != "" {
+		t.Errorf("beside the plan: %q, %v", got, err)
+	}
 	p, err := m.Plan(Selection{Rename: map[string]string{"Wiki": "Shop"}})
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ type Config struct {
 	TLSPort    string
 	Bind       []string // addresses that it listens at; empty: all
 	Socket     string
+	Master     string // whose replica it is: host and port; empty: of none
 }
 
 const (
@@ -136,6 +137,10 @@ func (c *Config) set(name string, values []string, left *int) error {
 		c.Bind = values
 	case "unixsocket":
 		c.Socket = value
+	case "replicaof", "slaveof":
+		if c.Master = strings.Join(values, " "); strings.EqualFold(c.Master, "no one") {
+			c.Master = ""
+		}
 	}
 	return nil
 }

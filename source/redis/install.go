@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +23,15 @@ var (
 	ErrIgnored    = errors.New("redis: the server would ignore what is restored")
 	ErrNotSaved   = errors.New("redis: the snapshot is not one of a Redis server")
 	ErrOtherKeys  = errors.New("redis: the keys are not as many as were saved")
+	ErrReplica    = errors.New("redis: the server would replace what is restored by what its master has")
+	// ErrNoFolder is an ErrIgnored.
+	ErrNoFolder = fmt.Errorf("%w: servers before Redis 7 start from a single append-only file, and know no folder", ErrIgnored)
+	// ErrStarted says that all was restored, but perhaps too late.
+	ErrStarted = errors.New("redis: everything is in its place, but a server was started meanwhile, and may have what was there before")
 )
+
+// exchange makes two names change places.
+var exchange = unix.Renameat2
 
 // Target is a server's folder, in which what was restored is put.
 type Target struct {
@@ -40,6 +49,9 @@ type Installed struct {
 	Info       *rdb.Info // of the RDB file; nil if its format is not known, or there is none
 	AppendOnly bool
 	Commands   uint64 // in append-only files, beside the base
+
+	appendFile string // after which append-only files are called
+	single     bool   // it was made, too, for servers that know no folder of them
 }
 
 // appendOnly reports whether append-only files are needed.
@@ -54,6 +66,9 @@ func (t *Target) appendOnly(d *Details) (bool, error) {
 	}
 	if _, err := findManifest(t.path(t.config().AppendDir)); err == nil {
 		return false, fmt.Errorf("%w? There are some in %s: if it does it ignores %s", ErrAppendOnly, t.path(t.config().AppendDir), dumpFile)
+	}
+	if single := t.path(t.config().AppendFile); exists(single) {
+		return false, fmt.Errorf("%w? There is %s: if it does it ignores %s", ErrAppendOnly, single, dumpFile)
 	}
 	if d.AppendOnly {
 		return false, fmt.Errorf("%w? The one that was backed up did: if it does it ignores %s", ErrAppendOnly, dumpFile)
@@ -70,6 +85,49 @@ func (t *Target) config() *Config {
 
 func (t *Target) path(name string) string { return filepath.Join(t.Dir, name) }
 
+// appendFile is what the server's append-only files are called after. Of a server of which nothing is known they are called as they were, since
+// it starts empty if it finds none of its name.
+func (t *Target) appendFile(d *Details) string {
+	if t.Config != nil {
+		return t.Config.AppendFile
+	}
+	if d.AOF != nil {
+		return strings.TrimSuffix(d.AOF.Manifest, manifestSuffix)
+	}
+	if name, err := findManifest(t.path(aofFolder)); err == nil {
+		return strings.TrimSuffix(name, manifestSuffix)
+	}
+	return t.config().AppendFile
+}
+
+// single reports whether the server may be one from before Redis 7, which starts from one append-only file in its folder. Later ones do not look
+// at it if they find the manifest of theirs.
+func (t *Target) single(d *Details) bool {
+	if d.RDB == nil { // then the server that was backed up had a folder
+		return false
+	}
+	version, ok := strings.CutPrefix(d.Server, "redis ")
+	major, _, _ := strings.Cut(version, ".")
+	n, err := strconv.Atoi(major)
+	return ok && err == nil && n < 7 || exists(t.path(t.appendFile(d)))
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// free returns ErrRunning if there is a server that would put what it has in memory in the place of what is restored.
+func (t *Target) free(ctx context.Context) error {
+	if err := running(t.Dir); err != nil {
+		return err
+	}
+	if t.Config != nil {
+		return t.Config.answers(ctx)
+	}
+	return nil
+}
+
 // Check returns why a snapshot can not be restored there. It is asked before anything is fetched.
 func (t *Target) Check(ctx context.Context, d *Details) error {
 	if d == nil || d.RDB == nil && d.AOF == nil {
@@ -82,13 +140,11 @@ func (t *Target) Check(ctx context.Context, d *Details) error {
 	if !info.IsDir() {
 		return &os.PathError{Op: "restore", Path: t.Dir, Err: syscall.ENOTDIR}
 	}
-	if err := running(t.Dir); err != nil {
+	if err := t.free(ctx); err != nil {
 		return err
 	}
-	if t.Config != nil {
-		if err := t.Config.answers(ctx); err != nil {
-			return err
-		}
+	if t.Config != nil && t.Config.Master != "" {
+		return fmt.Errorf("%w: %s makes it a replica of %s", ErrReplica, t.Config.Path, t.Config.Master)
 	}
 	appendOnly, err := t.appendOnly(d)
 	if err != nil {
@@ -96,6 +152,9 @@ func (t *Target) Check(ctx context.Context, d *Details) error {
 	}
 	if d.AOF != nil && !appendOnly {
 		return fmt.Errorf("%w: the snapshot has append-only files, and it does not start from them (appendonly no)", ErrIgnored)
+	}
+	if single := t.path(t.appendFile(d)); d.AOF != nil && exists(single) {
+		return fmt.Errorf("%w, and there is %s", ErrNoFolder, single)
 	}
 	for _, name := range t.names(d, appendOnly) {
 		if _, err := os.Lstat(t.path(name)); err == nil && !t.Replace {
@@ -112,6 +171,9 @@ func (t *Target) names(d *Details, appendOnly bool) (names []string) {
 	c := t.config()
 	if appendOnly {
 		names = append(names, c.AppendDir)
+		if t.single(d) {
+			names = append(names, t.appendFile(d))
+		}
 	}
 	if d.RDB != nil {
 		names = append(names, c.DBFile)
@@ -119,7 +181,8 @@ func (t *Target) names(d *Details, appendOnly bool) (names []string) {
 	return names
 }
 
-// Install puts what was restored into a folder of Stage's where the server looks for it. It checks all of it first: checksums, the numbers of keys, and that commands are whole.
+// Install puts what was restored into a folder of Stage's where the server looks for it. It checks all of it first: checksums, the numbers of
+// keys, and that commands are whole. With ErrStarted it also returns what has come of it.
 func (t *Target) Install(ctx context.Context, staged string, d *Details) (*Installed, error) {
 	if err := t.Check(ctx, d); err != nil { // once more: fetching has taken a while
 		return nil, err
@@ -128,7 +191,8 @@ func (t *Target) Install(ctx context.Context, staged string, d *Details) (*Insta
 	if err != nil {
 		return nil, err
 	}
-	i := &install{t: t, ctx: ctx, staged: staged, out: &Installed{AppendOnly: appendOnly}}
+	i := &install{t: t, ctx: ctx, staged: staged, out: &Installed{AppendOnly: appendOnly, appendFile: t.appendFile(d)}}
+	i.out.single = appendOnly && t.single(d)
 	switch {
 	case d.AOF != nil:
 		err = i.aof(d.AOF)
@@ -137,7 +201,15 @@ func (t *Target) Install(ctx context.Context, staged string, d *Details) (*Insta
 	default:
 		err = i.dump(d.RDB)
 	}
+	if err != nil && len(i.out.Files) > 0 {
+		err = fmt.Errorf("%w; restored already: %s (what was there has .old- behind its name)", err, strings.Join(i.out.Files, ", "))
+	}
 	if err != nil {
+		return nil, err
+	}
+	if err := t.free(ctx); errors.Is(err, ErrRunning) {
+		return i.out, fmt.Errorf("%w: %w", ErrStarted, err)
+	} else if err != nil {
 		return nil, err
 	}
 	return i.out, nil
@@ -161,7 +233,7 @@ func (i *install) dump(f *RDBFile) error {
 }
 
 // base makes an append-only folder whose base is the RDB file. The server finds it under its usual name, too, in case its
-// configuration is another one after all.
+// configuration is another one after all, and as the single append-only file of servers that know no folder: since Redis 4 that may be one.
 func (i *install) base(f *RDBFile) error {
 	dump := filepath.Join(i.staged, dumpFile)
 	info, err := i.verify(dump, f)
@@ -169,8 +241,8 @@ func (i *install) base(f *RDBFile) error {
 		return err
 	}
 	i.out.Info = info
-	name := i.t.config().AppendFile
-	dir := filepath.Join(i.staged, aofFolder)
+	name := i.out.appendFile
+	dir, single := filepath.Join(i.staged, aofFolder), filepath.Join(i.staged, "single")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
@@ -184,8 +256,18 @@ func (i *install) base(f *RDBFile) error {
 			return err
 		}
 	}
+	if i.out.single { // a copy: the server appends to it
+		if err := copyFile(dump, single); err != nil {
+			return err
+		}
+	}
 	if err := i.place(dir, i.t.config().AppendDir); err != nil {
 		return err
+	}
+	if i.out.single {
+		if err := i.place(single, name); err != nil {
+			return err
+		}
 	}
 	return i.place(dump, i.t.config().DBFile)
 }
@@ -217,7 +299,7 @@ func (i *install) aof(a *AOFFolder) error {
 		i.out.Commands += f.Commands
 	}
 	// A server looks for the manifest of its own name only; the files in it may be called otherwise.
-	if name := i.t.config().AppendFile + manifestSuffix; name != a.Manifest {
+	if name := i.out.appendFile + manifestSuffix; name != a.Manifest {
 		if err := os.Rename(filepath.Join(dir, a.Manifest), filepath.Join(dir, name)); err != nil {
 			return err
 		}
@@ -318,8 +400,11 @@ func (i *install) place(from, name string) error {
 	if err := settle(i.t.Dir, from); err != nil {
 		return err
 	}
+	if err := i.t.free(i.ctx); err != nil { // once more: checking has taken a while
+		return err
+	}
 	to := i.t.path(name)
-	if _, err := os.Lstat(to); err == nil {
+	if exists(to) {
 		if err := i.aside(from, to); err != nil {
 			return err
 		}
@@ -335,26 +420,52 @@ func (i *install) place(from, name string) error {
 	return syncPath(i.t.Dir)
 }
 
-// aside puts from in the place of to, and what was there under a name of its own.
+// aside puts from in the place of to, and what was there under a name of its own. It has that name first, and changes places with what is
+// there then: what was there is never in the folder that the next run empties.
 func (i *install) aside(from, to string) error {
-	old := ""
-	for n := 1; ; n++ {
-		old = fmt.Sprintf("%s.old-%d", to, n)
-		if _, err := os.Lstat(old); errors.Is(err, os.ErrNotExist) {
-			break
-		} else if err != nil {
+	old, moved, err := rename(from, to)
+	if err != nil {
+		return err
+	}
+	if moved {
+		if err := exchange(unix.AT_FDCWD, old, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE); err == nil {
+			i.out.Aside = append(i.out.Aside, old)
+			return nil
+		}
+		if err := os.Rename(old, from); err != nil {
 			return err
 		}
-	}
-	i.out.Aside = append(i.out.Aside, old)
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)
-	if err == nil {
-		return os.Rename(from, old)
 	}
 	if err := os.Rename(to, old); err != nil {
 		return err
 	}
-	return os.Rename(from, to)
+	if err := os.Rename(from, to); err != nil {
+		return errors.Join(err, os.Rename(old, to))
+	}
+	i.out.Aside = append(i.out.Aside, old)
+	return nil
+}
+
+// rename gives from the first free name for what was at a path. Where the file system can not do that without replacing what somebody else puts
+// there, it is not moved, and such a name is all that there is.
+func rename(from, path string) (old string, moved bool, err error) {
+	for n := 1; ; n++ {
+		old = fmt.Sprintf("%s.old-%d", path, n)
+		if _, err := os.Lstat(old); err == nil {
+			continue
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return "", false, err
+		}
+		err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, old, unix.RENAME_NOREPLACE)
+		switch {
+		case err == nil:
+			return old, true, nil
+		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
+			return old, false, nil
+		case !errors.Is(err, unix.EEXIST):
+			return "", false, &os.LinkError{Op: "rename", Old: from, New: old, Err: err}
+		}
+	}
 }
 
 // settle gives what is at a path, and in it, to the owner of dir, and syncs it.

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kura-backup/kura/internal/testserver"
 	"github.com/kura-backup/kura/source/sourcetest"
 )
@@ -58,6 +60,217 @@ func TestInstall_AnyForm_ServerHasTheSame(t *testing.T) {
 			}
 			r.Start(t)
 			same(t, connect(t, r).state(), want)
+		}
+	}
+}
+
+// hook replaces what makes names change places.
+func hook(t *testing.T, f func(from, to string) error) {
+	t.Helper()
+	was := exchange
+	t.Cleanup(func() { exchange = was })
+	exchange = func(_ int, from string, _ int, to string, _ uint) error { return f(from, to) }
+}
+
+func swap(from, to string) error {
+	return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)
+}
+
+// What was there lay in the folder of what is fetched for a moment, and the next run deleted it if the first one was killed then.
+func TestInstall_KilledWhenItHasExchanged_WhatWasThereStays(t *testing.T) {
+	w, d, _ := saved(t, Options{}, 20)
+	_, target := stopped(t)
+	target.Replace = true
+	write(t, filepath.Join(target.Dir, dumpFile), []byte("old"))
+	s, err := target.Stage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	staged := stage(t, w, d, s.Path)
+	hook(t, func(from, to string) error {
+		if err := swap(from, to); err != nil {
+			t.Error(err)
+		}
+		panic("killed")
+	})
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("nothing was exchanged")
+			}
+		}()
+		_, _ = target.Install(t.Context(), staged, d)
+	}()
+	s.lock.Close()
+	if s, err = target.Stage(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	kept := false
+	entries, err := os.ReadDir(target.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(target.Dir, e.Name()))
+		kept = kept || err == nil && string(b) == "old"
+	}
+	if !kept {
+		t.Errorf("what was there is gone: %v", entries)
+	}
+}
+
+func TestInstall_FileSystemCanNotExchange_MovedAside(t *testing.T) {
+	w, d, want := saved(t, Options{}, 20)
+	r, target := stopped(t)
+	target.Replace = true
+	dump := filepath.Join(target.Dir, dumpFile)
+	write(t, dump, []byte("old"))
+	hook(t, func(_, _ string) error { return unix.EINVAL })
+	in, err := target.Install(t.Context(), stage(t, w, d, target.Dir), d)
+	if err != nil || len(in.Aside) != 1 {
+		t.Fatalf("%+v, %v", in, err)
+	}
+	if b, err := os.ReadFile(dump + ".old-1"); err != nil || string(b) != "old" {
+		t.Errorf("%q, %v", b, err)
+	}
+	r.Start(t)
+	same(t, connect(t, r).state(), want)
+}
+
+// A server that is started while the files are checked has the old data in memory, and saves them over the restored ones.
+func TestInstall_ServerIsStartedMeanwhile_SaysSo(t *testing.T) {
+	w, d, _ := saved(t, Options{}, 20)
+	r, target := stopped(t)
+	target.Replace = true
+	dump := filepath.Join(target.Dir, dumpFile)
+	write(t, dump, []byte("old"))
+	hook(t, func(from, to string) error {
+		err := swap(from, to)
+		r.Start(t)
+		return err
+	})
+	in, err := target.Install(t.Context(), stage(t, w, d, target.Dir), d)
+	if !errors.Is(err, ErrStarted) || in == nil || len(in.Files) != 1 || len(in.Aside) != 1 {
+		t.Fatalf("%+v, %v", in, err)
+	}
+
+	hook(t, swap)
+	write(t, dump, []byte("old")) // and before anything is in its place
+	from := filepath.Join(target.Dir, "from")
+	write(t, from, []byte("new"))
+	i := &install{t: target, ctx: t.Context(), out: new(Installed)}
+	if err := i.place(from, dumpFile); !errors.Is(err, ErrRunning) {
+		t.Errorf("%v", err)
+	}
+	if b, err := os.ReadFile(dump); err != nil || string(b) != "old" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// Servers before Redis 7 know no append-only folder, and start from a single file, or empty.
+func TestInstall_ServerOfBeforeRedis7_SingleFileToo(t *testing.T) {
+	w, d, want := saved(t, Options{}, 50)
+	r, target := stopped(t, "--appendonly", "yes")
+	target.Replace = true
+	single := filepath.Join(target.Dir, "appendonly.aof")
+	write(t, single, []byte("old"))
+	if err := target.Check(t.Context(), d); !errors.Is(err, ErrAppendOnly) {
+		t.Errorf("of a server that may start from %s: %v", single, err)
+	}
+	target.AppendOnly = yes(true)
+	aof := &Details{Name: "local", AOF: &AOFFolder{Manifest: "appendonly.aof.manifest", Files: []AOFFile{{Name: "f", Type: aofIncr}}}}
+	if err := target.Check(t.Context(), aof); !errors.Is(err, ErrIgnored) {
+		t.Errorf("a folder, for a server that has a file: %v", err)
+	}
+	in, err := target.Install(t.Context(), stage(t, w, d, target.Dir), d)
+	if err != nil || len(in.Files) != 3 {
+		t.Fatalf("%+v, %v", in, err)
+	}
+	for name, want := range map[string]string{single: "REDIS", single + ".old-1": "old"} {
+		if b, err := os.ReadFile(name); err != nil || !strings.HasPrefix(string(b), want) {
+			t.Errorf("%s: %.20q, %v", name, b, err)
+		}
+	}
+	// It is appended to: the others may not be the same file.
+	for _, name := range []string{dumpFile, "appendonlydir/appendonly.aof.1.base.rdb"} {
+		if sameFile(single, filepath.Join(target.Dir, name)) {
+			t.Errorf("%s is the same file", name)
+		}
+	}
+	if tried, err := target.Try(t.Context(), t.TempDir(), in); err != nil || tried.Keys() != d.RDB.Keys {
+		t.Errorf("%+v, %v", tried, err)
+	}
+	r.Start(t)
+	same(t, connect(t, r).state(), want)
+	r.Stop()
+
+	// Where it was not there, the backup knows of which version the server is.
+	empty(t, r.Dir)
+	d.Server = "redis 6.2.7"
+	if in, err = target.Install(t.Context(), stage(t, w, d, target.Dir), d); err != nil || len(in.Files) != 3 || !exists(single) {
+		t.Fatalf("%+v, %v", in, err)
+	}
+	again := &Target{Dir: target.Dir, AppendOnly: yes(true)}
+	if err := os.RemoveAll(filepath.Join(target.Dir, aofFolder)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(target.Dir, dumpFile)); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Check(t.Context(), d); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), single) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A server looks for the manifest of its own name only, and starts empty without: what it is called nobody knows but the backup.
+func TestInstall_AppendOnlyFolderOfAnotherName_KeepsIt(t *testing.T) {
+	named := []string{"--appendonly", "yes", "--appendfsync", "no", "--appendfilename", "appendonly-6380.aof"}
+	from := testserver.NewRedis(t, named...)
+	c := connect(t, from)
+	c.fill(0, 9) // without a stream, in which commands leave times of their own
+	want := c.state()
+	w := mustBackup(t, Options{AOF: filepath.Join(from.Dir, aofFolder), Name: "shop"})
+	d := detailsOf(t, w)
+	r, target := stopped(t, named...)
+	in, err := target.Install(t.Context(), stage(t, w, d, target.Dir), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := target.Try(t.Context(), t.TempDir(), in); err != nil {
+		t.Error(err)
+	}
+	r.Start(t)
+	same(t, connect(t, r).state(), want)
+	r.Stop()
+
+	// What is there tells the name, too.
+	w, d, want = saved(t, Options{}, 40)
+	target.Replace, target.AppendOnly = true, yes(true)
+	if _, err := target.Install(t.Context(), stage(t, w, d, target.Dir), d); err != nil {
+		t.Fatal(err)
+	}
+	r.Start(t)
+	same(t, connect(t, r).state(), want)
+}
+
+// It synchronises with its master a second after its start, and has nothing left of what was restored.
+func TestCheck_ServerIsAReplica_Refused(t *testing.T) {
+	d := &Details{Name: "local", RDB: new(RDBFile)}
+	conf := filepath.Join(t.TempDir(), "redis.conf")
+	for text, refused := range map[string]bool{
+		"replicaof 192.0.2.1 6379\n": true, "SLAVEOF 192.0.2.1 6379\n": true, "replicaof 192.0.2.1 6379\nreplicaof No One\n": false, "replicaof no one\n": false,
+	} {
+		write(t, conf, []byte("port 0\n"+text))
+		c, err := ReadConfig(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = (&Target{Dir: t.TempDir(), Config: c}).Check(t.Context(), d)
+		if errors.Is(err, ErrReplica) != refused || !refused && err != nil {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }

@@ -88,6 +88,12 @@ func (t *Target) link(in *Installed, dir string) error {
 		return linkOrCopy(t.path(c.DBFile), filepath.Join(dir, c.DBFile))
 	}
 	from, to := t.path(c.AppendDir), filepath.Join(dir, c.AppendDir)
+	if in.single {
+		to = filepath.Join(dir, aofFolder)
+		if err := copyFile(t.path(in.appendFile), filepath.Join(dir, in.appendFile)); err != nil {
+			return err
+		}
+	}
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return err
 	}
@@ -145,8 +151,10 @@ func (t *Target) arguments(in *Installed, data string, s *trial) []string {
 	}
 	if in.AppendOnly {
 		args[len(args)-1] = "yes"
-		args = append(args, "--appenddirname", c.AppendDir, "--appendfilename", c.AppendFile, "--aof-load-truncated", "no",
-			"--auto-aof-rewrite-percentage", "0")
+		args = append(args, "--appendfilename", in.appendFile, "--aof-load-truncated", "no", "--auto-aof-rewrite-percentage", "0")
+		if !in.single { // servers from before Redis 7 end if they are told a folder's name
+			args = append(args, "--appenddirname", c.AppendDir)
+		}
 	}
 	return args
 }

@@ -102,7 +102,11 @@ func (btrfs) Remove(_ context.Context, c *Copy) error {
 	defer dir.Close()
 	var args btrfsDestroyArgs
 	copy(args.name[:], "."+c.Name)
-	if err := ioctl(dir, btrfsSnapDestroy, unsafe.Pointer(&args)); err != nil && !errors.Is(err, unix.ENOENT) {
+	err = ioctl(dir, btrfsSnapDestroy, unsafe.Pointer(&args))
+	if errors.Is(err, unix.ENOENT) {
+		return c.gone()
+	}
+	if err != nil {
 		return fmt.Errorf("snapshot: removing the subvolume %s: %w", filepath.Join(root, "."+c.Name), err)
 	}
 	return nil

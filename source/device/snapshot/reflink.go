@@ -51,7 +51,7 @@ func (reflink) Remove(_ context.Context, c *Copy) error {
 	// The lease may have been written before the place was known.
 	err := os.Remove(filepath.Join(filepath.Dir(c.Of), "."+c.Name))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return c.gone()
 	}
 	return err
 }

@@ -203,8 +203,13 @@ func (taken *Taken) announce(path string) error {
 		return err
 	}
 	c := Copy{Kind: t.Kind, Name: name, Of: path}
-	if p, ok := t.Provider.(command); ok {
+	switch p := t.Provider.(type) {
+	case command:
 		c.Command = p.text
+	case reflink, btrfs:
+		if c.Folder, err = folderOf(path); err != nil {
+			return err
+		}
 	}
 	lease, err := t.Leases.take(&c, leaseSuffix)
 	if err != nil {

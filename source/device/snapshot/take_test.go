@@ -328,6 +328,40 @@ func TestTake_KilledWhileItReads_WhatRemovesKnowsWhere(t *testing.T) {
 	}
 }
 
+// When the machine starts, and what a copy lies in is not mounted yet, there is an empty folder in its place. The lease was given up
+// then, and nobody knew of the copy any more.
+func TestLeft_FileSystemOfTheImageIsNotMounted_LeaseStays(t *testing.T) {
+	leases, vm := t.TempDir(), filepath.Join(t.TempDir(), "vm")
+	must(t, os.Mkdir(vm, 0o755))
+	taken := &Taken{taker: newTaker(t, leases, "reflink", Options{})}
+	must(t, taken.announce(write(t, filepath.Join(vm, "image"), "before")))
+	must(t, taken.leases[0].f.Close()) // as when the process ends
+	write(t, filepath.Join(vm, "."+taken.Copies[0].Name), "before")
+	remove := func() error {
+		t.Helper()
+		left, err := taken.taker.Leases.Left()
+		must(t, err)
+		if len(left) != 1 {
+			t.Fatalf("%+v", left)
+		}
+		return left[0].Remove(t.Context())
+	}
+	must(t, os.Rename(vm, vm+".elsewhere"))
+	for range 2 { // there is none, and there is another
+		if err := remove(); err == nil || !strings.Contains(err.Error(), "is its file system mounted") {
+			t.Errorf("%v", err)
+		}
+		_ = os.Mkdir(vm, 0o755)
+	}
+	must(t, errors.Join(os.Remove(vm), os.Rename(vm+".elsewhere", vm), remove()))
+	if len(entries(t, vm)) != 1 || len(entries(t, leases)) != 0 {
+		t.Errorf("left: %q, %q", entries(t, vm), entries(t, leases))
+	}
+	// That the process has ended before the copy was there is no reason to keep the lease.
+	must(t, taken.announce(filepath.Join(vm, "image")))
+	must(t, errors.Join(taken.leases[1].f.Close(), remove()))
+}
+
 func TestBtrfs_FolderOfAnotherMountedWithin_IsRefused(t *testing.T) {
 	if !testsys.AsMounter(t) {
 		return
