@@ -1,12 +1,15 @@
 package restore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/kura-backup/kura/backends"
+	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/restore/internal/jail"
 )
@@ -25,7 +28,7 @@ var (
 )
 
 // prepareDelete finds out what is not deleted.
-func (run *run) prepareDelete(snap *repo.Snapshot) (err error) {
+func (run *run) prepareDelete(ctx context.Context, snap *repo.Snapshot) (err error) {
 	if !snap.Complete() {
 		return errPartial
 	}
@@ -33,7 +36,32 @@ func (run *run) prepareDelete(snap *repo.Snapshot) (err error) {
 	if run.spare, err = jail.SpareOf(run.o.Spare); err != nil {
 		return fmt.Errorf("restore: what is to be spared: %w", err)
 	}
-	return nil
+	run.config, err = run.loadConfig(ctx)
+	return err
+}
+
+// loadConfig returns the repository's config or its copy as they are stored, or nil where there is neither.
+func (run *run) loadConfig(ctx context.Context) ([]byte, error) {
+	var failed error
+	for _, name := range []string{object.ConfigName, object.ConfigCopyName} {
+		obj, err := run.r.Store().Get(ctx, name, 0, -1, nil)
+		if err == nil && len(obj) > 0 {
+			return obj, nil
+		}
+		if !errors.Is(err, backends.ErrNotExist) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	if failed != nil {
+		return nil, fmt.Errorf("restore: what the repository is known by: %w", failed)
+	}
+	return nil, nil
+}
+
+// isRepository reports whether a folder is the repository that is read, or a copy of it. Where the store is reached over a network, or by
+// another machine, nobody knows a path that leads there.
+func (run *run) isRepository(dir *jail.Dir) bool {
+	return run.config != nil && dir.HasFile(run.config, object.ConfigName, object.ConfigCopyName)
 }
 
 // coversTop reports whether the topmost folder of a snapshot was itself backed up, in full. It has no node that could say, as
@@ -72,7 +100,7 @@ func (run *run) noteName(f *folder, name string) {
 	f.names[strings.Clone(name)] = struct{}{}
 }
 
-// findSurplus finds out what is in a folder and not in the snapshot. It is deleted when the folder is complete.
+// findSurplus finds out what is in a folder and not in the snapshot. It is deleted when the folder is complete, but see [dropSpellings].
 func (run *run) findSurplus(f *folder) error {
 	names := f.names
 	f.names = nil
@@ -88,8 +116,11 @@ func (run *run) findSurplus(f *folder) error {
 	if err != nil {
 		return run.entryError(f.path, err)
 	}
+	empty := len(names) == 0
 	for _, name := range all {
-		if _, ok := names[name]; !ok && f.place.selects(name) {
+		if _, ok := names[name]; ok {
+			delete(names, name)
+		} else if f.place.selects(name) {
 			f.surplus = append(f.surplus, name)
 		}
 	}
@@ -97,7 +128,7 @@ func (run *run) findSurplus(f *folder) error {
 	if len(f.surplus) == 0 {
 		return nil
 	}
-	why, err := run.staysFull(f, dir, len(names) == 0)
+	why, err := run.staysFull(f, dir, empty)
 	if err != nil {
 		f.surplus = nil
 		return run.entryError(f.path, err)
@@ -105,15 +136,47 @@ func (run *run) findSurplus(f *folder) error {
 	if why != nil {
 		f.surplus = nil
 		run.spared(f.path(), why)
+		return nil
 	}
+	f.names = names // which may be listed under another spelling
 	return nil
+}
+
+// dropSpellings returns those of the surplus that are still there, and that are not what the snapshot has: some file systems take two spellings
+// for one name, and list the one that was there first. An entry that is not listed under its name and found by it all the same is one of those that are
+// listed, which its identity tells. All that the snapshot has is restored by now; names are those that were not listed before.
+func dropSpellings(surplus, listed []string, names map[string]struct{}, identify func(name string) (jail.Identity, bool)) []string {
+	there := make(map[string]bool, len(surplus))
+	for _, name := range surplus {
+		there[name] = false
+	}
+	for _, name := range listed {
+		delete(names, name)
+		if _, ok := there[name]; ok {
+			there[name] = true
+		}
+	}
+	spelled := map[jail.Identity]struct{}{}
+	for name := range names {
+		if id, ok := identify(name); ok {
+			spelled[id] = struct{}{}
+		}
+	}
+	return slices.DeleteFunc(surplus, func(name string) bool {
+		if !there[name] || len(spelled) == 0 {
+			return !there[name]
+		}
+		id, ok := identify(name)
+		_, same := spelled[id]
+		return ok && same
+	})
 }
 
 // staysFull returns why nothing is deleted from a folder, or nil. empty is set if the snapshot has nothing in it. A
 // backup that does not go into other file systems has the empty folders in which they are mounted, and so has one that ran
 // while they were not.
 func (run *run) staysFull(f *folder, dir *jail.Dir, empty bool) (why, err error) {
-	own, err := run.spare.Holds(dir)
+	own, err := run.spare.Holds(dir, run.isRepository)
 	switch {
 	case err != nil:
 		return nil, err
@@ -137,7 +200,9 @@ func (run *run) spared(path string, why error) {
 }
 
 func (run *run) deleteSurplus(f *folder) error {
-	if len(f.surplus) == 0 {
+	surplus, names := f.surplus, f.names
+	f.surplus, f.names = nil, nil
+	if len(surplus) == 0 {
 		return nil
 	}
 	dir, err := run.folders.acquire(f)
@@ -145,13 +210,20 @@ func (run *run) deleteSurplus(f *folder) error {
 		return run.entryError(f.path, err)
 	}
 	defer run.folders.release(f)
-	for _, name := range f.surplus {
+	listed, err := dir.Names()
+	if err != nil {
+		return run.entryError(f.path, err)
+	}
+	identify := func(name string) (jail.Identity, bool) {
+		info, err := dir.Lstat(name) // what can not be looked at by a name is not deleted by it either
+		return info.Identity, err == nil
+	}
+	for _, name := range dropSpellings(surplus, listed, names, identify) {
 		if run.ctx.Err() != nil {
 			return nil // the run ends
 		}
 		run.delete(dir, f, name)
 	}
-	f.surplus = nil
 	return nil
 }
 
@@ -164,6 +236,7 @@ func (run *run) delete(dir *jail.Dir, f *folder, name string) (gone bool) {
 		Done:   func(names []string) { run.rep.deleted(func() string { return path(names) }) },
 		Failed: func(names []string, err error) { run.rep.fail(path(names), fmt.Errorf("delete: %w", err)) },
 		Spare:  run.spare,
+		Own:    run.isRepository,
 		Spared: func(names []string) { run.spared(path(names), errOwn) },
 	})
 }
@@ -177,7 +250,7 @@ func (run *run) makeRoom(dir *jail.Dir, f *folder, name string) error {
 	case !run.deletes(f):
 		return jail.ErrFolder
 	}
-	if own, err := run.spare.Holds(dir); err != nil || own {
+	if own, err := run.spare.Holds(dir, run.isRepository); err != nil || own {
 		return errors.Join(jail.ErrFolder, err)
 	}
 	if !run.delete(dir, f, name) {

@@ -59,6 +59,10 @@
 //
 // Nor is metadata set on a file with other names: unless all of it is right already, the file is made anew.
 //
+// A file of several blobs that is made anew in the place of something else is made beside it, under a name of kura's own, and takes its name
+// when it is whole: what is there may be all that is left, should one of the blobs be lost or the disk be full. What a killed run has
+// left unfinished is not worth the space of a second one and removed first.
+//
 // Before the first byte of a file is written it gets the mode 01600 ([jail.Unfinished]), and its own mode when the last
 // one is. That sticky bit means nothing on files and is hardly ever set, and it says to the next run that this file
 // is half old and half new, or half there: it is completed under every policy, also those that keep
@@ -72,7 +76,7 @@
 // that the run after one that was cut off knows it from a folder of the user's, whose rights and owner are none of its business. Entries that the snapshot does not have stay, unless [Options.Delete]
 // is set: then they are deleted when the folder is complete, but only from folders that were themselves backed up, and
 // of which the snapshot has all names; never on another mounted file system, never what patterns leave out, and never what is in
-// [Options.Spare]. Not every folder says that it lacks something: one that was only gone through to a path given below it is known by the
+// [Options.Spare], nor a folder with the config of the repository that is read. Not every folder says that it lacks something: one that was only gone through to a path given below it is known by the
 // paths of the snapshot, one in which a file system was mounted that the backup did not go into by being empty, the topmost
 // folder of what a repair has saved loses nothing, and partial snapshots are refused.
 //
@@ -96,7 +100,7 @@
 // Restored means written to the file system and not, unless [Options.Sync] is set, synced to the disk:
 // a restore that a power failure made void can be repeated. A run that fails or is cancelled
 // removes files that it made and that are not complete; one that is killed can leave such files, private to the user (mode 01600), and
-// folders of mode 0700, or 01700 the target itself. Restoring again completes them. Only a target that is immutable in the snapshot can be left
+// folders of mode 0700, or 01700 the target itself. Restoring again completes them; files that were made beside others are made anew. Only a target that is immutable in the snapshot can be left
 // without that flag, by a run that was killed just before it would have set it.
 //
 // # Bounds

@@ -1,8 +1,11 @@
 package restore
 
 import (
+	"cmp"
 	"container/list"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -38,7 +41,8 @@ type file struct {
 	open     *jail.File // nil while it is closed
 	id       jail.Identity
 	created  bool
-	finished bool // all is written and set
+	finished bool   // all is written and set
+	beside   string // its name as long as something else has its own
 
 	refs int           // guarded by openFiles.mu
 	idle *list.Element // guarded by openFiles.mu
@@ -54,6 +58,16 @@ const (
 )
 
 func (f *file) path() string { return f.dir.join(f.name) }
+
+// at is the name that a file has in its folder at the moment.
+func (f *file) at() string { return cmp.Or(f.beside, f.name) }
+
+// nameBeside is what a file is named that is made beside another one that has its name, and keeps it until this one is whole. A run that
+// was killed leaves it, and the next one, which finds the same name, removes it.
+func (f *file) nameBeside() string {
+	sum := sha256.Sum256([]byte(f.name))
+	return ".kura-" + hex.EncodeToString(sum[:8])
+}
 
 func (f *file) failed() bool { return f.failure.Load() != nil }
 
@@ -148,11 +162,11 @@ func (run *run) finish(f *file, h *jail.File) error {
 			return err
 		}
 		f.id = info.Identity
-		if m.flags&jail.FlagsThatLock != 0 {
-			unlocked := *m
-			unlocked.flags &^= jail.FlagsThatLock
-			m = &unlocked
-		}
+	}
+	if m.flags&jail.FlagsThatLock != 0 && (f.inode != nil || f.beside != "") { // it is still to be linked, or renamed
+		unlocked := *m
+		unlocked.flags &^= jail.FlagsThatLock
+		m = &unlocked
 	}
 	if f.plan == reuse {
 		if err := run.settle(&h.Handle, tree.File, m, f.path); err != nil {
@@ -244,10 +258,15 @@ func (c *openFiles) openLocked(run *run, f *file) error {
 		f.open, err = dir.OpenSame(f.name, f.id)
 		return err
 	case f.created:
-		f.open, err = dir.Reopen(f.name, f.id)
+		f.open, err = dir.Reopen(f.at(), f.id)
 		return err
 	}
-	h, err := dir.Create(f.name)
+	beside := ""
+	if f.replaces && f.old.Mode != jail.Unfinished { // it is all that there is, should a part of the new one be lost
+		beside = f.nameBeside()
+	}
+	name := cmp.Or(beside, f.name)
+	h, err := dir.Create(name)
 	if err != nil {
 		return err
 	}
@@ -259,9 +278,9 @@ func (c *openFiles) openLocked(run *run, f *file) error {
 		err = h.Truncate(f.size) // refuses sizes that the file system does not have
 	}
 	if err != nil {
-		return errors.Join(err, h.Close(), dir.Remove(f.name))
+		return errors.Join(err, h.Close(), dir.Remove(name))
 	}
-	f.open, f.id, f.created = h, info.Identity, true
+	f.open, f.id, f.created, f.beside = h, info.Identity, true, beside
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.incomplete[f] = struct{}{}
@@ -320,7 +339,33 @@ func (c *openFiles) finish(run *run, f *file) error {
 	}
 	err = errors.Join(err, h.Close())
 	f.open = nil
+	if err == nil && f.beside != "" {
+		err = run.takePlace(f)
+	}
 	c.forget(f, err == nil)
+	return err
+}
+
+// takePlace gives a file that is whole its own name, in place of what has had it.
+func (run *run) takePlace(f *file) error {
+	dir, err := run.folders.acquire(f.dir)
+	if err != nil {
+		return err
+	}
+	defer run.folders.release(f.dir)
+	if err := dir.Replace(f.beside, f.id, f.name); err != nil {
+		return err
+	}
+	f.beside, f.created = "", false // so nobody takes it away any more
+	flags := f.meta.flags & jail.FlagsThatLock
+	if flags == 0 || f.inode != nil {
+		return nil
+	}
+	err = run.lock(f, flags)
+	if !fatal(err) {
+		run.omitFlags(err, flags, f.path)
+		err = nil
+	}
 	return err
 }
 
@@ -356,7 +401,7 @@ func (c *openFiles) discard(run *run, f *file) error {
 		return run.entryError(f.path, err)
 	}
 	defer c.folders.release(f.dir)
-	if err := dir.RemoveOwn(f.name, f.id); err != nil {
+	if err := dir.RemoveOwn(f.at(), f.id); err != nil {
 		return run.entryError(f.path, err)
 	}
 	return nil

@@ -28,7 +28,7 @@ type folder struct {
 	incomplete atomic.Bool // some of its entries are lost
 
 	place   *place              // nil if everything is selected
-	names   map[string]struct{} // in the snapshot; kept if others are to be deleted
+	names   map[string]struct{} // in the snapshot; kept if others are to be deleted, then only those that were not listed
 	surplus []string            // what is to be deleted
 
 	// existed is set for a folder that was there before, inherits for one that hands down access

@@ -22,7 +22,7 @@ type Options struct {
 	// it.
 	Delete bool
 	// Spare are paths of files and folders that Delete leaves alone, with all in them and whatever name leads there, such as
-	// a repository in the target.
+	// a repository in the target. The repository that is read stays in any case: it is known by its config.
 	Spare []string
 	// Sparse makes holes of all long runs of zeros. Otherwise what had space on disk gets it.
 	Sparse bool
@@ -46,7 +46,7 @@ type Events struct {
 	Error func(path string, err error)
 	// Item is called for every entry that is complete or was deleted.
 	Item func(Item)
-	// Spared is called for what the snapshot does not have and Options.Delete leaves alone all the same: what Options.Spare names, and
+	// Spared is called for what the snapshot does not have and Options.Delete leaves alone all the same: what Options.Spare names, the repository, and
 	// folders in which a file system is, or was, mounted of which the snapshot has nothing.
 	Spared func(path string, why error)
 }

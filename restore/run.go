@@ -33,6 +33,7 @@ type run struct {
 	xattrs      xattrFilter
 	given       []string   // if something is deleted, the paths that were backed up, sorted
 	spare       jail.Spare // what is not deleted
+	config      []byte     // if something is deleted, the repository's, by which it is known; nil if it has none
 	folderError error      // that ends the run; of the walker
 
 	fetched, decoded, linked *budget.Budget
@@ -81,7 +82,7 @@ func (run *run) restore(ctx context.Context, snap *repo.Snapshot) error {
 		return err
 	}
 	if run.o.Delete {
-		if err := run.prepareDelete(snap); err != nil {
+		if err := run.prepareDelete(ctx, snap); err != nil {
 			return err
 		}
 	}

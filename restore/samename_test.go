@@ -60,3 +60,32 @@ func TestRun_TargetWithoutCase_TheFirstOfTwoEntriesStays(t *testing.T) {
 	}
 	mustMatch(t, target, left)
 }
+
+// What was there under another spelling is what is restored, and no surplus.
+func TestDelete_TargetWithoutCase_WhatIsRestoredStays(t *testing.T) {
+	if !testsys.AsMounter(t) {
+		return
+	}
+	r, _ := testrepo.New(t)
+	long := testrepo.Random(1, 2<<20)
+	snap := commit(t, r, textFile("readme", "one"), dir("docs", textFile("a", "a"), textFile("b", "b")), file("long", chunks(long[:1<<20], long[1<<20:])...))
+	for name, old := range map[string]string{"same": "one", "other": "another"} {
+		target := filepath.Join(foldingDir(t), "target")
+		plant(t, target, "Docs/a", "extra")
+		must(t, os.WriteFile(filepath.Join(target, "README"), []byte(old), 0o600))
+		must(t, os.WriteFile(filepath.Join(target, "LONG"), []byte(old), 0o600))
+		must(t, os.Chmod(filepath.Join(target, "LONG"), 0o666)) // so it is not changed in place
+		for _, dry := range []bool{true, false} {
+			out := run(t, r, snap, restore.Options{Target: target, Delete: true, DryRun: dry, Verify: !dry})
+			mustBeFine(t, out)
+			if out.Deleted != 1 {
+				t.Errorf("%s: dry run %v: %+v", name, dry, out.Result)
+			}
+		}
+		mustHave(t, filepath.Join(target, "readme"), []byte("one"))
+		mustHave(t, filepath.Join(target, "docs/a"), []byte("a"))
+		mustHave(t, filepath.Join(target, "docs/b"), []byte("b"))
+		mustHave(t, filepath.Join(target, "long"), long)
+		mustNotExist(t, filepath.Join(target, "extra"))
+	}
+}

@@ -1,6 +1,7 @@
 package restore_test
 
 import (
+	"bytes"
 	"errors"
 	"maps"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/internal/testrepo"
 	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/repo"
@@ -231,4 +233,62 @@ func TestDelete_WhatRepairHasSaved_OnlyWholeFoldersLoseSomething(t *testing.T) {
 		t.Errorf("left %s, want %s; %v, %+v", got, want, out.err, out.Result)
 	}
 	mustHave(t, filepath.Join(target, "d/f"), []byte("extra"))
+}
+
+// Where the store is reached by a network nobody can name a path to the repository. It is known by its config.
+func TestDelete_RepositoryThatHasNoPath_IsKnownByItsConfig(t *testing.T) {
+	r, store := testrepo.New(t)
+	snap := commit(t, r, dir("d", textFile("f", "x")))
+	config, err := store.Get(t.Context(), object.ConfigName, 0, -1, nil)
+	must(t, err)
+	other := bytes.Clone(config)
+	other[len(other)-1]++
+	for _, name := range []string{object.ConfigName, object.ConfigCopyName} {
+		target := t.TempDir()
+		plant(t, target, "d/disk/kura/data/x", "d/disk/extra", "d/other/x", "d/shorter/config", "d/folder/config/x")
+		must(t, os.WriteFile(filepath.Join(target, "d/disk/kura", name), config, 0o400))
+		must(t, os.WriteFile(filepath.Join(target, "d/other", name), other, 0o400))
+		must(t, os.Chmod(filepath.Join(target, "d/disk/kura"), 0o500))
+		before := left(t, target)
+		for _, dry := range []bool{true, false} {
+			out := run(t, r, snap, restore.Options{Target: target, Delete: true, DryRun: dry})
+			mustBeFine(t, out)
+			out.mustSpare(t, "/d/disk/kura")
+			if got, want := left(t, target), "d/disk/kura/"+name+" d/disk/kura/data/x d/f"; !dry && got != want || dry && got != before {
+				t.Errorf("dry run %v: left %s, want %s", dry, got, want)
+			}
+		}
+		if mode := stat(t, filepath.Join(target, "d/disk/kura")).Mode & 0o7777; mode != 0o500 {
+			t.Errorf("the repository has mode %#o", mode)
+		}
+		must(t, os.Chmod(filepath.Join(target, "d/disk/kura"), 0o700))
+
+		// the target is the repository, or a folder in it
+		for _, sub := range []string{"", "data"} {
+			out := run(t, r, snap, restore.Options{Target: filepath.Join(target, "d/disk/kura", sub), Path: "/d", Delete: true})
+			mustBeFine(t, out)
+			out.mustSpare(t, "/")
+			mustHave(t, filepath.Join(target, "d/disk/kura", sub, "f"), []byte("x"))
+		}
+		mustHave(t, filepath.Join(target, "d/disk/kura/data/x"), []byte("extra"))
+		mustHave(t, filepath.Join(target, "d/disk/kura", name), config)
+	}
+}
+
+// A repository of which the config is missing is told by the copy.
+func TestDelete_RepositoryWithoutConfig_IsKnownByTheCopy(t *testing.T) {
+	r, store := testrepo.New(t)
+	snap := commit(t, r, dir("d", textFile("f", "x")))
+	config, err := store.Get(t.Context(), object.ConfigCopyName, 0, -1, nil)
+	must(t, err)
+	target := t.TempDir()
+	plant(t, target, "d/kura/x")
+	must(t, os.WriteFile(filepath.Join(target, "d/kura", object.ConfigCopyName), config, 0o600))
+	must(t, store.Delete(t.Context(), object.ConfigName))
+	run(t, r, snap, restore.Options{Target: target, Delete: true}).mustSpare(t, "/d/kura")
+	must(t, store.Delete(t.Context(), object.ConfigCopyName))
+	run(t, r, snap, restore.Options{Target: target, Delete: true}).mustSpare(t, "")
+	if got := left(t, target); got != "d/f" {
+		t.Errorf("left %s", got)
+	}
 }

@@ -12,6 +12,14 @@ type errorMessage struct {
 	ItemRaw     []byte    `json:"item_raw,omitempty"`
 }
 
+type warningMessage struct {
+	MessageType string `json:"message_type"` // "warning"
+	During      string `json:"during"`
+	Item        string `json:"item"`
+	ItemRaw     []byte `json:"item_raw,omitempty"`
+	Message     string `json:"message"`
+}
+
 type exitMessage struct {
 	MessageType string   `json:"message_type"` // "exit_error"
 	Code        int      `json:"code"`
@@ -33,6 +41,17 @@ func (t *Terminal) ItemError(during, item string, err error) {
 		line += Printable(item) + ": "
 	}
 	t.Error(line + PrintableMessage(err.Error()))
+}
+
+// ItemWarning says of one entry what is no error but ought to be known, unless quiet is asked for.
+func (t *Terminal) ItemWarning(during, item, message string) {
+	if t.JSON {
+		m := warningMessage{MessageType: "warning", During: during, Message: message}
+		m.Item, m.ItemRaw = jsonText(item)
+		t.ErrorMessage(m)
+		return
+	}
+	t.Info("warning: " + Printable(item) + " " + PrintableMessage(message))
 }
 
 // Fatal reports the error that ends the run.

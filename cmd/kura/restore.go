@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -169,6 +171,9 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) err
 		return err
 	}
 	return a.withRepository(ctx, func(r *session) error {
+		if inRepository(r.place, opts.Target) {
+			return usage("the target is in the repository, where a file of the snapshot could take the place of an object", "restore to somewhere else")
+		}
 		snap, path, err := findSnapshot(ctx, r, name, f)
 		if err != nil {
 			return err
@@ -191,7 +196,7 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) err
 			},
 			Item: a.term.RestoreItem,
 			Spared: func(path string, why error) {
-				a.term.Info("warning: " + ui.Printable(path) + " stays, though the snapshot does not have it: " + plain{why}.Error())
+				a.term.ItemWarning("restore", path, "stays, though the snapshot does not have it: "+plain{why}.Error())
 			},
 		})
 		stop()
@@ -232,15 +237,47 @@ func (a *app) inUse(r *session) ([]string, error) {
 	if e := r.place.embedded; e != nil {
 		paths = append(paths, e.key)
 	}
-	o := &a.globals.access
+	if private := a.globals.private; private != "" {
+		paths = append(paths, filepath.Dir(private)) // by what is in there who comes later knows that an agent works
+	}
+	o, store := &a.globals.access, &a.globals.store
 	for _, name := range []string{
 		given(o.passwordFile, envPasswordFile), given(o.keyFile, envKeyFile), given(o.repositoryFile, envRepositoryFile),
+		given(store.caCert, envCACert), given(store.clientCert, envClientCert),
 	} {
 		if name != "" {
 			paths = append(paths, name)
 		}
 	}
 	return paths, nil
+}
+
+// inRepository reports whether a folder is a repository in a local folder, or in it, whatever links lead there. It need not exist.
+func inRepository(p *place, target string) bool {
+	folder, local := strings.CutPrefix(p.String(), "local:")
+	if !local {
+		return false
+	}
+	own, err := os.Stat(folder)
+	if err != nil {
+		return false
+	}
+	at := target
+	for at != "/" {
+		if real, err := filepath.EvalSymlinks(at); err == nil {
+			at = real // above what is to be made there are no links
+			break
+		}
+		at = filepath.Dir(at)
+	}
+	for ; ; at = filepath.Dir(at) {
+		if info, err := os.Stat(at); err == nil && os.SameFile(info, own) {
+			return true
+		}
+		if at == "/" {
+			return false
+		}
+	}
 }
 
 func entriesAre(n uint64) string {

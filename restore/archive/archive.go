@@ -106,6 +106,9 @@ func (x *writer) folder(dir *tree.Node) error {
 	if dir.Subtree.IsZero() {
 		return fmt.Errorf("archive: the folder could not be read when it was backed up: %s", dir.Error)
 	}
+	if dir.Error != "" {
+		x.failed(dir.Name, fmt.Errorf("not all of it could be read when it was backed up: %s", dir.Error))
+	}
 	return tree.Walk(x.ctx, dir.Subtree, x.repo.LoadTree, func(path string, n *tree.Node) error {
 		for len(x.mounts) > 0 && !strings.HasPrefix(path, x.mounts[len(x.mounts)-1]+"/") {
 			x.mounts = x.mounts[:len(x.mounts)-1]

@@ -303,3 +303,65 @@ func readAll(ctx context.Context, r *repo.Repository, data []byte) error {
 	}
 	return err
 }
+
+// TestWrite_FolderThatIsNotWhole_IsReported: also where it is the one that was asked for.
+func TestWrite_FolderThatIsNotWhole_IsReported(t *testing.T) {
+	r, _ := testrepo.New(t)
+	snap := nested(t, r, tree.Node{Name: "f", Type: tree.File, Size: 5, Content: fiveZeros}, tree.Node{Name: "d", Type: tree.Folder, Error: "entries are lost"})
+	for _, format := range []archive.Format{archive.Tar, archive.Zip} {
+		for path, name := range map[string]string{"/": "d", "/d": "d"} {
+			var out bytes.Buffer
+			failed := map[string]error{}
+			res, err := archive.Write(t.Context(), r, snap, path, &out, format, archive.Events{Error: func(path string, err error) { failed[path] = err }})
+			must(t, err)
+			if res.Errors != 1 || res.Bytes != 5 || failed[name] == nil || !strings.Contains(failed[name].Error(), "entries are lost") {
+				t.Errorf("format %d, %s: %+v, %v", format, path, res, failed)
+			}
+		}
+	}
+}
+
+// TestZip_PathThatIsTooLong_IsReported: and costs no other entry.
+func TestZip_PathThatIsTooLong_IsReported(t *testing.T) {
+	r, _ := testrepo.New(t)
+	deep := make([]tree.Node, 260)
+	for i := range deep {
+		deep[i] = tree.Node{Name: strings.Repeat("n", 255), Type: tree.Folder}
+	}
+	snap := nested(t, r, tree.Node{Name: "z", Type: tree.File, Size: 5, Content: fiveZeros}, append([]tree.Node{{Name: "top", Type: tree.Folder}}, deep...)...)
+	var out bytes.Buffer
+	res, err := archive.Write(t.Context(), r, snap, "/top", &out, archive.Zip, archive.Events{Error: func(_ string, err error) {
+		if !errors.Is(err, archive.ErrNoPlace) {
+			t.Error(err)
+		}
+	}})
+	must(t, err)
+	// 256 names would have 65,536 bytes with the slashes behind them.
+	z, err := zip.NewReader(bytes.NewReader(out.Bytes()), int64(out.Len()))
+	must(t, err)
+	if len(z.File) != 255 || len(z.File[254].Name) != 255*256 || res.Entries != 255 || res.Omitted != 6 {
+		t.Errorf("%d entries, %+v", len(z.File), res)
+	}
+}
+
+// nested makes a snapshot of a node in folders, each in the one before.
+func nested(t *testing.T, r *repo.Repository, inner tree.Node, folders ...tree.Node) *repo.Snapshot {
+	t.Helper()
+	s, err := r.NewSession(t.Context(), repo.SessionOptions{})
+	must(t, err)
+	root := object.BlobID{}
+	for i := len(folders); i >= 0; i-- {
+		root, err = tree.WriteDir(t.Context(), []tree.Node{inner}, func(_ context.Context, page []byte) (object.BlobID, error) {
+			saved, err := s.SaveNow(object.TreeBlob, page)
+			return saved.ID, err
+		})
+		must(t, err)
+		if i > 0 {
+			inner = folders[i-1]
+			inner.Subtree = root
+		}
+	}
+	snap, err := s.Commit(repo.CommitOptions{Manifest: &repo.Manifest{Time: 1, Root: root[:]}})
+	must(t, err)
+	return snap
+}

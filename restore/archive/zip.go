@@ -16,12 +16,15 @@ type zipSink struct{ *zip.Writer }
 
 func newZip(w io.Writer) *zipSink { return &zipSink{zip.NewWriter(w)} }
 
+// maxZipName is how long a name may be: the format has 16 bits for that.
+const maxZipName = 1<<16 - 1
+
 // zipModes are the types that there are in archives.
 var zipModes = map[tree.Type]fs.FileMode{tree.File: 0, tree.Folder: fs.ModeDir, tree.Symlink: fs.ModeSymlink}
 
 func (s *zipSink) add(name string, n *tree.Node, content io.Reader) (omitted, err error) {
 	mode, ok := zipModes[n.Type]
-	if !ok {
+	if !ok || len(name) > maxZipName-len("/") {
 		return nil, ErrNoPlace
 	}
 	for bit, m := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {

@@ -23,9 +23,11 @@ type Deletion struct {
 	// slice is used again.
 	Done   func(names []string)
 	Failed func(names []string, err error)
-	// Spare is what stays, with the folders above it; Spared is called for it. It may be nil if Spare is empty.
+	// Spare is what stays, with the folders above it; Spared is called for it. It may be nil if Spare is empty and Own is nil.
 	Spare  Spare
 	Spared func(names []string)
+	// Own reports of a folder, by what is in it, whether it is to be spared, too; nil if none is.
+	Own func(*Dir) bool
 }
 
 // Spare is what no deletion takes away, whatever name led to it. It must not be changed.
@@ -70,16 +72,16 @@ func (s Spare) has(info *Info) bool {
 	return ok
 }
 
-// Holds reports whether a folder is spared, or below one that is: then so is all in it.
-func (s Spare) Holds(d *Dir) (bool, error) {
-	if len(s) == 0 {
+// Holds reports whether a folder is spared or, by what is in it, own, or below one that is: then so is all in it.
+func (s Spare) Holds(d *Dir, own func(*Dir) bool) (bool, error) {
+	if len(s) == 0 && own == nil {
 		return false, nil
 	}
 	info, err := d.Stat()
 	at, fd := d.fd, -1
 	defer func() { closeFD(fd) }()
 	for err == nil {
-		if s.has(&info) {
+		if s.has(&info) || own != nil && own(&Dir{Handle: Handle{fd: at}, view: true}) {
 			return true, nil
 		}
 		var up int
@@ -200,13 +202,15 @@ func (r *remover) entry(name string, choice Choice) bool {
 		return r.fail(err)
 	}
 	if r.Spare.has(&info) {
-		r.Spared(r.names)
-		r.names = r.names[:len(r.names)-1]
-		return false
+		return r.spared()
 	}
 	if info.IsDir() {
-		if err := r.enter(name, choice); err != nil {
+		own, err := r.enter(name, choice)
+		switch {
+		case err != nil:
 			return r.fail(err)
+		case own:
+			return r.spared()
 		}
 		return false
 	}
@@ -218,14 +222,22 @@ func (r *remover) entry(name string, choice Choice) bool {
 	return r.done()
 }
 
-func (r *remover) enter(name string, choice Choice) error {
+// spared is the end of an entry that stays.
+func (r *remover) spared() bool {
+	r.Spared(r.names)
+	r.names = r.names[:len(r.names)-1]
+	return false
+}
+
+// enter goes down into a folder, unless it is own and stays.
+func (r *remover) enter(name string, choice Choice) (own bool, err error) {
 	here, err := r.cur.Stat()
 	if err != nil {
-		return err
+		return false, err
 	}
 	sub, err := r.cur.openSame(name, &here)
 	if err != nil {
-		return err
+		return false, err
 	}
 	info, err := sub.Stat()
 	if err == nil && r.Spare.has(&info) {
@@ -239,15 +251,18 @@ func (r *remover) enter(name string, choice Choice) error {
 	if err == nil {
 		names, err = sub.Names()
 	}
-	if err != nil {
-		return errors.Join(err, sub.Close())
+	if own = err == nil && r.Own != nil && r.Own(sub); own && opened {
+		err = sub.Chmod(info.Mode) // it stays, and so do its rights
+	}
+	if err != nil || own {
+		return own, errors.Join(err, sub.Close())
 	}
 	slices.Sort(names)
 	slices.Reverse(names) // they are taken from the end
 	r.close()
 	r.cur = sub
 	r.stack = append(r.stack, level{parent: here.Identity, todo: names, choice: choice, mode: info.Mode, opened: opened})
-	return nil
+	return false, nil
 }
 
 // leave goes back up and deletes the folder that was left, if it is empty. ok is false where the way up is not the one

@@ -250,6 +250,25 @@ func (d *Dir) RemoveOwn(name string, id Identity) error {
 	return d.Remove(name)
 }
 
+// Replace gives a file that was created as id another name, in place of what has that. If that is a folder the error is ErrFolder.
+func (d *Dir) Replace(old string, id Identity, name string) error {
+	if err := check(name); err != nil {
+		return err
+	}
+	info, err := d.Lstat(old)
+	if err != nil {
+		return err
+	}
+	if info.Identity != id {
+		return ErrReplaced
+	}
+	err = retry(func() error { return unix.Renameat(d.fd, old, d.fd, name) })
+	if err == unix.EISDIR {
+		return ErrFolder
+	}
+	return d.explain(name, wrap("rename", err))
+}
+
 // Lstat describes an entry, of a symbolic link the link itself.
 func (d *Dir) Lstat(name string) (Info, error) {
 	if err := check(name); err != nil {

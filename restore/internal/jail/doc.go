@@ -13,11 +13,12 @@
 //   - The kernel resolves that name without following it: O_NOFOLLOW on every open, and the
 //     operations on links, not on what they point to. This is stricter than os.Root, which follows
 //     links as long as they stay inside: a link that was planted is in the way, never a way.
-//   - Files are created with O_EXCL. What is in the way of one is unlinked first, unless it is a folder.
+//   - Files are created with O_EXCL. What is in the way of one is unlinked first, unless it is a folder, or replaced by a rename
+//     within the folder.
 //     The content of an existing file is written to only if it is the one that was looked at and has no other name.
 //   - What is deleted is unlinked by a single name in an open folder. The way down into a folder follows no link and
 //     enters no other mount; the way back up is "..", which is checked to be the folder that was come from. What is to be
-//     spared is told by what it is (device, inode, type), not by its name.
+//     spared is told by what it is (device, inode, type), or by what is in it, not by its name.
 //   - Owner, mode, attributes, times and flags are set on open descriptors, never by name: of a file or
 //     folder on its own, of other entries on one opened with O_PATH, which pins the entry without
 //     opening it. An entry that is opened again by its name must still be the one

@@ -116,6 +116,25 @@ func (d *Dir) Busy(name string, id Identity) bool {
 	return false
 }
 
+// HasFile reports whether the folder has a regular file of exactly this content under one of the names. One of that size that can not be read
+// may be it.
+func (d *Dir) HasFile(content []byte, names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		info, err := d.Lstat(name)
+		if err != nil || !info.IsFile() || info.Size != int64(len(content)) {
+			return false
+		}
+		f, err := d.OpenFile(name)
+		if err != nil {
+			return true
+		}
+		defer f.Close()
+		got := make([]byte, len(content))
+		err = f.ReadAt(got, 0)
+		return err != nil || bytes.Equal(got, content)
+	})
+}
+
 // Device is the number of the file system that an entry is on.
 func (i *Info) Device() uint64 { return i.dev }
 

@@ -50,6 +50,8 @@ func TestEveryOperation_NameThatIsNoSingleComponent_IsRefused(t *testing.T) {
 			"Link from": func() error { return d.Link(d, name, info.Identity, "g") },
 			"Remove":    func() error { return d.Remove(name) },
 			"RemoveOwn": func() error { return d.RemoveOwn(name, info.Identity) },
+			"Replace":   func() error { return d.Replace("f", info.Identity, name) },
+			"Replacing": func() error { return d.Replace(name, info.Identity, "g") },
 			"Lstat":     func() error { _, err := d.Lstat(name); return err },
 		}
 		for op, call := range ops {
@@ -103,6 +105,9 @@ func TestReopen_SomethingElseHasTheName_IsRefused(t *testing.T) {
 			}
 			if err := d.RemoveOwn("f", info.Identity); name != "nothing" && !errors.Is(err, jail.ErrReplaced) {
 				t.Errorf("RemoveOwn: %v", err)
+			}
+			if err := d.Replace("f", info.Identity, "g"); err == nil {
+				t.Error("renamed")
 			}
 			if err := d.Link(d, "f", info.Identity, "g"); err == nil {
 				t.Error("linked")
@@ -206,7 +211,7 @@ func TestDelete_Spared_StaysWithWhatIsAbove(t *testing.T) {
 	for name, want := range map[string]bool{"a": false, "other": false, "a/own": true, "a/own/deep": true} {
 		sub, err := jail.View(at(name))
 		must(t, err)
-		if holds, err := spare.Holds(sub); err != nil || holds != want {
+		if holds, err := spare.Holds(sub, nil); err != nil || holds != want {
 			t.Errorf("%s: %v, %v", name, holds, err)
 		}
 		must(t, sub.Close())
