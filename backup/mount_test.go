@@ -68,6 +68,12 @@ func TestRun_AttributesThatCanNotBeRead_AreAskedForAgain(t *testing.T) {
 	if !testsys.AsMounter(t) {
 		return
 	}
+	for _, ignoreCtime := range []bool{false, true} {
+		attributesComeLater(t, ignoreCtime)
+	}
+}
+
+func attributesComeLater(t *testing.T, ignoreCtime bool) {
 	r, _ := newRepo(t)
 	root := t.TempDir()
 	link := filepath.Join(root, "link")
@@ -80,7 +86,7 @@ func TestRun_AttributesThatCanNotBeRead_AreAskedForAgain(t *testing.T) {
 			must(t, unix.Unmount("/proc", unix.MNT_DETACH))
 			want = 0
 		}
-		res, rec, err := runWith(t.Context(), r, Options{Paths: []string{root}, Host: "h"}, hooks{})
+		res, rec, err := runWith(t.Context(), r, Options{Paths: []string{root}, Host: "h", IgnoreCtime: ignoreCtime}, hooks{})
 		must(t, err)
 		if res.Summary.Errors != uint64(want) || len(rec.errors) != want || want == 1 && rec.errors[link] == nil {
 			t.Errorf("run %d: %v", run, rec.errors)

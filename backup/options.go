@@ -21,7 +21,7 @@ type Options struct {
 	// difference between upper and lower case.
 	Excludes, IExcludes []string
 	// Own are patterns of what the backup itself changes, such as its repository, and nothing takes back what they leave
-	// out. A given path that one of them matches is reported, and counted, as one that can not be read.
+	// out. A given path that one of them matches is passed over; if there is no other, that is an error.
 	Own []string
 	// IgnoreFiles are the names of files that say, as package ignore describes, what is left out of the folders that
 	// they are in. Of several in a folder the later names' come last. Those above the given paths are not read.

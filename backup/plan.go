@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/kura-backup/kura/source"
 )
 
@@ -42,13 +40,13 @@ func cleanPaths(paths []string) (out []string, through map[string]bool, err erro
 }
 
 // AbsPath returns the absolute, clean path by which a backup knows one that was given. It leads where the kernel
-// comes to: a relative path begins in the working folder itself, for which $PWD may have the name of a symlink; with
-// a slash, or a slash and a dot, at its end a symlink is what it leads to; and .. behind one is the folder above that.
+// comes to: with a slash or dots at its end a symlink is what it leads to, so that . is never the link by which one came
+// into the working folder; and .. behind a link is the folder above what that leads to.
 // A symlink that leads nowhere stays what it is.
 func AbsPath(path string) (string, error) {
 	abs := path
 	if !filepath.IsAbs(path) {
-		dir, err := unix.Getwd()
+		dir, err := os.Getwd() // as $PWD has it where that is right: patterns and older snapshots have that name
 		if err != nil {
 			return "", fmt.Errorf("the working folder: %w", err)
 		}
@@ -76,7 +74,11 @@ func AbsPath(path string) (string, error) {
 
 // meansTarget reports whether a path, if it is a symlink, is what that leads to.
 func meansTarget(path string) bool {
-	return strings.HasSuffix(path, "/") || strings.HasSuffix(path, "/.")
+	switch path[strings.LastIndexByte(path, '/')+1:] {
+	case "", ".", "..":
+		return true
+	}
+	return false
 }
 
 func sameFile(a, b string) bool {

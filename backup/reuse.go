@@ -51,7 +51,8 @@ func (w *walk) sameContent(k int, old *tree.Node, st *files.Stat) bool {
 		return false
 	}
 	if w.rules.ignoreCtime || w.rules.ignoreInode {
-		return (w.rules.ignoreInode || old.Inode == st.Inode) && !tooFresh(old.MTime, w.starts[k])
+		return (w.rules.ignoreInode || old.Inode == st.Inode) && !tooFresh(old.MTime, w.starts[k]) &&
+			old.CTime != (tree.Time{}) // otherwise some of it could not be read: see attributes
 	}
 	return w.unchanged(k, old, st)
 }

@@ -212,15 +212,16 @@ func (a *attempt) readable() ([]string, error) {
 		if a.selection.excludesPath(p) {
 			continue
 		}
+		if a.selection.isOwn(p) { // lists and wildcards have it as well: it is an error only where there is nothing else
+			failed.add(p, errOwn)
+			continue
+		}
 		var st files.Stat
 		err := cwd.Stat(p, false, &st)
 		if err == nil && st.Type == tree.Symlink && a.through[p] {
 			if err = cwd.Stat(p, true, &files.Stat{}); err == nil {
 				err = ErrChanged // it led nowhere a moment ago
 			}
-		}
-		if a.selection.isOwn(p) {
-			err = errOwn
 		}
 		if err != nil {
 			a.report.error(p, err)

@@ -16,11 +16,13 @@ import (
 
 // SnapshotFilter selects snapshots. Empty fields select all.
 type SnapshotFilter struct {
-	Hosts []string             // any of them
-	Tags  []string             // all of them
-	Paths []string             // all of them
-	At    time.Time            // only those at or before it
-	Where func(*Snapshot) bool // only those for which it returns true; nil is any
+	Hosts []string // any of them
+	Tags  []string // all of them
+	Paths []string // all of them
+	// Aliases are other names that some of Paths go by: a snapshot may be from where, or when, a symlink was none.
+	Aliases map[string]string
+	At      time.Time            // only those at or before it
+	Where   func(*Snapshot) bool // only those for which it returns true; nil is any
 }
 
 // Match reports whether the filter selects s.
@@ -41,7 +43,7 @@ func (f *SnapshotFilter) Match(s *Snapshot) bool {
 	}
 	paths := s.PathStrings()
 	for _, p := range f.Paths {
-		if !slices.Contains(paths, p) {
+		if as := f.Aliases[p]; !slices.Contains(paths, p) && (as == "" || !slices.Contains(paths, as)) {
 			return false
 		}
 	}
@@ -50,7 +52,7 @@ func (f *SnapshotFilter) Match(s *Snapshot) bool {
 
 // FindSnapshot returns the live snapshot that name stands for, and the path behind a colon in it:
 //
-//	latest      the newest complete snapshot that the filter selects, but for those that are later than their commits
+//	latest      the newest complete snapshot that the filter selects, but for those that a wrong clock has put ahead of later ones
 //	latest~N    the Nth one before it
 //	ID          a whole id or a beginning of it that fits one snapshot, of at least 4 digits
 //	…:PATH      a path in it
@@ -97,8 +99,8 @@ func (r *Repository) latest(ctx context.Context, back int, f SnapshotFilter) (*S
 	return matching[len(matching)-1-back], nil
 }
 
-// passOverAhead leaves out snapshots that are later than their commits, which a wrong clock has made, unless there are no others. The log is listed
-// only where one may be such: it is later than now, or than its writer's clock, or not the newest by the order of commits, too.
+// passOverAhead leaves out snapshots that are later than their commits, which a wrong clock has made, if one that is not was committed after them. The
+// log is listed only where one may be such: it is later than now, or than its writer's clock, or not the newest by the order of commits, too.
 func (r *Repository) passOverAhead(ctx context.Context, list []*Snapshot) ([]*Snapshot, error) {
 	if len(list) < 2 {
 		return list, nil
@@ -114,10 +116,14 @@ func (r *Repository) passOverAhead(ctx context.Context, list []*Snapshot) ([]*Sn
 	if err := r.FindDoubtful(ctx, list); err != nil {
 		return nil, err
 	}
-	if right := slices.DeleteFunc(slices.Clone(list), func(s *Snapshot) bool { return s.Ahead }); len(right) > 0 {
-		return right, nil
+	// Where a clock went wrong and stays so, the newest is what is meant.
+	var right uint64 // the last commit of one that is not ahead
+	for _, s := range list {
+		if !s.Ahead {
+			right = max(right, s.Entry.N)
+		}
 	}
-	return list, nil
+	return slices.DeleteFunc(slices.Clone(list), func(s *Snapshot) bool { return s.Ahead && s.Entry.N < right }), nil
 }
 
 func fitting(n int) string {

@@ -271,6 +271,28 @@ func TestFindSnapshot_AllAreAhead_LatestIsTheNewest(t *testing.T) {
 	want(commitAt(t, r, time.Now(), true))
 }
 
+// TestFindSnapshot_AClockStaysWrong_LatestIsTheNewest has a clock that goes wrong, and stays so, behind a snapshot that tells of another time than
+// that of its commit, as a repaired one does.
+func TestFindSnapshot_AClockStaysWrong_LatestIsTheNewest(t *testing.T) {
+	const hour = time.Hour
+	now := clock.NewFake(time.Now().Add(-1000 * hour))
+	r := testrepo.Init(t, mem.NewWithClock(now))
+	latest := func(s *repo.Snapshot) {
+		t.Helper()
+		if got, _, err := r.FindSnapshot(t.Context(), "latest", repo.SnapshotFilter{}); err != nil || got.ID != s.ID {
+			t.Errorf("another is the latest, %v", err)
+		}
+	}
+	commitAt(t, r, now.Now(), false)
+	commitAt(t, r, now.Now().Add(-500*hour), true)
+	for range 3 {
+		now.Advance(24 * hour)
+		latest(commitAt(t, r, now.Now().Add(2*hour), false))
+	}
+	now.Advance(hour)
+	latest(commitAt(t, r, now.Now(), false))
+}
+
 // What is put into a copy a day later has a time of its own again.
 func TestFindDoubtful_CopiedStore_DoubtsWhatCameLater(t *testing.T) {
 	const day = 24 * time.Hour

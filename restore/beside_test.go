@@ -78,8 +78,14 @@ func TestBeside_ReplacementOfWhichAPartIsLost_TheOldFileStays(t *testing.T) {
 			before := stat(t, filepath.Join(target, name))
 			// what a run that was killed has left
 			sum := sha256.Sum256([]byte(name))
-			must(t, os.WriteFile(filepath.Join(target, fmt.Sprintf(".kura-%x", sum[:8])), []byte("half"), 0o600))
+			half := filepath.Join(target, fmt.Sprintf(".kura-%x", sum[:8]))
+			must(t, os.WriteFile(half, []byte("half"), 0o600))
 			o := restore.Options{Target: target, Patterns: restore.Patterns{Include: []string{name}}}
+			if out := run(t, d.r, d.snap, o); out.err != nil || out.Errors != 1 || out.errors["/"+name] == nil {
+				t.Fatalf("what looks like somebody's: error %v, result %+v, errors %v", out.err, out.Result, out.errors)
+			}
+			mustHave(t, half, []byte("half"))
+			must(t, os.Chmod(half, 0o600|os.ModeSticky))
 			out := run(t, d.r, d.snap, o)
 			if out.err != nil || out.Damaged != 1 || out.errors["/"+name] == nil {
 				t.Fatalf("error %v, result %+v, errors %v", out.err, out.Result, out.errors)

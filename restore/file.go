@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -264,6 +265,9 @@ func (c *openFiles) openLocked(run *run, f *file) error {
 	beside := ""
 	if f.replaces && f.old.Mode != jail.Unfinished { // it is all that there is, should a part of the new one be lost
 		beside = f.nameBeside()
+		if old, err := dir.Lstat(beside); err == nil && !(old.IsFile() && old.Mode == jail.Unfinished) {
+			return fmt.Errorf("%s has the name that a file gets which is made beside this one: move it away", beside)
+		}
 	}
 	name := cmp.Or(beside, f.name)
 	h, err := dir.Create(name)

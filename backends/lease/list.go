@@ -14,8 +14,11 @@ import (
 	"github.com/kura-backup/kura/backends"
 )
 
+// Class is what the names of all leases begin with.
+const Class = "lease/"
+
 const (
-	class   = "lease/"
+	class   = Class
 	end     = "-end"
 	endText = "ended\n"
 

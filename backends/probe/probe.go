@@ -15,8 +15,11 @@ import (
 	"github.com/kura-backup/kura/internal/clock"
 )
 
+// Class is what the names of all objects begin with that a probe makes.
+const Class = "probe/"
+
 const (
-	class  = "probe/"
+	class  = Class
 	idSize = 8 // bytes of what a run is called
 
 	defaultRounds = 5

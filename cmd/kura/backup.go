@@ -12,7 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kura-backup/kura/backends/lease"
 	"github.com/kura-backup/kura/backends/local"
+	"github.com/kura-backup/kura/backends/probe"
 	"github.com/kura-backup/kura/backup"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo/gc"
@@ -113,8 +115,10 @@ func (a *app) ownPatterns(p *place, repositoryID string) ([]string, error) {
 	return patterns, nil
 }
 
-// repositoryNames are what a repository has in its folder.
-func repositoryNames() []string { return append(object.TopNames(), local.TempDir) }
+// repositoryNames are what a repository has in its folder, with what a lease and kura doctor have there.
+func repositoryNames() []string {
+	return append(object.TopNames(), local.TempDir, strings.TrimSuffix(lease.Class, "/"), strings.TrimSuffix(probe.Class, "/"))
+}
 
 // holdsOnlyRepository reports whether nothing but a repository is in its folder.
 func holdsOnlyRepository(dir string) bool {

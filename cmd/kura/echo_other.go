@@ -2,5 +2,13 @@
 
 package main
 
-// hideTyping leaves it to term.ReadPassword.
+import (
+	"os"
+
+	"golang.org/x/term"
+)
+
+// hideTyping leaves it to readHidden.
 func hideTyping(int) error { return nil }
+
+func readHidden(tty *os.File) ([]byte, error) { return term.ReadPassword(int(tty.Fd())) }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -65,6 +66,12 @@ func (o *filterOptions) filter() (f repo.SnapshotFilter, err error) {
 			return f, err
 		}
 		f.Paths = append(f.Paths, abs)
+		if as, err := filepath.Abs(p); err == nil && as != abs {
+			if f.Aliases == nil {
+				f.Aliases = map[string]string{}
+			}
+			f.Aliases[abs] = as
+		}
 	}
 	if o.at != "" {
 		f.At, err = parseTime("--at", o.at, true)

@@ -222,7 +222,7 @@ func (a *app) readPassword(ctx context.Context, tty *os.File, question string) (
 	defer show()
 	a.term.Ask(question)
 	defer a.term.Error("") // the user's own line end is not shown either
-	return waitFor(ctx, func() ([]byte, error) { return term.ReadPassword(fd) }, show)
+	return waitFor(ctx, func() ([]byte, error) { return readHidden(tty) }, show)
 }
 
 // waitFor waits for a read of the keyboard or the end of ctx. A read of a terminal can not be broken
@@ -249,7 +249,7 @@ func waitFor(ctx context.Context, read func() ([]byte, error), undo func()) ([]b
 // confirm asks a question that is answered with y or n; no answer is no.
 func (a *app) confirm(ctx context.Context, tty *os.File, question string) (bool, error) {
 	a.term.Ask(question + " (y/N)")
-	line, err := waitFor(ctx, func() ([]byte, error) { return readAnswer(tty) }, func() {})
+	line, err := waitFor(ctx, func() ([]byte, error) { return readAnswer(tty, 1024) }, func() {})
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, err
 	}
@@ -260,10 +260,10 @@ func (a *app) confirm(ctx context.Context, tty *os.File, question string) (bool,
 	return false, nil
 }
 
-// readAnswer reads a line byte by byte, so that nothing behind it is lost.
-func readAnswer(tty io.Reader) ([]byte, error) {
+// readAnswer reads a line of so many bytes at most, byte by byte, so that nothing behind it is lost.
+func readAnswer(tty io.Reader, most int) ([]byte, error) {
 	var line []byte
-	for len(line) < 1024 {
+	for len(line) < most {
 		var b [1]byte
 		if _, err := io.ReadFull(tty, b[:]); err != nil {
 			return line, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -243,16 +244,25 @@ func (a *app) inUse(r *session) ([]string, error) {
 	o, store := &a.globals.access, &a.globals.store
 	for _, name := range []string{
 		given(o.passwordFile, envPasswordFile), given(o.keyFile, envKeyFile), given(o.repositoryFile, envRepositoryFile),
-		given(store.caCert, envCACert), given(store.clientCert, envClientCert),
+		cmp.Or(given(store.caCert, envCACert), os.Getenv("AWS_CA_BUNDLE")), given(store.clientCert, envClientCert),
+		os.Getenv("AWS_SHARED_CREDENTIALS_FILE"), os.Getenv("AWS_CONFIG_FILE"),
 	} {
 		if name != "" {
 			paths = append(paths, name)
 		}
 	}
+	if home, err := os.UserHomeDir(); err == nil { // what S3 and ssh look up by themselves
+		switch where := r.place.String(); {
+		case strings.HasPrefix(where, "s3:"):
+			paths = append(paths, filepath.Join(home, ".aws"))
+		case strings.HasPrefix(where, "sftp:"):
+			paths = append(paths, filepath.Join(home, ".ssh"))
+		}
+	}
 	return paths, nil
 }
 
-// inRepository reports whether a folder is a repository in a local folder, or in it, whatever links lead there. It need not exist.
+// inRepository reports whether a folder is a repository in a local folder, or belongs to one, whatever links lead there. It need not exist.
 func inRepository(p *place, target string) bool {
 	folder, local := strings.CutPrefix(p.String(), "local:")
 	if !local {
@@ -262,17 +272,18 @@ func inRepository(p *place, target string) bool {
 	if err != nil {
 		return false
 	}
-	at := target
+	at, below := target, ""
 	for at != "/" {
 		if real, err := filepath.EvalSymlinks(at); err == nil {
 			at = real // above what is to be made there are no links
 			break
 		}
-		at = filepath.Dir(at)
+		at, below = filepath.Dir(at), filepath.Base(at)
 	}
-	for ; ; at = filepath.Dir(at) {
+	for ; ; at, below = filepath.Dir(at), filepath.Base(at) {
 		if info, err := os.Stat(at); err == nil && os.SameFile(info, own) {
-			return true
+			// What lies beside a repository, as on a disk that also has photos, is not in it.
+			return below == "" || slices.Contains(repositoryNames(), below) || holdsOnlyRepository(at)
 		}
 		if at == "/" {
 			return false
