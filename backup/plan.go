@@ -54,8 +54,8 @@ func AbsPath(path string) (string, error) {
 	}
 	if i := strings.LastIndex(abs+"/", "/../"); i >= 0 {
 		head, tail := abs[:i+len("/..")], abs[i+len("/.."):]
-		if !sameFile(head, filepath.Clean(head)) {
-			if real, err := filepath.EvalSymlinks(head); err == nil {
+		if real, err := filepath.EvalSymlinks(head); err == nil {
+			if clean, err := filepath.EvalSymlinks(filepath.Clean(head)); err != nil || clean != real {
 				abs = real + tail
 			}
 		}
@@ -79,15 +79,6 @@ func meansTarget(path string) bool {
 		return true
 	}
 	return false
-}
-
-func sameFile(a, b string) bool {
-	x, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	y, err := os.Stat(b)
-	return err == nil && os.SameFile(x, y)
 }
 
 // sourcePaths returns what a source says that it is of, sorted.

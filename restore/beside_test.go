@@ -35,7 +35,7 @@ var besides = map[string]func(t *testing.T, folder, name string) []byte{
 		return []byte("old")
 	},
 	"program that runs": func(t *testing.T, folder, name string) []byte {
-		program, _ := startSleep(t, folder)
+		program, _, _ := testsys.RunningProgram(t, folder)
 		must(t, os.Rename(filepath.Join(folder, "sleep"), filepath.Join(folder, name)))
 		must(t, os.Chmod(filepath.Join(folder, name), 0o744))
 		return program

@@ -2,52 +2,17 @@ package restore_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/kura-backup/kura/internal/testrepo"
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/restore"
 	"github.com/kura-backup/kura/tree"
 )
-
-// startSleep copies a program to a folder and starts it there.
-func startSleep(t *testing.T, folder string) (program []byte, pid int) {
-	t.Helper()
-	from, err := exec.LookPath("sleep")
-	if err != nil {
-		t.Skip(err)
-	}
-	program, err = os.ReadFile(from)
-	must(t, err)
-	path := filepath.Join(folder, "sleep")
-	must(t, os.WriteFile(path, program, 0o755))
-	cmd := exec.Command(path, "600")
-	for try := 0; ; try++ {
-		// A process that another test just starts may still have the copy open for writing.
-		if err = cmd.Start(); !errors.Is(err, syscall.ETXTBSY) || try == 100 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-		cmd = exec.Command(path, "600")
-	}
-	must(t, err)
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	if f, err := os.OpenFile(path, os.O_WRONLY, 0); err == nil {
-		must(t, f.Close())
-		t.Skip("this kernel lets programs be written to that run")
-	}
-	return program, cmd.Process.Pid
-}
 
 // A program that runs can not be changed where it is: it is made anew, and who runs it keeps the old one.
 func TestInPlace_ProgramThatRuns_IsMadeAnewIfItDiffers(t *testing.T) {
@@ -61,7 +26,7 @@ func TestInPlace_ProgramThatRuns_IsMadeAnewIfItDiffers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := t.TempDir()
-			old, pid := startSleep(t, target)
+			old, pid, _ := testsys.RunningProgram(t, target)
 			before := stat(t, filepath.Join(target, "sleep"))
 			half := len(old) / 2
 			e := file("sleep", chunks(old[:half], c.second(old[half:]))...).with(func(n *tree.Node) { n.Mode = 0o755 })

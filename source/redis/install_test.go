@@ -122,12 +122,19 @@ func TestInstall_KilledWhenItHasExchanged_WhatWasThereStays(t *testing.T) {
 	}
 }
 
+// withOldDump is a server that stands still, and has a dump which is to be replaced.
+func withOldDump(t *testing.T) (r *testserver.Redis, target *Target, dump string) {
+	t.Helper()
+	r, target = stopped(t)
+	target.Replace = true
+	dump = filepath.Join(target.Dir, dumpFile)
+	write(t, dump, []byte("old"))
+	return r, target, dump
+}
+
 func TestInstall_FileSystemCanNotExchange_MovedAside(t *testing.T) {
 	w, d, want := saved(t, Options{}, 20)
-	r, target := stopped(t)
-	target.Replace = true
-	dump := filepath.Join(target.Dir, dumpFile)
-	write(t, dump, []byte("old"))
+	r, target, dump := withOldDump(t)
 	hook(t, func(_, _ string) error { return unix.EINVAL })
 	in, err := target.Install(t.Context(), stage(t, w, d, target.Dir), d)
 	if err != nil || len(in.Aside) != 1 {
@@ -143,10 +150,7 @@ func TestInstall_FileSystemCanNotExchange_MovedAside(t *testing.T) {
 // A server that is started while the files are checked has the old data in memory, and saves them over the restored ones.
 func TestInstall_ServerIsStartedMeanwhile_SaysSo(t *testing.T) {
 	w, d, _ := saved(t, Options{}, 20)
-	r, target := stopped(t)
-	target.Replace = true
-	dump := filepath.Join(target.Dir, dumpFile)
-	write(t, dump, []byte("old"))
+	r, target, dump := withOldDump(t)
 	hook(t, func(from, to string) error {
 		err := swap(from, to)
 		r.Start(t)

@@ -3,51 +3,17 @@ package jail_test
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/kura-backup/kura/internal/testsys"
 	"github.com/kura-backup/kura/restore/internal/jail"
 )
 
-// startCopy starts a copy of a program in a folder, and returns what ends it.
-func startCopy(t *testing.T, folder string) (end func()) {
-	t.Helper()
-	from, err := exec.LookPath("sleep")
-	if err != nil {
-		t.Skip(err)
-	}
-	program, err := os.ReadFile(from)
-	must(t, err)
-	path := filepath.Join(folder, "sleep")
-	must(t, os.WriteFile(path, program, 0o755))
-	cmd := exec.Command(path, "600")
-	for try := 0; ; try++ {
-		// A process that another test just starts may still have the copy open for writing.
-		if err = cmd.Start(); !errors.Is(err, syscall.ETXTBSY) || try == 100 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-		cmd = exec.Command(path, "600")
-	}
-	must(t, err)
-	end = func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
-	t.Cleanup(end)
-	if f, err := os.OpenFile(path, os.O_WRONLY, 0); err == nil {
-		must(t, f.Close())
-		t.Skip("this kernel lets programs be written to that run")
-	}
-	return end
-}
-
 func TestUpdate_ProgramThatRuns_KeepsItsMode(t *testing.T) {
 	d, path := open(t)
-	end := startCopy(t, path)
+	_, _, end := testsys.RunningProgram(t, path)
 	info, err := d.Lstat("sleep")
 	must(t, err)
 	if !d.Busy("sleep", info.Identity) {
