@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -40,16 +39,16 @@ func (m moveAction) preflight(_ context.Context, a *attempt, _ *preflight) (errs
 	if err := unix.Access(above, unix.W_OK); err != nil {
 		errs = append(errs, fmt.Errorf("nothing can be renamed in %s: %w", above, err))
 	}
-	real := realPath(path)
+	real := mounts.RealPath(path)
 	for _, used := range a.w.Uses() {
-		if within(realPath(used), real) {
+		if mounts.Within(mounts.RealPath(used), real) {
 			errs = append(errs, fmt.Errorf("%s is in %s, and is needed while the plan is carried out", used, path))
 		}
 	}
-	if within(realPath(a.run.state.dir), real) {
+	if mounts.Within(mounts.RealPath(a.run.state.dir), real) {
 		errs = append(errs, fmt.Errorf("the state of this run is in %s: name another folder with --state", path))
 	}
-	if cwd, err := os.Getwd(); err == nil && within(realPath(cwd), real) {
+	if cwd, err := os.Getwd(); err == nil && mounts.Within(mounts.RealPath(cwd), real) {
 		errs = append(errs, fmt.Errorf("this command was started in %s: change to another folder", path))
 	}
 	all, err := mounts.List()
@@ -57,26 +56,11 @@ func (m moveAction) preflight(_ context.Context, a *attempt, _ *preflight) (errs
 		return append(errs, err)
 	}
 	for _, m := range all {
-		if within(m.At, real) {
+		if mounts.Within(m.At, real) {
 			errs = append(errs, fmt.Errorf("something is mounted on %s, and would be moved as well, or keep %s from being moved: unmount it", m.At, path))
 		}
 	}
 	return errs
-}
-
-// realPath is a path without symbolic links, as far as it is there.
-func realPath(path string) string {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return path
-	}
-	rest := ""
-	for {
-		if real, err := filepath.EvalSymlinks(path); err == nil || path == "/" {
-			return filepath.Join(real, rest)
-		}
-		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
-	}
 }
 
 // isFolderPath refuses what is not the full path of something.
@@ -85,11 +69,6 @@ func isFolderPath(path string) error {
 		return fmt.Errorf("%q is no full path, such as /etc/nova", path)
 	}
 	return nil
-}
-
-// within reports whether a path is another one, or below it.
-func within(path, above string) bool {
-	return path == above || strings.HasPrefix(path, strings.TrimSuffix(above, "/")+"/")
 }
 
 // prepare chooses the new name. An attempt that was cut off has chosen it before: if what has that name is what was to be moved, it was.

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/kura-backup/kura/internal/mounts"
 )
 
 // preflight looks, before the first step, whether all that the steps name is there. Nothing is changed by it.
@@ -43,7 +45,7 @@ func (p *preflight) program(ctx context.Context, a *attempt, c Command) []error 
 
 // willBe reports whether an earlier step may put something at a path.
 func (p *preflight) willBe(path string) bool {
-	return slices.ContainsFunc(p.made, func(dir string) bool { return within(path, dir) })
+	return slices.ContainsFunc(p.made, func(dir string) bool { return mounts.Within(path, dir) })
 }
 
 // look looks at the steps that are to be done.
@@ -85,7 +87,7 @@ func (s *Step) onlyLooks() bool { return s.Kind == "check" || s.Kind == "confirm
 func (s *Step) touchesUnits() bool {
 	for _, dir := range []string{s.Target, s.Path} {
 		for _, units := range []string{"/etc/systemd", "/usr/lib/systemd", "/lib/systemd"} {
-			if dir != "" && (within(units, filepath.Clean(dir)) || within(filepath.Clean(dir), units)) {
+			if dir != "" && (mounts.Within(units, filepath.Clean(dir)) || mounts.Within(filepath.Clean(dir), units)) {
 				return true
 			}
 		}

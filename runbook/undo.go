@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kura-backup/kura/internal/durable"
+	"github.com/kura-backup/kura/internal/mounts"
 )
 
 // Undo takes a run back: what its steps have done, in the reverse order. What it does is in the journal and not in the plan, which may
@@ -324,7 +325,7 @@ func (u *Undo) remains(p *past) bool {
 	return slices.ContainsFunc(p.notes, func(n note) bool {
 		return n.Into != "" && slices.ContainsFunc(u.journal.begun(), func(step string) bool {
 			move := u.journal.past(step)
-			return move.undone == ResultStays && slices.ContainsFunc(move.notes, func(m note) bool { return m.Path != "" && within(n.Into, m.Path) })
+			return move.undone == ResultStays && slices.ContainsFunc(move.notes, func(m note) bool { return m.Path != "" && mounts.Within(n.Into, m.Path) })
 		})
 	})
 }

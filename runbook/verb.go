@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/kura-backup/kura/internal/mounts"
 )
 
 // verbAction is one of kura's own commands.
@@ -103,7 +105,7 @@ func (j *journal) madeRoom(path string) bool {
 	return slices.ContainsFunc(j.begun(), func(step string) bool {
 		p := j.past(step)
 		return p.result == ResultDone && slices.ContainsFunc(p.notes, func(n note) bool {
-			return n.Path != "" && within(filepath.Clean(path), n.Path)
+			return n.Path != "" && mounts.Within(filepath.Clean(path), n.Path)
 		})
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/kura-backup/kura/internal/mounts"
@@ -82,9 +81,8 @@ func (a *app) alone(dir string) error {
 	if p, err := a.place(); err == nil && inRepository(p, dir) {
 		return usage(dir+" is in the repository", "restore to somewhere else")
 	}
-	below := func(path string) bool { return strings.HasPrefix(path+"/", strings.TrimSuffix(dir, "/")+"/") }
 	for _, path := range a.usedFiles() {
-		if below(realPath(path)) {
+		if mounts.Within(mounts.RealPath(path), dir) {
 			return withHint(fmt.Errorf("%s lies in %s, is needed, and would be moved aside with it", path, dir), "restore into another folder")
 		}
 	}
@@ -93,24 +91,11 @@ func (a *app) alone(dir string) error {
 		return err
 	}
 	for _, m := range all {
-		if m.At != dir && below(m.At) { // of dir itself moveAside says so
+		if m.At != dir && mounts.Within(m.At, dir) { // of dir itself moveAside says so
 			return withHint(fmt.Errorf("something is mounted on %s, which lies in %s, and would be moved aside with it", m.At, dir), "unmount it, or restore into another folder")
 		}
 	}
 	return nil
-}
-
-// realPath is a path without symbolic links, as far as it is there.
-func realPath(path string) string {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return path
-	}
-	for rest := ""; ; path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest) {
-		if real, err := filepath.EvalSymlinks(path); err == nil || path == "/" {
-			return filepath.Join(real, rest)
-		}
-	}
 }
 
 // moveAside gives a folder that no server works in another name. Files of two servers in one folder are none of either.

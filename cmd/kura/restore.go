@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -15,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kura-backup/kura/internal/clock"
+	"github.com/kura-backup/kura/internal/mounts"
 	"github.com/kura-backup/kura/restore"
 	"github.com/kura-backup/kura/ui"
 )
@@ -232,34 +232,7 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) err
 // inUse are the paths of what this run itself needs, and the next one: the repository, the cache, and what opens the repository.
 func (a *app) inUse(r *session) ([]string, error) {
 	paths, err := a.ownFolders(r.place, hex.EncodeToString(idOf(r)))
-	if err != nil {
-		return nil, err
-	}
-	if e := r.place.embedded; e != nil {
-		paths = append(paths, e.key)
-	}
-	if private := a.globals.private; private != "" {
-		paths = append(paths, filepath.Dir(private)) // by what is in there who comes later knows that an agent works
-	}
-	o, store := &a.globals.access, &a.globals.store
-	for _, name := range []string{
-		given(o.passwordFile, envPasswordFile), given(o.keyFile, envKeyFile), given(o.repositoryFile, envRepositoryFile),
-		cmp.Or(given(store.caCert, envCACert), os.Getenv("AWS_CA_BUNDLE")), given(store.clientCert, envClientCert),
-		os.Getenv("AWS_SHARED_CREDENTIALS_FILE"), os.Getenv("AWS_CONFIG_FILE"),
-	} {
-		if name != "" {
-			paths = append(paths, name)
-		}
-	}
-	if home, err := os.UserHomeDir(); err == nil { // what S3 and ssh look up by themselves
-		switch where := r.place.String(); {
-		case strings.HasPrefix(where, "s3:"):
-			paths = append(paths, filepath.Join(home, ".aws"))
-		case strings.HasPrefix(where, "sftp:"):
-			paths = append(paths, filepath.Join(home, ".ssh"))
-		}
-	}
-	return paths, nil
+	return append(paths, a.opens(r.place)...), err
 }
 
 // inRepository reports whether a folder is a repository in a local folder, or belongs to one, whatever links lead there. It need not exist.
@@ -272,15 +245,7 @@ func inRepository(p *place, target string) bool {
 	if err != nil {
 		return false
 	}
-	at, below := target, ""
-	for at != "/" {
-		if real, err := filepath.EvalSymlinks(at); err == nil {
-			at = real // above what is to be made there are no links
-			break
-		}
-		at, below = filepath.Dir(at), filepath.Base(at)
-	}
-	for ; ; at, below = filepath.Dir(at), filepath.Base(at) {
+	for at, below := mounts.RealPath(target), ""; ; at, below = filepath.Dir(at), filepath.Base(at) {
 		if info, err := os.Stat(at); err == nil && os.SameFile(info, own) {
 			// What lies beside a repository, as on a disk that also has photos, is not in it.
 			return below == "" || slices.Contains(repositoryNames(), below) || holdsOnlyRepository(at)

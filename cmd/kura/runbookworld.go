@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -206,17 +208,44 @@ func (a *app) passwordForSteps(ctx context.Context) error {
 func (a *app) usedFiles() []string {
 	used := a.globals.files()
 	if p, err := a.place(); err == nil && p.peer == nil {
+		used = a.opens(p)
 		if folder, ok := strings.CutPrefix(p.String(), "local:"); ok {
 			used = append(used, folder)
-		}
-		if p.embedded != nil {
-			used = append(used, p.embedded.key)
 		}
 	}
 	if cache, err := a.globals.cache(); err == nil && cache != "" {
 		used = append(used, cache)
 	}
 	return used
+}
+
+// opens are the files and folders by which a repository is opened, and a connection to it is made.
+func (a *app) opens(p *place) []string {
+	paths := a.globals.files()
+	if p.embedded != nil {
+		paths = append(paths, p.embedded.key)
+	}
+	if private := a.globals.private; private != "" {
+		paths = append(paths, filepath.Dir(private)) // by what is in there who comes later knows that an agent works
+	}
+	store := &a.globals.store
+	for _, name := range []string{
+		cmp.Or(given(store.caCert, envCACert), os.Getenv("AWS_CA_BUNDLE")), given(store.clientCert, envClientCert),
+		os.Getenv("AWS_SHARED_CREDENTIALS_FILE"), os.Getenv("AWS_CONFIG_FILE"),
+	} {
+		if name != "" {
+			paths = append(paths, name)
+		}
+	}
+	if home, err := os.UserHomeDir(); err == nil { // what S3 and ssh look up by themselves
+		for scheme, folder := range map[string]string{"s3:": ".aws", "sftp:": ".ssh"} {
+			path := filepath.Join(home, folder)
+			if _, err := os.Lstat(path); err == nil && strings.HasPrefix(p.String(), scheme) {
+				paths = append(paths, path)
+			}
+		}
+	}
+	return paths
 }
 
 // files are those that the repository and its password are read from.
