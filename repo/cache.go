@@ -51,11 +51,11 @@ func openCache(root string, repoID [16]byte) (*cache, error) {
 }
 
 func throwAwayCache() (*cache, error) {
-	dir, err := os.MkdirTemp("", "kura-cache-")
+	dir, release, err := caches.Temporary()
 	if err != nil {
 		return nil, fmt.Errorf("repo: cache: %w", err)
 	}
-	return &cache{dir: dir, throwAway: true, seenAt: filepath.Join(dir, "seen"), release: func() {}}, nil
+	return &cache{dir: dir, throwAway: true, seenAt: filepath.Join(dir, "seen"), release: release}, nil
 }
 
 func tryWriting(dir string) error {
@@ -67,7 +67,7 @@ func tryWriting(dir string) error {
 }
 
 func (c *cache) close() error {
-	c.release()
+	defer c.release()
 	if c.throwAway {
 		return os.RemoveAll(c.dir)
 	}

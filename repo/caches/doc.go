@@ -6,4 +6,6 @@
 //
 // Two small files stay when a folder is freed: "seen", by which a client notices that a repository was rolled back, and
 // "location", which says for people where the repository was.
+//
+// A client without such a folder makes one for its own run ([Temporary]), and removes those of clients that were killed.
 package caches

@@ -3,7 +3,9 @@ package caches
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,4 +37,10 @@ func flock(path string, how int) (release func(), err error) {
 		err = fmt.Errorf("caches: %w: %w", errors.ErrUnsupported, err)
 	}
 	return nil, errors.Join(err, f.Close())
+}
+
+// isOurs reports whether a folder is of the user that this process runs as.
+func isOurs(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == os.Geteuid()
 }

@@ -2,10 +2,16 @@
 
 package caches
 
-import "errors"
+import (
+	"errors"
+	"io/fs"
+)
 
 // lock takes the exclusive lock of a folder.
 func lock(string) (release func(), err error) { return nil, errors.ErrUnsupported }
 
 // share takes a lock that others can have at the same time.
 func share(string) (release func(), err error) { return nil, errors.ErrUnsupported }
+
+// isOurs reports false: without locks it is not known who uses a folder.
+func isOurs(fs.FileInfo) bool { return false }
