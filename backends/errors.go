@@ -73,6 +73,9 @@ type Error struct {
 	Name string // of the object; of a List, the prefix
 	Kind Kind
 	Err  error
+
+	// Answered says that the store has failed the operation itself, so that it is there, busy as it may be.
+	Answered bool
 }
 
 func (e *Error) Error() string {

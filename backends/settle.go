@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	settleTries = 15               // with the pauses between them a little more than a minute
+	settleTries = 38               // with the pauses between them five minutes, as other requests are tried again
 	settleLeast = 3                // tries that are made however long each takes
 	settleTime  = 10 * time.Minute // after which there are no others
 	settleGrace = 10 * time.Second // for looking at the name when the context ends meanwhile
@@ -50,6 +50,9 @@ func Settle(ctx context.Context, s Store, name string, data []byte, own func(got
 		if try == settleTries || try >= settleLeast && clock.Since(start) > settleTime {
 			return false, unsettled(err)
 		}
+		if t, ok := As[teller](s); ok {
+			t.TriedAgain("put", name, err, pause)
+		}
 		select {
 		case <-ctx.Done():
 			return false, unsettled(&Error{Op: "put", Name: name, Err: context.Cause(ctx)})
@@ -57,6 +60,11 @@ func Settle(ctx context.Context, s Store, name string, data []byte, own func(got
 			pause = min(2*pause, 10*time.Second)
 		}
 	}
+}
+
+// teller is a Store that tells whoever waits why, as one does that tries again itself (package retry).
+type teller interface {
+	TriedAgain(op, name string, err error, pause time.Duration)
 }
 
 // look reads an object. One look decides between "done" and "unknown", so it has some time left when the context ends.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/kura-backup/kura/backends"
 )
@@ -51,6 +52,11 @@ func (s *Store) Put(ctx context.Context, name string, data []byte) error {
 			return err
 		}
 	}
+}
+
+// TriedAgain tells of a put that [backends.Settle] tries again after a pause.
+func (s *Store) TriedAgain(op, name string, err error, pause time.Duration) {
+	s.o.Notify(op, name, err, pause)
 }
 
 // unknownSize is taken for the length of what is read to its end: there are few larger objects.

@@ -31,8 +31,10 @@ func TestStore_KeepsTheContract(t *testing.T) {
 }
 
 func TestStore_OneInThreeFails_KeepsTheContract(t *testing.T) {
+	var stores []*fault.Store
 	storetest.Run(t, func(*testing.T) backends.Store {
 		flaky := fault.New(mem.New())
+		stores = append(stores, flaky)
 		flaky.Inject(
 			fault.On(fault.Delete).Always().Rate(0.2, 1).After(failure(backends.Unclear)),
 			fault.On(fault.List).Always().Rate(0.2, 2).Torn(3, failure(backends.Transient)),
@@ -40,6 +42,13 @@ func TestStore_OneInThreeFails_KeepsTheContract(t *testing.T) {
 		)
 		return retry.New(flaky, retry.Options{Pause: time.Microsecond, MaxPause: time.Microsecond})
 	})
+	fired := 0
+	for _, s := range stores {
+		fired += s.Fired()
+	}
+	if fired < len(stores) {
+		t.Errorf("%d failures of %d stores: that shows nothing", fired, len(stores))
+	}
 }
 
 // far is a store that is not local.
@@ -150,16 +159,18 @@ func TestStore_NeverAnswers_GivenUpAfterItsTime(t *testing.T) {
 		for _, c := range []struct {
 			name     string
 			proven   bool
+			answered bool
 			o        retry.Options
 			least    time.Duration // that it takes
 			most     time.Duration
 			maxTries int
 		}{
-			{"by default", true, retry.Options{}, 4*time.Minute + 37*time.Second, 5 * time.Minute, 40},
-			{"never seen before", false, retry.Options{}, 37 * time.Second, time.Minute, 20},
-			{"few tries", true, retry.Options{Tries: 4}, 350 * time.Millisecond, 1050 * time.Millisecond, 4},
-			{"short time", true, retry.Options{Total: time.Second}, 150 * time.Millisecond, time.Second, 10},
-			{"hardly any time", true, retry.Options{Total: 1}, 150 * time.Millisecond, 450 * time.Millisecond, 3},
+			{"by default", true, false, retry.Options{}, 4*time.Minute + 37*time.Second, 5 * time.Minute, 40},
+			{"never seen before", false, false, retry.Options{}, 37 * time.Second, time.Minute, 20},
+			{"it says that it is busy", false, true, retry.Options{}, 4*time.Minute + 37*time.Second, 5 * time.Minute, 40},
+			{"few tries", true, false, retry.Options{Tries: 4}, 350 * time.Millisecond, 1050 * time.Millisecond, 4},
+			{"short time", true, false, retry.Options{Total: time.Second}, 150 * time.Millisecond, time.Second, 10},
+			{"hardly any time", true, false, retry.Options{Total: 1}, 150 * time.Millisecond, 450 * time.Millisecond, 3},
 		} {
 			t.Run(fmt.Sprintf("%s %s", op, c.name), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -170,7 +181,7 @@ func TestStore_NeverAnswers_GivenUpAfterItsTime(t *testing.T) {
 						}
 						w.store.Reset()
 					}
-					w.store.Inject(fault.On(op).Always().Before(failure(backends.Transient)))
+					w.store.Inject(fault.On(op).Always().Before(&backends.Error{Op: "op", Name: "x", Kind: backends.Transient, Err: errBroken, Answered: c.answered}))
 					start := time.Now()
 					err := do(t.Context(), w.retry)
 					if !errors.Is(err, errBroken) || !backends.IsTransient(err) {

@@ -2,6 +2,7 @@ package retry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -48,10 +49,16 @@ func (r *run) attempt(ctx context.Context, size int64, f func(context.Context, *
 	case ctx.Err() != nil:
 	case w.ended() && !definite(err):
 		return &backends.Error{Op: r.op, Name: r.name, Kind: r.kind(backends.Unclear), Err: context.Cause(w.ctx)}
-	case backends.KindOf(err) == backends.Permanent:
+	case backends.KindOf(err) == backends.Permanent || answered(err):
 		r.s.proven.Store(true)
 	}
 	return err
+}
+
+// answered says whether a failure is the store's own word.
+func answered(err error) bool {
+	e, ok := errors.AsType[*backends.Error](err)
+	return ok && e.Answered
 }
 
 // limit is how long a request of so many bytes may take. A local store can not be interrupted where it hangs.

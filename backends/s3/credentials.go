@@ -18,6 +18,9 @@ const (
 	metadataWait = 5 * time.Second
 )
 
+// giverWait is how long who gives credentials may take to answer.
+var giverWait = 30 * time.Second
+
 // chain finds credentials, the first of
 //
 //   - the keys in the environment, unless a profile is asked for,
@@ -28,6 +31,7 @@ const (
 type chain struct {
 	profile string
 	found   credentials.Provider
+	lasting bool // what was found never ends
 	had     bool // found before
 }
 
@@ -41,11 +45,19 @@ func newCredentials(o Options) *credentials.Credentials {
 // RetrieveWithCredContext implements [credentials.Provider].
 func (c *chain) RetrieveWithCredContext(cc *credentials.CredContext) (credentials.Value, error) {
 	c.found = nil
+	if cc.Client != nil {
+		// While one request waits for them all others do, whatever their contexts say.
+		client, bounded := *cc.Client, *cc
+		client.Timeout = giverWait
+		bounded.Client = &client
+		cc = &bounded
+	}
 	var why []error
 	for _, p := range c.providers() {
 		v, err := p.provider.RetrieveWithCredContext(cc)
 		if err == nil && v.AccessKeyID != "" && v.SecretAccessKey != "" {
 			c.found, c.had = p.provider, true
+			c.lasting = p.process && v.Expiration.IsZero()
 			return v, nil
 		}
 		if err == nil {
@@ -69,23 +81,25 @@ func (c *chain) Retrieve() (credentials.Value, error) {
 }
 
 // IsExpired implements [credentials.Provider].
-func (c *chain) IsExpired() bool { return c.found == nil || c.found.IsExpired() }
+func (c *chain) IsExpired() bool { return c.found == nil || !c.lasting && c.found.IsExpired() }
 
 // place is where credentials may be. If it is required there is no other.
 type place struct {
 	name     string
 	provider credentials.Provider
 	required bool
+	process  bool // it runs one
 }
 
 func (c *chain) providers() []place {
 	if c.profile == "" && inEnvironment() {
-		return []place{{"the environment", &credentials.EnvAWS{}, true}}
+		return []place{{name: "the environment", provider: &credentials.EnvAWS{}, required: true}}
 	}
 	named := profileName(c.profile)
 	places := []place{{
-		"profile " + named, &credentials.FileAWSCredentials{Profile: named},
-		c.profile != "" || os.Getenv("AWS_PROFILE") != "",
+		name: "profile " + named, provider: &credentials.FileAWSCredentials{Profile: named},
+		required: c.profile != "" || os.Getenv("AWS_PROFILE") != "",
+		process:  profileKey(named, "credential_process") != "",
 	}}
 	identity := false
 	for _, name := range []string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"} {
@@ -93,11 +107,11 @@ func (c *chain) providers() []place {
 	}
 	switch {
 	case identity:
-		places = append(places, place{"the identity of the container", &credentials.IAM{}, true})
+		places = append(places, place{name: "the identity of the container", provider: &credentials.IAM{}, required: true})
 	case os.Getenv("AWS_EC2_METADATA_DISABLED") != "true":
 		dialer := &net.Dialer{Timeout: metadataDial}
 		client := &http.Client{Timeout: metadataWait, Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}}
-		places = append(places, place{"the machine", &credentials.IAM{Client: client}, true})
+		places = append(places, place{name: "the machine", provider: &credentials.IAM{Client: client}, required: true})
 	}
 	return places
 }
@@ -117,22 +131,37 @@ func profileName(option string) string {
 
 // profileRegion is the region that the shared configuration has for a profile, if any.
 func profileRegion(option string) string {
-	path := os.Getenv("AWS_CONFIG_FILE")
-	if path == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return ""
-		}
-		path = filepath.Join(home, ".aws", "config")
+	return sectionKey(sharedFile("AWS_CONFIG_FILE", "config"), profileName(option), "region")
+}
+
+// profileKey is what the shared files have for a profile under a key, if any.
+func profileKey(name, key string) string {
+	if v := sectionKey(sharedFile("AWS_SHARED_CREDENTIALS_FILE", "credentials"), name, key); v != "" {
+		return v
 	}
+	return sectionKey(sharedFile("AWS_CONFIG_FILE", "config"), name, key)
+}
+
+// sharedFile is the path of a file that all programs for Amazon's services read.
+func sharedFile(variable, name string) string {
+	if path := os.Getenv(variable); path != "" {
+		return path
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".aws", name)
+}
+
+func sectionKey(path, name, key string) string {
 	file, err := ini.Load(path)
 	if err != nil {
 		return "" // it need not be there
 	}
-	name := profileName(option)
 	for _, section := range []string{"profile " + name, name} {
-		if s, err := file.GetSection(section); err == nil && s.Key("region").String() != "" {
-			return s.Key("region").String()
+		if s, err := file.GetSection(section); err == nil && s.Key(key).String() != "" {
+			return s.Key(key).String()
 		}
 	}
 	return ""

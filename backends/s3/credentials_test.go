@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/backends/s3"
@@ -109,6 +110,115 @@ func TestCredentials_Found_Table(t *testing.T) {
 				t.Errorf("the request has the key %q and the token %q", key, token.Load())
 			}
 		})
+	}
+}
+
+// What a process gives without an end lasts: it may ask somebody for a key or a finger each time.
+func TestCredentials_ProcessWithoutAnEnd_RunsOnce(t *testing.T) {
+	testserver.Keys{}.Setenv(t)
+	runs := filepath.Join(t.TempDir(), "runs")
+	script := file(t, fmt.Sprintf("echo run >>%s\necho '%s'\n", runs, processOutput))
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file(t, fmt.Sprintf("[default]\ncredential_process = sh %s\n", script)))
+	var expired atomic.Bool
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if expired.Swap(false) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, xmlError("ExpiredToken"))
+			return
+		}
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer srv.Close()
+	s := open(t, parse(t, srv.URL+"/bucket"), s3.Options{})
+	get := func() error {
+		_, err := s.Get(t.Context(), "config", 0, -1, nil)
+		return err
+	}
+	check := func(want int) {
+		t.Helper()
+		if out, err := os.ReadFile(runs); err != nil || strings.Count(string(out), "run") != want {
+			t.Errorf("%d runs, want %d: %v", strings.Count(string(out), "run"), want, err)
+		}
+	}
+	for range 3 {
+		if err := get(); !errors.Is(err, backends.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	check(1)
+	expired.Store(true)
+	if err := get(); !backends.IsTransient(err) {
+		t.Errorf("expired: %v", err)
+	}
+	if err := get(); !errors.Is(err, backends.ErrNotExist) {
+		t.Error(err)
+	}
+	check(2)
+}
+
+// Who gives them may hang. That ends by itself, also for requests that wait for another one's renewal.
+func TestCredentials_GiverHangs_RequestsEnd(t *testing.T) {
+	testserver.Keys{}.Setenv(t)
+	defer s3.SetGiverWait(100 * time.Millisecond)()
+	stop := make(chan struct{})
+	var hangs atomic.Bool
+	giver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if hangs.Load() {
+			<-stop
+		}
+		_, _ = io.WriteString(w, `{"AccessKeyId":"key","SecretAccessKey":"secret","Token":"token","Expiration":"2001-01-01T00:00:00Z"}`)
+	}))
+	defer giver.Close()
+	defer close(stop)
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", giver.URL)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotFound) }))
+	defer srv.Close()
+	s := open(t, parse(t, srv.URL+"/bucket"), s3.Options{})
+	hangs.Store(true)
+	done := make(chan error, 3)
+	for range cap(done) {
+		go func() {
+			_, err := s.Get(t.Context(), "config", 0, -1, nil)
+			done <- err
+		}()
+	}
+	for range cap(done) {
+		select {
+		case err := <-done:
+			if !backends.IsTransient(err) || !strings.Contains(err.Error(), "could not be renewed") {
+				t.Errorf("%v of kind %v", err, backends.KindOf(err))
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("a request waits for credentials without end")
+		}
+	}
+}
+
+// The answer to a HEAD has no text: that it was the token's end is not said.
+func TestCredentials_HeadSays400_TheyAreAskedForAgain(t *testing.T) {
+	testserver.Keys{}.Setenv(t)
+	var given atomic.Int32
+	giver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"AccessKeyId":"key","SecretAccessKey":"secret","Token":"token-%d","Expiration":"2100-01-01T00:00:00Z"}`, given.Add(1))
+	}))
+	defer giver.Close()
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", giver.URL)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Amz-Security-Token") == "token-1" {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+		w.Header().Set("X-Amz-Object-Lock-Mode", "GOVERNANCE")
+		w.Header().Set("X-Amz-Object-Lock-Retain-Until-Date", "2100-01-01T00:00:00Z")
+	}))
+	defer srv.Close()
+	s := open(t, parse(t, srv.URL+"/bucket"), s3.Options{LockDays: 10})
+	if _, err := s.ExtendLock(t.Context(), "config"); !backends.IsTransient(err) {
+		t.Errorf("%v of kind %v", err, backends.KindOf(err))
+	}
+	if extended, err := s.ExtendLock(t.Context(), "config"); err != nil || extended {
+		t.Errorf("%v, %v", extended, err)
 	}
 }
 

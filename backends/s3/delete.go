@@ -112,7 +112,7 @@ func (s *Store) removeBatch(ctx context.Context, batch []version, report func(re
 	if err == nil {
 		for r := range results {
 			if r.ObjectName == "" {
-				err = r.Err
+				err = withStatus(r.Err)
 				continue
 			}
 			v := version{name: strings.TrimPrefix(r.ObjectName, s.base), id: r.ObjectVersionID}
@@ -183,6 +183,10 @@ func withStatus(err error) error {
 		r.StatusCode = http.StatusInternalServerError
 	case "SlowDown", "ServiceUnavailable", "SlowDownWrite", "SlowDownRead":
 		r.StatusCode = http.StatusServiceUnavailable
+	case "OperationAborted", "ConditionalRequestConflict":
+		r.StatusCode = http.StatusConflict
+	case "TooManyRequests":
+		r.StatusCode = http.StatusTooManyRequests
 	case minio.MethodNotAllowed:
 		r.StatusCode = http.StatusMethodNotAllowed
 	}

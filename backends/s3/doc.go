@@ -4,7 +4,8 @@
 //
 //	Put         one PUT: If-None-Match: *, the size, and the CRC32C, which the server compares. Never in
 //	            parts, which could not be create-only. The signature covers the data as well where neither
-//	            TLS nor loopback keeps others from it.
+//	            TLS nor loopback keeps others from it. A server that turns that checksum's header away gets
+//	            Content-MD5 from then on, and nothing is asked of it about checksums.
 //	Get         one GET of exactly the range. What is wrong with a range takes one more request (HEAD). A
 //	            whole object is compared with the CRC32C that the server has kept.
 //	List        GET ?list-type=2 with prefix and start-after, a thousand names each. The order is checked.
@@ -19,7 +20,8 @@
 // 412 is [backends.ErrExist]; 409 and 429, a checksum that did not fit, and requests that were turned away
 // unread are Transient. After any other failure without a clear answer, 5xx included, a Put or Delete is
 // Unclear, since the server may have done it. 403 is [backends.ErrDenied] with the permission that is missing.
-// 501 to a Put is [backends.ErrNoCreateOnly]: the store can then serve a single writer ([Options].NoCreateOnly).
+// 501 to a Put is [backends.ErrNoCreateOnly], unless it names another header: the store can then serve a single
+// writer ([Options].NoCreateOnly).
 // A 404 with a page, and a success with one where none belongs, come from a proxy and not from a store: they say
 // nothing of objects. Nothing is tried again here: package retry does that.
 //

@@ -37,6 +37,9 @@ var (
 	// ErrTLS is returned where server and client do not trust each other.
 	ErrTLS = errors.New("s3: no trusted connection")
 
+	// ErrMoved is returned where what answers sends its clients to another address.
+	ErrMoved = errors.New("s3: the server is at another address")
+
 	// ErrServer is returned for answers that no S3 server should give.
 	ErrServer = errors.New("s3: the server's answer makes no sense")
 )
@@ -62,8 +65,16 @@ func (s *Store) fail(ctx context.Context, r request, err error) error {
 	if err == nil {
 		return nil
 	}
+	answered := saidSo(err)
 	kind, err := s.judge(ctx, r, err)
-	return &backends.Error{Op: r.op, Name: r.name, Kind: kind, Err: err}
+	return &backends.Error{Op: r.op, Name: r.name, Kind: kind, Err: err, Answered: answered}
+}
+
+// saidSo says whether an error is that of an S3 server, and not of what else may be at its address. Where there is no
+// code in an answer, the client puts its status there.
+func saidSo(err error) bool {
+	a, ok := errors.AsType[minio.ErrorResponse](err)
+	return ok && a.StatusCode != 0 && a.Code != "" && !strings.Contains(a.Code, " ")
 }
 
 func (s *Store) judge(ctx context.Context, r request, err error) (backends.Kind, error) {
@@ -72,7 +83,7 @@ func (s *Store) judge(ctx context.Context, r request, err error) (backends.Kind,
 	}
 	for _, final := range []error{
 		backends.ErrNotExist, backends.ErrExist, backends.ErrRange, backends.ErrTooLarge, backends.ErrLocked,
-		backends.ErrName, backends.ErrEmpty, backends.ErrDenied, ErrNoCredentials,
+		backends.ErrName, backends.ErrEmpty, backends.ErrDenied, ErrNoCredentials, ErrMoved,
 	} {
 		if errors.Is(err, final) {
 			return backends.Permanent, err
@@ -118,7 +129,10 @@ func refuses(alert error) bool {
 // judgeAnswer judges what a server has said.
 func (s *Store) judgeAnswer(r request, a minio.ErrorResponse) (backends.Kind, error) {
 	text := a.Message
-	if !strings.Contains(text, a.Code) {
+	switch {
+	case strings.HasPrefix(text, "<"):
+		text = a.Code + ", with a page that is no S3 server's, but perhaps that of a proxy before it"
+	case !strings.Contains(text, a.Code):
 		text = strings.TrimSpace(a.Code + ": " + text)
 	}
 	wrap := func(err error) error { return fmt.Errorf("%w: %s", err, text) }
@@ -133,19 +147,32 @@ func (s *Store) judgeAnswer(r request, a minio.ErrorResponse) (backends.Kind, er
 		return backends.Permanent, wrap(ErrArchived)
 	case "RequestTimeTooSkewed":
 		return backends.Permanent, wrap(ErrClock)
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "XAdminUserNotFound":
-		return backends.Permanent, fmt.Errorf("%w: the access key, its secret or its token is wrong: %s", backends.ErrDenied, text)
-	case "ExpiredToken", "ExpiredTokenException":
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidTokenId", "XAdminUserNotFound":
+		return backends.Permanent, wrongKey(text)
+	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired":
 		return s.expired(text)
 	case "AuthorizationHeaderMalformed", "InvalidRegion", "PermanentRedirect":
+		if a.Code == "AuthorizationHeaderMalformed" && a.Region == "" && !aboutRegion(text) { // as of a key with a blank in it
+			return backends.Permanent, wrongKey(text)
+		}
 		return backends.Permanent, otherRegion(a, text)
 	case "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "IncompleteBody", "RequestTimeout", "TemporaryRedirect":
 		return backends.Transient, plain
-	case "SlowDown", "Throttling", "RequestLimitExceeded", "XMinioServerNotInitialized": // refused unread
-		return backends.Transient, plain
+	case "SlowDown", "Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded",
+		"RequestRateLimitExceeded", "XMinioServerNotInitialized":
+		return backends.Transient, plain // refused unread, whatever the status
+	case "ClientDisconnect", "ConnectionClosed", "DisconnectError": // it has lost the connection, and answers all the same
+		return r.unknown(), plain
+	case "QuotaExceeded", "AccountProblem", "AllAccessDisabled": // 403, and not for want of a permission
+		return backends.Permanent, plain
 	case "RequestHeaderSectionTooLarge", "400 Bad Request", "431 Request Header Fields Too Large":
+		if a.Code == "400 Bad Request" && a.Region != "" && s.region != "" && a.Region != s.region { // Amazon's answer to a HEAD has no more than that
+			return backends.Permanent, otherRegion(a, text)
+		}
 		// No request of ours is like that: on a kept connection the end of an earlier one's body, which the server
-		// had answered early, was taken for this one.
+		// had answered early, was taken for this one. Or it was a HEAD, whose answer can not say that the
+		// credentials have expired.
+		s.renew()
 		return r.unknown(), plain
 	}
 	if r.op == "put" {
@@ -154,6 +181,8 @@ func (s *Store) judgeAnswer(r request, a minio.ErrorResponse) (backends.Kind, er
 		}
 	}
 	switch status := a.StatusCode; {
+	case status == http.StatusUnauthorized:
+		return backends.Permanent, wrongKey(text)
 	case status == http.StatusForbidden:
 		return backends.Permanent, denied(r, text)
 	case status == http.StatusMovedPermanently:
@@ -175,8 +204,22 @@ func otherRegion(a minio.ErrorResponse, text string) error {
 	return fmt.Errorf("%w: %s", ErrRegion, text)
 }
 
+func wrongKey(text string) error {
+	return fmt.Errorf("%w: the access key, its secret or its token is wrong: %s", backends.ErrDenied, text)
+}
+
+// aboutRegion says whether a text about a signature is about the region in it, which is a part of its scope.
+func aboutRegion(text string) bool {
+	text = strings.ToLower(text)
+	return strings.Contains(text, "region") || strings.Contains(text, "scope")
+}
+
 func denied(r request, text string) error {
-	return fmt.Errorf("%w: it needs %s: %s", backends.ErrDenied, r.action, text)
+	action := r.action
+	if _, rest, ok := strings.Cut(text, "is not authorized to perform: "); ok { // Amazon says it, and it may be one for the bucket's key
+		action, _, _ = strings.Cut(rest, " ")
+	}
+	return fmt.Errorf("%w: it needs %s: %s", backends.ErrDenied, action, text)
 }
 
 // judgePut judges what can only be said to a Put.
@@ -184,7 +227,7 @@ func (s *Store) judgePut(a minio.ErrorResponse, text string) (backends.Kind, err
 	switch {
 	case a.StatusCode == http.StatusPreconditionFailed:
 		return backends.Permanent, backends.ErrExist
-	case a.StatusCode == http.StatusNotImplemented && !s.opts.NoCreateOnly:
+	case !s.opts.NoCreateOnly && refusesCondition(a):
 		return backends.Permanent, fmt.Errorf("%w: the server does not know If-None-Match: %s", backends.ErrNoCreateOnly, text)
 	case a.Code == "InvalidRequest" && s.opts.LockDays > 0:
 		return backends.Permanent, fmt.Errorf("%w: %s", ErrNoLock, text)
@@ -192,12 +235,32 @@ func (s *Store) judgePut(a minio.ErrorResponse, text string) (backends.Kind, err
 	return 0, nil
 }
 
+// refusesCondition says whether a server knows no If-None-Match. Most do not say which header they do not know.
+func refusesCondition(a minio.ErrorResponse) bool {
+	text := strings.ToLower(a.Message)
+	switch {
+	case strings.Contains(text, "if-none-match"):
+		return a.StatusCode == http.StatusNotImplemented || a.StatusCode == http.StatusBadRequest
+	case strings.Contains(text, "x-amz-"): // as for a storage class, or a lock
+		return false
+	}
+	return a.StatusCode == http.StatusNotImplemented
+}
+
 // expired is about credentials whose time is over. Those that can be had anew are asked for again.
 func (s *Store) expired(text string) (backends.Kind, error) {
 	err := fmt.Errorf("%w: the credentials have expired: %s", backends.ErrDenied, text)
-	if inEnvironment() && s.opts.Profile == "" {
+	if !s.renew() {
 		return backends.Permanent, err
 	}
-	s.creds.Expire()
 	return backends.Transient, err
+}
+
+// renew lets the next request have new credentials, unless they are those of the environment, which stay as they are.
+func (s *Store) renew() bool {
+	if inEnvironment() && s.opts.Profile == "" {
+		return false
+	}
+	s.creds.Expire()
+	return true
 }

@@ -1,9 +1,12 @@
 package s3_test
 
 import (
+	"crypto/md5"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
@@ -49,6 +52,7 @@ func TestErrors_AnswersOfServers_Table(t *testing.T) {
 		{507, "XMinioStorageFull", none, transient, unclear},
 		{200, "InternalError", none, transient, unclear}, // success with an error inside
 		{429, "TooManyRequests", none, transient, transient},
+		{400, "ThrottlingException", none, transient, transient},
 		{409, "ConditionalRequestConflict", none, transient, transient},
 		{409, "OperationAborted", none, transient, transient},
 		{400, "BadDigest", none, transient, transient},
@@ -59,11 +63,17 @@ func TestErrors_AnswersOfServers_Table(t *testing.T) {
 		{400, "RequestHeaderSectionTooLarge", none, transient, unclear},
 		{403, "AccessDenied", backends.ErrDenied, permanent, permanent},
 		{403, "", backends.ErrDenied, permanent, permanent},
+		{403, "RequestRateLimitExceeded", none, transient, transient}, // Wasabi
+		{400, "ClientDisconnect", none, transient, unclear},           // Cloudflare R2
+		{410, "ConnectionClosed", none, transient, unclear},           // Wasabi
+		{401, "Unauthorized", backends.ErrDenied, permanent, permanent},
 		{403, "InvalidAccessKeyId", backends.ErrDenied, permanent, permanent},
 		{403, "SignatureDoesNotMatch", backends.ErrDenied, permanent, permanent},
 		{400, "ExpiredToken", backends.ErrDenied, permanent, permanent},
+		{400, "TokenRefreshRequired", backends.ErrDenied, permanent, permanent},
 		{403, "RequestTimeTooSkewed", s3.ErrClock, permanent, permanent},
 		{403, "InvalidObjectState", s3.ErrArchived, permanent, permanent},
+		{403, "QuotaExceeded", none, permanent, permanent}, // Ceph: no permission helps
 		{404, "NoSuchBucket", backends.ErrNoStore, permanent, permanent},
 		{301, "PermanentRedirect", s3.ErrRegion, permanent, permanent},
 		{400, "AuthorizationHeaderMalformed", s3.ErrRegion, permanent, permanent},
@@ -87,6 +97,9 @@ func TestErrors_AnswersOfServers_Table(t *testing.T) {
 					if errors.Is(err, other) && !errors.Is(c.is, other) {
 						t.Errorf("%s: %v is %v", op, err, other)
 					}
+				}
+				if e, ok := errors.AsType[*backends.Error](err); !ok || kind != permanent && e.Answered != (c.code != "") {
+					t.Errorf("%s: %v is said to be the answer of a store: %v", op, err, ok && e.Answered)
 				}
 				if errors.Is(c.is, s3.ErrRegion) && !strings.Contains(err.Error(), "eu-test-1") {
 					t.Errorf("%s: the region is not named: %v", op, err)
@@ -127,6 +140,46 @@ func TestErrors_Denied_NamesThePermission(t *testing.T) {
 	}
 }
 
+// The permission that is missing may be one for a lock, or for the key with which the bucket encrypts.
+func TestPut_Denied_NamesWhatElseItNeeds(t *testing.T) {
+	const kms = "User: arn:aws:iam::1:user/kura is not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:eu-test-1:1:key/2"
+	message := "Access Denied"
+	s := fake(t, s3.Options{LockDays: 10}, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		refuses(w, http.StatusForbidden, "AccessDenied", message)
+	})
+	for name, c := range map[string]struct{ message, needs string }{
+		"config":       {"Access Denied", "it needs s3:PutObject and s3:PutObjectRetention:"},
+		"sessions/1-1": {"Access Denied", "it needs s3:PutObject:"},
+		"data/aa":      {kms, "it needs kms:GenerateDataKey:"},
+	} {
+		message = c.message
+		if err := s.Put(t.Context(), name, []byte("x")); !errors.Is(err, backends.ErrDenied) || !strings.Contains(err.Error(), c.needs) {
+			t.Errorf("%s: %v, want %q in it", name, err, c.needs)
+		}
+	}
+}
+
+// What is malformed may be the region or the key.
+func TestErrors_MalformedAuthorization_Table(t *testing.T) {
+	for message, is := range map[string]error{
+		"The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-test-1'":                 s3.ErrRegion,
+		"Authorization header malformed, unexpected scope: 20260101/us-east-1/s3/aws4_request":                          s3.ErrRegion,
+		"The authorization header is malformed; a non-empty Access Key (AKID) must be provided in the credential.":      backends.ErrDenied,
+		"The authorization header is malformed; the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REST\".": backends.ErrDenied,
+	} {
+		s := fake(t, s3.Options{}, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			refuses(w, http.StatusBadRequest, "AuthorizationHeaderMalformed", html.EscapeString(message))
+		})
+		for _, err := range s.List(t.Context(), "", "") {
+			if !errors.Is(err, is) || backends.KindOf(err) != backends.Permanent {
+				t.Errorf("%v, want %v", err, is)
+			}
+		}
+	}
+}
+
 func TestPut_ServerWithoutCreateOnly_PermanentAndSaysWhy(t *testing.T) {
 	answer := func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -141,6 +194,157 @@ func TestPut_ServerWithoutCreateOnly_PermanentAndSaysWhy(t *testing.T) {
 	}
 	if err := fake(t, s3.Options{NoCreateOnly: true}, answer).Put(t.Context(), "config", []byte("x")); err != nil {
 		t.Errorf("without the header: %v", err)
+	}
+}
+
+// refuses answers as a server that does not know a header.
+func refuses(w http.ResponseWriter, status int, code, message string) {
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, `<?xml version="1.0"?><Error><Code>%s</Code><Message>%s</Message></Error>`, code, message)
+}
+
+// Which header it is decides what a user has to do: only one of them keeps several writers apart.
+func TestPut_ServerRefusesAHeader_Table(t *testing.T) {
+	for _, c := range []struct {
+		status        int
+		code, message string
+		noCreateOnly  bool
+	}{
+		{501, "NotImplemented", "A header you provided implies functionality that is not implemented", true},
+		{501, "NotImplemented", "Header 'If-None-Match' with value '*' not implemented", true},
+		{400, "InvalidArgument", "Unsupported header 'if-none-match' received for this API call.", true},
+		{501, "NotImplemented", "Header 'x-amz-storage-class' with value 'COLD' not implemented", false},
+		{501, "NotImplemented", "Header 'x-amz-object-lock-mode' with value 'GOVERNANCE' not implemented", false},
+		{400, "InvalidArgument", "Unsupported header 'x-amz-storage-class' received for this API call.", false},
+	} {
+		s := fake(t, s3.Options{}, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			refuses(w, c.status, c.code, c.message)
+		})
+		err := s.Put(t.Context(), "config", []byte("x"))
+		if errors.Is(err, backends.ErrNoCreateOnly) != c.noCreateOnly || backends.KindOf(err) != backends.Permanent || !strings.Contains(err.Error(), c.message) {
+			t.Errorf("%v of kind %v", err, backends.KindOf(err))
+		}
+	}
+}
+
+// Some servers turn away what has a header of checksums: they get the older one, which all know.
+func TestChecksums_ServerDoesNotKnowThem_MD5(t *testing.T) {
+	for name, c := range map[string]struct {
+		status  int
+		message string
+	}{
+		"Backblaze B2":     {400, "Unsupported header '%s' received for this API call."},
+		"Cloudflare R2":    {501, "Header '%s' with value 'x' not implemented"},
+		"MD5 and no other": {400, "Content-MD5 HTTP header is required for Put Object requests with Object Lock parameters (%.0s)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var requests []string
+			objects := map[string][]byte{}
+			o := s3.Options{LockDays: 1}
+			s := fake(t, o, func(w http.ResponseWriter, r *http.Request) {
+				requests = append(requests, r.Method)
+				data, _ := io.ReadAll(r.Body)
+				for _, h := range []string{"x-amz-checksum-crc32c", "x-amz-checksum-mode"} {
+					if r.Header.Get(h) != "" {
+						refuses(w, c.status, "InvalidRequest", fmt.Sprintf(c.message, h))
+						return
+					}
+				}
+				if r.Method == http.MethodGet {
+					w.Header().Set("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+					_, _ = w.Write(objects[r.URL.Path])
+					return
+				}
+				sum := md5.Sum(data)
+				if r.Header.Get("Content-MD5") != base64.StdEncoding.EncodeToString(sum[:]) || r.Header.Get("If-None-Match") != "*" {
+					w.WriteHeader(http.StatusBadRequest)
+					return
+				}
+				objects[r.URL.Path] = data
+			})
+			put(t, s, "config", "log/0000000000000001")
+			for range 2 {
+				if got, err := s.Get(t.Context(), "config", 0, -1, nil); err != nil || string(got) != "config" {
+					t.Fatalf("%q, %v", got, err)
+				}
+			}
+			if got := strings.Join(requests, " "); got != "PUT PUT PUT GET GET" {
+				t.Errorf("requests: %s", got)
+			}
+			reader := open(t, parse(t, s.Place()), s3.Options{})
+			requests = nil
+			for range 2 {
+				if got, err := reader.Get(t.Context(), "config", 0, -1, nil); err != nil || string(got) != "config" {
+					t.Fatalf("%q, %v", got, err)
+				}
+			}
+			if got := strings.Join(requests, " "); got != "GET GET GET" {
+				t.Errorf("requests of a reader: %s", got)
+			}
+		})
+	}
+}
+
+// What a server says to one of several deletions has a code and no status.
+func TestDeleteMany_OneFails_KindIsThatOfItsCode(t *testing.T) {
+	for _, c := range []struct {
+		code string
+		key  string // which some servers leave out
+		kind backends.Kind
+	}{
+		{"InternalError", "data/aa", backends.Unclear},
+		{"ServiceUnavailable", "data/aa", backends.Unclear},
+		{"ServiceUnavailable", "", backends.Unclear},
+		{"SlowDown", "data/aa", backends.Transient},
+		{"OperationAborted", "data/aa", backends.Transient},
+		{"TooManyRequests", "data/aa", backends.Transient},
+		{"AccessDenied", "data/aa", backends.Permanent},
+	} {
+		s := fake(t, s3.Options{}, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			if r.URL.Query().Has("versioning") {
+				_, _ = io.WriteString(w, `<VersioningConfiguration></VersioningConfiguration>`)
+				return
+			}
+			_, _ = fmt.Fprintf(w, `<DeleteResult><Deleted><Key>data/ab</Key></Deleted><Error><Key>%s</Key><Code>%s</Code><Message>it was said</Message></Error></DeleteResult>`, c.key, c.code)
+		})
+		got := map[string]error{}
+		err := s.DeleteMany(t.Context(), []string{"data/aa", "data/ab"}, func(name string, err error) { got[name] = err })
+		if err != nil || got["data/ab"] != nil || got["data/aa"] == nil || backends.KindOf(got["data/aa"]) != c.kind {
+			t.Errorf("%s of %q: %v of kind %v, %v", c.code, c.key, got["data/aa"], backends.KindOf(got["data/aa"]), err)
+		}
+	}
+}
+
+// A proxy that wants https, say, is not a bucket in another region.
+func TestErrors_ServerIsElsewhere_SaysWhere(t *testing.T) {
+	for _, status := range []int{301, 302, 307, 308} {
+		var requests atomic.Int32
+		s := fake(t, s3.Options{}, func(w http.ResponseWriter, r *http.Request) {
+			requests.Add(1)
+			http.Redirect(w, r, "https://store.example.com"+r.URL.Path+"?token=secret", status)
+		})
+		check := func(op string, err error) {
+			t.Helper()
+			if !errors.Is(err, s3.ErrMoved) || errors.Is(err, s3.ErrRegion) || backends.KindOf(err) != backends.Permanent {
+				t.Errorf("%d, %s: %v of kind %v", status, op, err, backends.KindOf(err))
+			}
+			if err != nil && (!strings.Contains(err.Error(), "https://store.example.com:") || strings.Contains(err.Error(), "secret")) {
+				t.Errorf("%d, %s: %v", status, op, err)
+			}
+		}
+		_, err := s.Get(t.Context(), "config", 0, -1, nil)
+		check("get", err)
+		check("put", s.Put(t.Context(), "config", []byte("x")))
+		for _, err := range s.List(t.Context(), "", "") {
+			check("list", err)
+		}
+		_, err = s3.Create(t.Context(), parse(t, s.Place()), s3.Options{})
+		check("create", err)
+		if n := requests.Load(); n != 4 {
+			t.Errorf("%d: %d requests", status, n)
+		}
 	}
 }
 
@@ -275,6 +479,21 @@ func TestAnswers_PageOfAProxy_SaysNothingOfObjects(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a server says is shown in a line; a page is not one.
+func TestErrors_PageOfAProxy_IsNotShown(t *testing.T) {
+	for _, status := range []int{400, 413, 500, 502, 503, 504} {
+		s := fake(t, s3.Options{}, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "\n<html><head><title>Sorry</title></head><body>"+strings.Repeat("<p>we are busy</p>\n", 100)+"</body></html>")
+		})
+		err := s.Put(t.Context(), "config", []byte("x"))
+		if err == nil || len(err.Error()) > 200 || strings.Contains(err.Error(), "<") || !strings.Contains(err.Error(), strconv.Itoa(status)) {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"net"
+	"time"
 )
 
 // PutSum is Put with another checksum than the data's.
@@ -10,11 +11,21 @@ func (s *Store) PutSum(ctx context.Context, name string, data []byte, sum string
 	return s.put(ctx, name, data, sum)
 }
 
+// Place is the location as ParseLocation reads it.
+func (s *Store) Place() string { return s.loc.String() }
+
 // Checksum is the one that Put sends.
 func Checksum(data []byte) string { return checksum(data) }
 
 // SetPayloadHash lets the signature cover the data even on loopback.
 func (s *Store) SetPayloadHash() { s.loc.Host = "store.example.com" }
+
+// SetGiverWait sets how long who gives credentials may take, and returns what sets it back.
+func SetGiverWait(d time.Duration) (undo func()) {
+	old := giverWait
+	giverWait = d
+	return func() { giverWait = old }
+}
 
 // FindRegion is the region that Open takes.
 func FindRegion(loc Location, o Options) string { return findRegion(loc, o) }

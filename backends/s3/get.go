@@ -94,12 +94,17 @@ func (s *Store) sameAgain(ctx context.Context, name string, first, second arriva
 
 func (s *Store) get(ctx context.Context, name string, offset, length int64, rng string, buf []byte) (arrival, error) {
 	var opts minio.GetObjectOptions
+	checked := rng == "" && !s.noChecksums.Load()
 	if rng != "" {
 		opts.Set("Range", rng)
-	} else {
+	} else if checked {
 		opts.Set("X-Amz-Checksum-Mode", "ENABLED")
 	}
 	body, info, header, err := s.core.GetObject(ctx, s.bucket, s.base+name, opts)
+	if checked && refusesChecksum(err) {
+		s.noChecksums.Store(true)
+		return s.get(ctx, name, offset, length, rng, buf)
+	}
 	if err != nil {
 		return arrival{}, err
 	}

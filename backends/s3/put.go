@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"crypto/md5"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -28,19 +29,45 @@ func checksum(data []byte) string {
 	return base64.StdEncoding.EncodeToString(b[:])
 }
 
-// Put creates an object; see [backends.Store]. It is one request.
+// Put creates an object; see [backends.Store]. It is one request, and one more where the server is found not to
+// know the checksum's header.
 func (s *Store) Put(ctx context.Context, name string, data []byte) error {
 	if err := backends.CheckPut(name, data); err != nil {
 		return &backends.Error{Op: "put", Name: name, Err: err}
 	}
-	return s.put(ctx, name, data, checksum(data))
+	sum := ""
+	if !s.noChecksums.Load() {
+		sum = checksum(data)
+	}
+	return s.put(ctx, name, data, sum)
 }
 
 func (s *Store) put(ctx context.Context, name string, data []byte, sum string) error {
+	sent, err := s.send(ctx, name, data, sum)
+	if sum != "" && refusesChecksum(err) {
+		s.noChecksums.Store(true)
+		sent, err = s.send(ctx, name, data, "")
+	}
+	action := "s3:PutObject"
+	if s.locks(name) {
+		action += " and s3:PutObjectRetention"
+	}
+	return s.fail(ctx, request{op: "put", name: name, action: action, write: sent}, err)
+}
+
+// send puts an object with a checksum, or with the MD5 that every server knows if there is none. It reports
+// whether any of the data may have been sent.
+func (s *Store) send(ctx context.Context, name string, data []byte, sum string) (sent bool, err error) {
 	opts := minio.PutObjectOptions{
-		UserMetadata:         map[string]string{checksumHeader: sum},
 		StorageClass:         s.storageClass(name),
 		DisableContentSha256: true, // neither chunked nor hashed by the client: payloadHash decides
+	}
+	contentMD5 := ""
+	if sum != "" {
+		opts.UserMetadata = map[string]string{checksumHeader: sum}
+	} else {
+		h := md5.Sum(data)
+		contentMD5 = base64.StdEncoding.EncodeToString(h[:])
 	}
 	if !s.opts.NoCreateOnly {
 		opts.SetMatchETagExcept("*")
@@ -49,9 +76,24 @@ func (s *Store) put(ctx context.Context, name string, data []byte, sum string) e
 		opts.Mode, opts.RetainUntilDate = s.lockMode, s.lockedUntil()
 	}
 	b := &body{data: data, progress: backends.ProgressOf(ctx)}
-	_, err := s.core.PutObject(ctx, s.bucket, s.base+name, b, int64(len(data)), "", s.payloadHash(data), opts)
-	sent := b.release()
-	return s.fail(ctx, request{op: "put", name: name, action: "s3:PutObject", write: sent}, err)
+	_, err = s.core.PutObject(ctx, s.bucket, s.base+name, b, int64(len(data)), contentMD5, s.payloadHash(data), opts)
+	return b.release(), err
+}
+
+// refusesChecksum says whether a server has turned a request away for want of knowing the headers of checksums,
+// or since it knows none but MD5.
+func refusesChecksum(err error) bool {
+	r := minio.ToErrorResponse(err)
+	text := strings.ToLower(r.Message)
+	switch {
+	case r.StatusCode == http.StatusNotImplemented:
+		return strings.Contains(text, "checksum")
+	case r.StatusCode != http.StatusBadRequest:
+		return false
+	case strings.Contains(text, "checksum") && strings.Contains(text, "support"):
+		return true
+	}
+	return strings.Contains(text, "content-md5") && strings.Contains(text, "required")
 }
 
 // payloadHash is what the signature covers of the data. It is nothing where TLS sees to that, or where there

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -21,10 +22,13 @@ type Store struct {
 	base      string // of all keys: the prefix with a slash after it, or nothing
 	loc       Location
 	opts      Options
+	region    string // empty: Amazon is asked for it
 	lockMode  minio.RetentionMode
 	core      minio.Core
 	creds     *credentials.Credentials
 	transport *http.Transport
+
+	noChecksums atomic.Bool // the server has turned away their headers
 
 	mu       sync.Mutex
 	versions versions
@@ -55,7 +59,10 @@ func Open(ctx context.Context, loc Location, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{bucket: loc.Bucket, loc: loc, opts: o, lockMode: mode, transport: transport, creds: newCredentials(o)}
+	s := &Store{
+		bucket: loc.Bucket, loc: loc, opts: o, region: findRegion(loc, o), lockMode: mode, transport: transport,
+		creds: newCredentials(o),
+	}
 	if loc.Prefix != "" {
 		s.base = loc.Prefix + "/"
 	}
@@ -63,7 +70,7 @@ func Open(ctx context.Context, loc Location, o Options) (*Store, error) {
 		Creds:        s.creds,
 		Secure:       loc.Secure,
 		Transport:    watched{transport},
-		Region:       findRegion(loc, o),
+		Region:       s.region,
 		BucketLookup: lookup,
 		MaxRetries:   1, // whoever wraps the Store knows when to try again
 	})
@@ -123,6 +130,12 @@ func (s *Store) makeBucket(ctx context.Context) error {
 
 func (s *Store) tryBucket(ctx context.Context) error {
 	exists, err := s.core.BucketExists(ctx, s.bucket)
+	if a := minio.ToErrorResponse(err); a.StatusCode == http.StatusBadRequest || a.StatusCode == http.StatusMovedPermanently && a.Region == "" {
+		exists, err = true, s.listsOne(ctx) // the answer to a HEAD has no text that says why
+		if minio.ToErrorResponse(err).Code == minio.NoSuchBucket {
+			exists, err = false, nil
+		}
+	}
 	if err != nil {
 		err = s.fail(ctx, request{op: "look at bucket", name: s.bucket, action: "s3:ListBucket"}, err)
 		if errors.Is(err, backends.ErrDenied) {
@@ -141,6 +154,16 @@ func (s *Store) tryBucket(ctx context.Context) error {
 		return fmt.Errorf("s3: bucket %s belongs to somebody else: %w", s.bucket, err)
 	}
 	return s.fail(ctx, request{op: "make bucket", name: s.bucket, action: "s3:CreateBucket", write: true}, err)
+}
+
+// listsOne lists a single object, if there is one, to see what the server says of it.
+func (s *Store) listsOne(ctx context.Context) error {
+	no := false
+	opts := minio.ListObjectsOptions{Prefix: s.base, Recursive: true, FetchOwner: &no, MaxKeys: 1}
+	for object := range s.core.ListObjectsIter(ctx, s.bucket, opts) {
+		return object.Err
+	}
+	return ctx.Err()
 }
 
 // Caps says what the store can do. That Puts are create-only is taken for granted here: a server that does

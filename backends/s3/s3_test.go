@@ -253,3 +253,55 @@ func TestCreate_ServerIsBusy_TriedAgain(t *testing.T) {
 		t.Errorf("requests: %s", got)
 	}
 }
+
+// A HEAD has no text: Garage, which wants its own region, says no more than 400 to it.
+func TestCreate_HeadSaysNoReason_ItIsAskedFor(t *testing.T) {
+	const region = `<Error><Code>AuthorizationHeaderMalformed</Code><Message>unexpected scope</Message><Region>garage</Region></Error>`
+	for _, c := range []struct {
+		head, get int
+		text      string
+		requests  string
+		ok        bool
+	}{
+		{400, 400, region, "HEAD GET", false},
+		{301, 400, region, "HEAD GET", false},
+		{400, 404, `<Error><Code>NoSuchBucket</Code></Error>`, "HEAD GET PUT", true},
+		{400, 200, `<ListBucketResult></ListBucketResult>`, "HEAD GET", true},
+	} {
+		testserver.Keys{AccessKey: "key", SecretKey: "secret"}.Setenv(t)
+		var requests []string
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			requests = append(requests, r.Method)
+			switch r.Method {
+			case http.MethodHead:
+				w.WriteHeader(c.head)
+			case http.MethodGet:
+				w.WriteHeader(c.get)
+				_, _ = io.WriteString(w, c.text)
+			}
+		}))
+		s, err := s3.Create(t.Context(), parse(t, srv.URL+"/bucket"), s3.Options{})
+		if s != nil {
+			s.Close()
+		}
+		if c.ok != (err == nil) || !c.ok && (!errors.Is(err, s3.ErrRegion) || !strings.Contains(err.Error(), "-o s3.region=garage")) {
+			t.Errorf("%+v: %v", c, err)
+		}
+		if got := strings.Join(requests, " "); got != c.requests {
+			t.Errorf("%+v: requests %s", c, got)
+		}
+		srv.Close()
+	}
+}
+
+func TestCreate_HeadSaysOnlyTheRegion_SaysSo(t *testing.T) {
+	testserver.Keys{AccessKey: "key", SecretKey: "secret"}.Setenv(t)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Amz-Bucket-Region", "eu-test-1")
+		w.WriteHeader(http.StatusBadRequest)
+	}))
+	defer srv.Close()
+	if _, err := s3.Create(t.Context(), parse(t, srv.URL+"/bucket"), s3.Options{}); !errors.Is(err, s3.ErrRegion) || !strings.Contains(err.Error(), "eu-test-1") {
+		t.Errorf("%v", err)
+	}
+}

@@ -117,8 +117,10 @@ const maxRoot = 1 << 10
 func lookInside(req *http.Request, resp *http.Response) error {
 	query := req.URL.Query()
 	missing := resp.StatusCode == http.StatusNotFound
+	moved := movedTo(resp)
 	isObject := req.Method == http.MethodGet && len(query) == 0 && !missing
 	switch {
+	case moved != "":
 	case req.Method == http.MethodHead || isObject:
 		return nil
 	case req.Method == http.MethodPut && resp.StatusCode/100 == 2 && resp.StatusCode != http.StatusOK:
@@ -139,6 +141,11 @@ func lookInside(req *http.Request, resp *http.Response) error {
 	root := rootElement(head)
 	want := ""
 	switch blank := len(bytes.TrimSpace(head)) == 0; {
+	case moved != "":
+		if root != "Error" {
+			return fmt.Errorf("%w: %s says %s and sends us to %s: is it that what the location should name?", ErrMoved, req.URL.Host, resp.Status, moved)
+		}
+		return nil
 	case missing:
 		if root != "Error" && !blank {
 			return fmt.Errorf("%w: what says %s is no S3 server, but perhaps a proxy before it", ErrServer, resp.Status)
@@ -163,6 +170,19 @@ func lookInside(req *http.Request, resp *http.Response) error {
 		return fmt.Errorf("%w: it has the element %q for %q", ErrServer, root, want)
 	}
 	return nil
+}
+
+// movedTo is where an answer sends clients, without what may be secret of it. It is empty for those of Amazon,
+// which name the region of a bucket.
+func movedTo(resp *http.Response) string {
+	if resp.StatusCode/100 != 3 || resp.Header.Get("X-Amz-Bucket-Region") != "" {
+		return ""
+	}
+	u, err := resp.Location()
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // rootElement returns the name of a document's first element, without its namespace.

@@ -34,7 +34,7 @@ func (s *Store) versioned(ctx context.Context) (bool, error) {
 		return v.has, nil
 	}
 	conf, err := s.core.GetBucketVersioning(ctx, s.bucket)
-	if err != nil && !refused(err) {
+	if err != nil && !s.refused(err) {
 		return false, err
 	}
 	s.mu.Lock()
@@ -45,13 +45,13 @@ func (s *Store) versioned(ctx context.Context) (bool, error) {
 }
 
 // refused says whether the server will not answer a question about the bucket, now or later.
-func refused(err error) bool {
-	switch r := minio.ToErrorResponse(err); {
-	case r.Code == minio.NoSuchBucket, r.StatusCode == http.StatusRequestTimeout, r.StatusCode == http.StatusTooManyRequests:
+func (s *Store) refused(err error) bool {
+	r := minio.ToErrorResponse(err)
+	if r.Code == minio.NoSuchBucket || r.StatusCode < 400 || r.StatusCode >= 500 && r.StatusCode != http.StatusNotImplemented {
 		return false
-	default:
-		return r.StatusCode >= 400 && r.StatusCode < 500 || r.StatusCode == http.StatusNotImplemented
 	}
+	kind, _ := s.judgeAnswer(request{op: "delete"}, r) // credentials that have just expired, say, are no answer
+	return kind == backends.Permanent || r.Code == "400 Bad Request"
 }
 
 // foundVersions notes that the bucket has versions.
@@ -101,7 +101,7 @@ func (s *Store) deleteVersions(ctx context.Context, names []string, hidden bool,
 	if s.deletable() {
 		var err error
 		histories, err = s.histories(ctx, names)
-		if minio.ToErrorResponse(err).StatusCode == http.StatusForbidden {
+		if minio.ToErrorResponse(err).StatusCode == http.StatusForbidden && s.refused(err) {
 			s.setDenied("the credentials may not list them (s3:ListBucketVersions)")
 		} else if err != nil {
 			for _, name := range names {
@@ -192,7 +192,7 @@ var errMayNot = errors.New("s3: not permitted to delete a version")
 func (s *Store) whyKept(ctx context.Context, v version, err error) error {
 	r := minio.ToErrorResponse(err)
 	saysLocked := strings.Contains(r.Code, "ObjectLocked") || strings.Contains(strings.ToLower(r.Message), "object lock") || strings.Contains(r.Message, "WORM")
-	if r.StatusCode != http.StatusForbidden && !saysLocked {
+	if !saysLocked && (r.StatusCode != http.StatusForbidden || !s.refused(err)) {
 		return err
 	}
 	l, herr := s.lockOf(ctx, v)

@@ -3,8 +3,12 @@ package s3_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -126,6 +130,48 @@ func TestDelete_VersionsAppearWhileTheStoreIsOpen_AreFreed(t *testing.T) {
 			t.Errorf("left: %v", got)
 		}
 	})
+}
+
+// Credentials that end just then do not mean that the bucket has no versions.
+func TestDelete_CredentialsEndAtTheFirst_VersionsAreAskedForAgain(t *testing.T) {
+	testserver.Keys{}.Setenv(t)
+	var given atomic.Int32
+	giver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"AccessKeyId":"key","SecretAccessKey":"secret","Token":"token-%d","Expiration":"2100-01-01T00:00:00Z"}`, given.Add(1))
+	}))
+	defer giver.Close()
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", giver.URL)
+	var seen []string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		query := r.URL.Query()
+		switch {
+		case r.Header.Get("X-Amz-Security-Token") == "token-1":
+			seen = append(seen, "expired")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, xmlError("ExpiredToken"))
+		case query.Has("versioning"):
+			seen = append(seen, "versioning")
+			_, _ = io.WriteString(w, `<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>`)
+		case query.Has("versions"):
+			seen = append(seen, "versions")
+			_, _ = io.WriteString(w, `<ListVersionsResult><Version><Key>data/aa</Key><VersionId>v1</VersionId><IsLatest>true</IsLatest></Version></ListVersionsResult>`)
+		case query.Has("delete"):
+			seen = append(seen, "delete")
+			_, _ = io.WriteString(w, `<DeleteResult><Deleted><Key>data/aa</Key><VersionId>v1</VersionId></Deleted></DeleteResult>`)
+		}
+	}))
+	defer srv.Close()
+	s := open(t, parse(t, srv.URL+"/bucket"), s3.Options{})
+	if err := s.Delete(t.Context(), "data/aa"); !backends.IsTransient(err) && !backends.IsUnclear(err) {
+		t.Errorf("%v of kind %v", err, backends.KindOf(err))
+	}
+	if err := s.Delete(t.Context(), "data/aa"); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Join(seen, " "); got != "expired versioning versions delete" {
+		t.Errorf("requests: %s", got)
+	}
 }
 
 func policy(bucket string, actions ...string) string {

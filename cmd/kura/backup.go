@@ -151,7 +151,7 @@ func (a *app) mergeIndex(ctx context.Context, r *session) {
 		_, err = gc.MergeIndex(ctx, r.Repository, host)
 	}
 	if err != nil && ctx.Err() == nil {
-		a.term.Info("the index could not be merged, which a later backup or prune tries again: " + withoutPackages(err.Error()))
+		a.term.Info("the index could not be merged, which a later backup or prune tries again: " + ui.PrintableMessage(withoutPackages(err.Error())))
 	}
 }
 

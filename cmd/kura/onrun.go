@@ -171,7 +171,7 @@ func (f *farRun) run(ctx context.Context) (remote.Result, error) {
 		if why := f.final(ctx, result, err, clock.Since(lost)+pause); why != nil {
 			return result, why
 		}
-		f.a.term.Info(fmt.Sprintf("%s; trying again in %v", withoutPackages(err.Error()), pause))
+		f.a.term.Info(fmt.Sprintf("%s; trying again in %v", ui.PrintableMessage(withoutPackages(err.Error())), pause))
 		select {
 		case <-ctx.Done():
 			return result, context.Cause(ctx)

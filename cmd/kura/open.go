@@ -17,6 +17,7 @@ import (
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/repo/log"
 	"github.com/kura-backup/kura/seal"
+	"github.com/kura-backup/kura/ui"
 )
 
 // passwordTries is how often a password is asked for that does not fit.
@@ -169,7 +170,7 @@ func (a *app) open(ctx context.Context, p *place) (*session, error) {
 		})
 		if err == nil {
 			if cerr := r.CacheError(); cerr != nil {
-				a.term.Info(fmt.Sprintf("the cache can not be written, which costs time: %v", cerr))
+				a.term.Info(fmt.Sprintf("the cache can not be used, which costs time: %v", cerr))
 			}
 			r.NoteLocation(p.String())
 			return &session{Repository: r, place: p, store: store}, nil
@@ -226,7 +227,9 @@ func (a *app) retrying(op, name string, err error, pause time.Duration) {
 			return
 		}
 	}
-	a.term.Info(fmt.Sprintf("%s %s failed and is tried again in %v: %v", op, name, pause.Round(time.Millisecond), err))
+	// The text may be that of anything that answers in the store's place.
+	a.term.Info(fmt.Sprintf("%s %s failed and is tried again in %v: %s",
+		op, name, pause.Round(time.Millisecond), ui.PrintableMessage(withoutPackages(err.Error()))))
 }
 
 // credential returns the password or key that was given, that of the embedded repository, or one that
