@@ -21,7 +21,7 @@ type cache struct {
 	dir       string
 	throwAway bool
 	seenAt    string // the file that setSeen writes
-	unusable  error  // why the folder that was asked for can only be read; nil otherwise
+	unusable  error  // why the folder that was asked for can only be read, or not be trusted; nil otherwise
 	release   func() // says that it is no longer in use
 }
 
@@ -32,6 +32,9 @@ func openCache(root string, repoID [16]byte) (*cache, error) {
 	dir := filepath.Join(root, hex.EncodeToString(repoID[:]))
 	seenAt := filepath.Join(dir, "seen")
 	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = caches.Private(dir)
+	}
 	if err == nil {
 		err = tryWriting(dir)
 	}

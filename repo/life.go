@@ -37,23 +37,30 @@ func (r *Repository) PutSign(ctx context.Context, sid object.SessionID, k uint32
 
 // LoadSign reads a sign of life by its name. That of another session, or another one of the session, is damaged.
 func (r *Repository) LoadSign(ctx context.Context, name string) (*Sign, error) {
+	s, _, err := r.loadSign(ctx, name)
+	return s, err
+}
+
+// loadSign is LoadSign that also returns the epoch in which the sign is sealed.
+func (r *Repository) loadSign(ctx context.Context, name string) (s *Sign, epoch uint32, err error) {
 	sid, k, err := object.ParseSignName(name)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	obj, err := r.store.Get(ctx, name, 0, -1, nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	_, plain, err := r.Keys().Open(object.Sign, seal.BindSign(r.Keys().RepoID(), sid, k), obj)
 	if err != nil {
-		return nil, &DamageError{Object: name, Err: err}
+		return nil, 0, &DamageError{Object: name, Err: err}
 	}
-	s := new(Sign)
+	s = new(Sign)
 	if err := wire.Unmarshal(plain, s); err != nil {
-		return nil, &DamageError{Object: name, Err: err}
+		return nil, 0, &DamageError{Object: name, Err: err}
 	}
-	return s, nil
+	h, err := seal.ParseHeader(obj)
+	return s, h.Epoch, err
 }
 
 // Dead reports whether the process that gave the sign certainly is no more: it was on this boot of

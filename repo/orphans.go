@@ -8,7 +8,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/kura-backup/kura/backends"
 	"github.com/kura-backup/kura/internal/object"
+	"github.com/kura-backup/kura/seal"
 )
 
 // maxOrphans bounds how many packs of unfinished sessions are considered for adoption: some 64 GiB.
@@ -32,9 +34,11 @@ type orphan struct {
 	bases []object.BlobID // of a delta
 }
 
-// unfinished lists the sessions that gave a sign of life, but for those that have made their entry.
+// unfinished lists the sessions that gave a sign of life, but for those that have made their entry. Their first sign must be genuine, and
+// of the epoch that counts: its name could be put by anybody, and packs that were kept from elsewhere beside it.
 func (r *Repository) unfinished(ctx context.Context) ([]object.SessionID, error) {
 	var sids []object.SessionID
+	var first []string
 	st := r.State()
 	for info, err := range r.store.List(ctx, object.SessionsPrefix, "") {
 		if err != nil {
@@ -42,17 +46,33 @@ func (r *Repository) unfinished(ctx context.Context) ([]object.SessionID, error)
 		}
 		sid, _, err := object.ParseSignName(info.Name)
 		if err == nil && st.Open(sid) && (len(sids) == 0 || sids[len(sids)-1] != sid) {
-			sids = append(sids, sid)
+			sids, first = append(sids, sid), append(first, info.Name)
 		}
 	}
-	return sids, nil
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(farRequests)
+	for i, name := range first {
+		g.Go(func() error {
+			_, epoch, err := r.loadSign(gctx, name)
+			switch {
+			case err != nil && (gctx.Err() != nil || backends.KindOf(err) != backends.Permanent):
+				return err
+			case err != nil || epoch != st.Epoch.Number:
+				sids[i] = object.SessionID{} // which no session has
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	return slices.DeleteFunc(sids, func(sid object.SessionID) bool { return sid == object.SessionID{} }), err
 }
 
 // farRequests is how many small requests are made at once to a store that may be far away.
 const farRequests = 8
 
 // findOrphans reads the directories of packs of the given sessions. Those of an epoch that is over do not count: who
-// was shut out by its end can still make them.
+// was shut out by its end can still make them. Nor do those with the same header, which has random numbers in it: all but one are copies
+// with other segments, and to make such takes no key.
 func (r *Repository) findOrphans(ctx context.Context, ix *Index, unfinished []object.SessionID) (*orphans, error) {
 	found := make([][]*finishedPack, 2*len(unfinished))
 	g, gctx := errgroup.WithContext(ctx)
@@ -70,24 +90,29 @@ func (r *Repository) findOrphans(ctx context.Context, ix *Index, unfinished []ob
 	}
 	all := slices.Concat(found...)
 	all = all[:min(len(all), maxOrphans)]
+	headers := make([]seal.Header, len(all))
 	g, gctx = errgroup.WithContext(ctx)
 	g.SetLimit(farRequests)
-	for _, p := range all {
+	for i, p := range all {
 		g.Go(func() (err error) {
-			dir, epoch, err := r.loadDirectory(gctx, p.ref, p.size)
-			if errors.As(err, new(*DamageError)) || err == nil && epoch != ix.state.Epoch.Number {
+			dir, h, err := r.loadDirectory(gctx, p.ref, p.size)
+			if errors.As(err, new(*DamageError)) || err == nil && h.Epoch != ix.state.Epoch.Number {
 				return nil // nobody relies on it yet: leave it to the collector
 			}
-			p.dir = dir
+			p.dir, headers[i] = dir, h
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	packs := map[seal.Header]int{}
+	for _, h := range headers {
+		packs[h]++
+	}
 	o := &orphans{blobs: map[object.BlobID]orphan{}, chosen: map[int]struct{}{}}
-	for _, p := range all {
-		if p.dir != nil {
+	for i, p := range all {
+		if p.dir != nil && packs[headers[i]] == 1 {
 			o.add(p)
 		}
 	}

@@ -181,31 +181,31 @@ func (r *Repository) LoadDirectory(ctx context.Context, ref object.Ref, size int
 	return dir, err
 }
 
-// loadDirectory is LoadDirectory that also returns the epoch in which the pack is sealed.
-func (r *Repository) loadDirectory(ctx context.Context, ref object.Ref, size int64) (dir *pack.Directory, epoch uint32, err error) {
+// loadDirectory is LoadDirectory that also returns the header of the pack.
+func (r *Repository) loadDirectory(ctx context.Context, ref object.Ref, size int64) (dir *pack.Directory, h seal.Header, err error) {
 	wrap := func(err error) error { return &DamageError{Object: ref.Name(), Err: err} }
 	if size < pack.TailSize {
-		return nil, 0, wrap(fmt.Errorf("%w: pack of %d bytes", pack.ErrInvalid, size))
+		return nil, h, wrap(fmt.Errorf("%w: pack of %d bytes", pack.ErrInvalid, size))
 	}
 	tail, err := r.FetchRange(ctx, ref, size-pack.TailSize, pack.TailSize, nil)
 	if err != nil {
-		return nil, 0, err
+		return nil, h, err
 	}
 	off, n, err := pack.DirectoryRange(size, [pack.TailSize]byte(tail))
 	if err != nil {
-		return nil, 0, wrap(err)
+		return nil, h, wrap(err)
 	}
 	sealed, err := r.FetchRange(ctx, ref, off, n, nil)
 	if err != nil {
-		return nil, 0, err
+		return nil, h, err
 	}
 	header, err := r.FetchRange(ctx, ref, 0, seal.HeaderSize, nil)
 	if err != nil {
-		return nil, 0, err
+		return nil, h, err
 	}
 	if dir, err = pack.OpenDirectoryParts(r.Keys(), ref.Class, header, sealed, off); err != nil {
-		return nil, 0, wrap(err)
+		return nil, h, wrap(err)
 	}
-	h, err := seal.ParseHeader(header)
-	return dir, h.Epoch, err
+	h, err = seal.ParseHeader(header)
+	return dir, h, err
 }

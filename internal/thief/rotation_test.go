@@ -182,7 +182,9 @@ func TestRotation_PacksLeftByAStolenKey_AreNotAdopted(t *testing.T) {
 	for round, part := range [][]byte{testrepo.Random(63, 300<<10), testrepo.Random(64, 300<<10)} {
 		leave := func(sid object.SessionID) {
 			w.pack(object.DataPack, sid, []blob{{w.thief.BlobID(object.DataBlob, part), []byte("x")}})
-			w.put(object.SignName(sid, 1), []byte("x"))
+			if err := w.thief.PutSign(t.Context(), sid, 1, "h"); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if round == 1 { // before the second round the thief is shut out; the first one shows that the packs would do
 			leave(sid(8))

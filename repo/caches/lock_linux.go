@@ -39,6 +39,23 @@ func flock(path string, how int) (release func(), err error) {
 	return nil, errors.Join(err, f.Close())
 }
 
+// Private returns an error that wraps [fs.ErrPermission] if somebody else may write to a folder: false places of blobs in it
+// would make a backup rely on what is nowhere. Where that can not be told it returns nil.
+func Private(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case !isOurs(info):
+		err = errors.New("belongs to another user")
+	case info.Mode().Perm()&0o022 != 0:
+		err = errors.New("may be written to by other users")
+	default:
+		return nil
+	}
+	return &fs.PathError{Op: "use", Path: path, Err: fmt.Errorf("%w: it %w", fs.ErrPermission, err)}
+}
+
 // isOurs reports whether a folder is of the user that this process runs as.
 func isOurs(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)

@@ -99,6 +99,7 @@ func Open(ctx context.Context, store backends.Store, keys *seal.Keyring, seen Ma
 	if err := l.Refresh(ctx); err != nil {
 		return nil, err
 	}
+	from := st
 	st = l.State()
 	if st.N == 0 {
 		if seen.N > 0 {
@@ -109,12 +110,12 @@ func Open(ctx context.Context, store backends.Store, keys *seal.Keyring, seen Ma
 	if st.N < seen.N {
 		return nil, fmt.Errorf("%w: entry %d was seen, now the last one is %d", ErrRollback, seen.N, st.N)
 	}
-	return l, l.checkSeen(ctx)
+	return l, l.checkSeen(ctx, from)
 }
 
 // checkSeen compares the remembered mark with the entry of its number, unless that was done when it was
-// folded.
-func (l *Log) checkSeen(ctx context.Context) error {
+// folded: then it is below the checkpoint that the fold began from, which must be of the same history.
+func (l *Log) checkSeen(ctx context.Context, from *State) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.seen.N == 0 || l.compared {
@@ -127,7 +128,7 @@ func (l *Log) checkSeen(ctx context.Context) error {
 	if !same {
 		return fmt.Errorf("%w: entry %d is not the one seen before", ErrRollback, l.seen.N)
 	}
-	return nil
+	return l.leadsTo(ctx, from)
 }
 
 // State returns the newest state folded so far.
@@ -372,7 +373,7 @@ func (l *Log) entry(ctx context.Context, n uint64) ([]byte, error) {
 // State answers everything else.
 func (l *Log) Entries(ctx context.Context, yield func(*Record) error) error {
 	st := newState()
-	for n, obj := range l.ahead(ctx, l.State().N) {
+	for n, obj := range l.ahead(ctx, 1, l.State().N) {
 		if obj.err != nil {
 			return obj.err
 		}
@@ -394,9 +395,9 @@ type fetched struct {
 	err   error
 }
 
-// ahead yields the objects of the entries 1 to tail. While one is looked at the next ones are fetched: from a
+// ahead yields the objects of the entries first to tail. While one is looked at the next ones are fetched: from a
 // far store a log of thousands would otherwise take minutes.
-func (l *Log) ahead(ctx context.Context, tail uint64) iter.Seq2[uint64, fetched] {
+func (l *Log) ahead(ctx context.Context, first, tail uint64) iter.Seq2[uint64, fetched] {
 	return func(yield func(uint64, fetched) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		var all sync.WaitGroup
@@ -411,10 +412,10 @@ func (l *Log) ahead(ctx context.Context, tail uint64) iter.Seq2[uint64, fetched]
 				c <- fetched{obj, err}
 			})
 		}
-		for n := uint64(1); n <= min(tail, readers); n++ {
+		for n := first; n <= min(tail, first+readers-1); n++ {
 			begin(n)
 		}
-		for n := uint64(1); n <= tail; n++ {
+		for n := first; n <= tail; n++ {
 			got := <-under[n%readers]
 			if n+readers <= tail {
 				begin(n + readers)

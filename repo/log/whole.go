@@ -110,3 +110,60 @@ func (l *Log) belongs(ctx context.Context, st *State) (bool, error) {
 	_, oerr := OpenEntry(l.allKeys(), st, obj)
 	return oerr == nil, nil
 }
+
+// leadsTo returns an error unless the history of a checkpoint is one that went on from the entry which this client has seen last, and which
+// is below it. Of two histories that part before that entry a store can show the entry of one, and the checkpoint of the other. Each
+// entry has the hash of the one before, but there can be thousands between. So it first looks for what the entry did: a session that
+// was closed stays closed, and no other history can have the entry, which is sealed for its place. Only where it closed none they are read.
+func (l *Log) leadsTo(ctx context.Context, checkpoint *State) error {
+	if sid, ok := l.closedBy(ctx, l.seen.N); ok && checkpoint.Closed(sid) {
+		return nil
+	}
+	other := fmt.Errorf("%w: checkpoint %d is not of what followed entry %d", ErrRollback, checkpoint.N, l.seen.N)
+	hash := l.seen.Hash
+	for n, obj := range l.ahead(ctx, l.seen.N+1, checkpoint.N) {
+		if obj.err != nil {
+			return obj.err
+		}
+		whole, _, _, err := openEnvelope(l.all, seal.BindLog(l.all.RepoID(), n, hash), obj.bytes)
+		if _, intact := canonical(obj.bytes); err != nil && intact {
+			return other
+		}
+		if err != nil {
+			return notOpened(n, err)
+		}
+		hash = object.Sum(whole)
+	}
+	if hash != checkpoint.Hash {
+		return other
+	}
+	return nil
+}
+
+// closedBy returns the session that entry n has closed, if it is of a kind that does, and it and the one before are whole.
+func (l *Log) closedBy(ctx context.Context, n uint64) (sid object.SessionID, ok bool) {
+	var before object.Hash
+	var entry []byte
+	for k, obj := range l.ahead(ctx, max(1, n-1), n) {
+		if obj.err != nil {
+			return sid, false
+		}
+		if entry = obj.bytes; k < n {
+			before = object.Sum(entry)
+		}
+	}
+	bind := seal.BindLog(l.all.RepoID(), n, before)
+	_, body, _, err := openEnvelope(l.all, bind, entry)
+	if err != nil {
+		return sid, false
+	}
+	payload, _, err := seal.VerifyBody(object.LogEntry, bind, body, nil)
+	if !errors.Is(err, seal.ErrUnknownSigner) { // as nobody is named: its signature was verified when it was seen
+		return sid, false
+	}
+	_, _, e, err := DecodeEntry(payload)
+	if err != nil || e.Kind != KindSnapshot && e.Kind != KindCollect {
+		return sid, false
+	}
+	return e.Session, true
+}
