@@ -25,7 +25,7 @@
 //
 // # JSON
 //
-// With --json, standard output has either one document (snapshots, forget, version, cat) or one
+// With --json, standard output has either one document (snapshots, forget, stats, version, cat) or one
 // message a line, each with a message_type (backup, restore, check, prune, ls, find, init). Shapes and
 // names of fields are those of restic, so that what reads restic's reads kura's; fields that kura does
 // not know are left out and a few are added. Errors are messages on standard error, and the last one

@@ -65,12 +65,23 @@ func MakeNode(path string, n *tree.Node) Node {
 	return out
 }
 
+// The first and the last second that JSON has a year for, in UTC, since 1970.
+const (
+	firstInJSON = -62167219200 // of the year 0
+	lastInJSON  = 253402300799 // of 9999
+)
+
+// jsonTime is in the local time zone. File systems know years that JSON does not: for those it is the nearest time that there is, in UTC.
 func jsonTime(t tree.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
-	local := t.Time().Local()
-	return &local
+	at := t.Time().Local()
+	const day = 24 * 60 * 60 // no zone is further from UTC
+	if t.Sec < firstInJSON+day || t.Sec > lastInJSON-day {
+		at = time.Unix(max(firstInJSON, min(t.Sec, lastInJSON)), 0).UTC()
+	}
+	return &at
 }
 
 func typeWord(t tree.Type) string {

@@ -70,8 +70,8 @@ type Progress struct {
 	speed speed // of the goroutine
 }
 
-// StartProgress begins to show what source returns. message makes a JSON message of it. The quiet see
-// only what they ask for with Now.
+// StartProgress begins to show what source returns. message makes a JSON message of it; it is nil where standard output
+// has one document, which messages would spoil. The quiet see only what they ask for with Now.
 func (t *Terminal) StartProgress(ctx context.Context, source func() Status, message func(Status, Timing) any) *Progress {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &Progress{t: t, source: source, message: message, start: clock.Now(), now: make(chan struct{}, 1), stop: cancel}
@@ -116,7 +116,7 @@ func (p *Progress) run(ctx context.Context) {
 			p.line(s, timing)
 		case <-sample.C:
 			s, timing := p.measure()
-			if p.t.Quiet || clock.Since(shown) < every {
+			if p.t.Quiet || p.t.JSON && p.message == nil || clock.Since(shown) < every {
 				continue
 			}
 			shown = clock.Now()
@@ -141,7 +141,7 @@ func (p *Progress) measure() (Status, Timing) {
 }
 
 func (p *Progress) line(s Status, t Timing) {
-	if p.t.JSON {
+	if p.t.JSON && p.message != nil {
 		p.t.Message(p.message(s, t))
 		return
 	}

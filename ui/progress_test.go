@@ -113,6 +113,23 @@ func TestProgress_JSON_OneMessageASecond(t *testing.T) {
 	})
 }
 
+// Standard output is one document there; who asks is answered beside it.
+func TestProgress_JSONWithoutMessages_OnlyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out, err bytes.Buffer
+		term := NewPlain(&out, &err)
+		term.JSON = true
+		p := term.StartProgress(t.Context(), testStatus, nil)
+		time.Sleep(5 * time.Minute)
+		p.Now()
+		time.Sleep(time.Second)
+		p.Stop()
+		if got := strings.Count(err.String(), "\n"); got != 1 || !strings.Contains(err.String(), "5 / 10 files") || out.Len() > 0 {
+			t.Errorf("asked once: %q, %q", out.String(), err.String())
+		}
+	})
+}
+
 // A quiet run still answers when it is asked.
 func TestProgress_Quiet_OnlyAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

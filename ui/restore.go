@@ -75,13 +75,21 @@ func RestoreStatus(p *restore.Progress) func() Status {
 	}
 }
 
-// RestoreMessage is the status message of a restore.
+// RestoreMessage is the status message of a restore. What was skipped is read a little later than what was done, and may be more.
 func RestoreMessage(s Status, t Timing) any {
 	return restoreStatus{
 		MessageType: "status", SecondsElapsed: seconds(t.Elapsed), PercentDone: max(0, s.percent()),
-		TotalFiles: s.Total, FilesRestored: s.Done - s.Skipped, FilesSkipped: s.Skipped, FilesDeleted: s.Deleted,
-		TotalBytes: s.BytesTotal, BytesRestored: s.Bytes - s.BytesSkipped, BytesSkipped: s.BytesSkipped, ErrorCount: s.Errors,
+		TotalFiles: s.Total, FilesRestored: s.Done - min(s.Done, s.Skipped), FilesSkipped: s.Skipped, FilesDeleted: s.Deleted,
+		TotalBytes: s.BytesTotal, BytesRestored: s.Bytes - min(s.Bytes, s.BytesSkipped), BytesSkipped: s.BytesSkipped, ErrorCount: s.Errors,
 	}
+}
+
+// RestoreItems is RestoreItem, or nil where nobody asked for entries: then their paths need not be put together.
+func (t *Terminal) RestoreItems() func(restore.Item) {
+	if t.Verbose < 2 {
+		return nil
+	}
+	return t.RestoreItem
 }
 
 // RestoreItem reports an entry that was restored, to those who asked for it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -346,6 +347,32 @@ func TestTerminal_BrokenOutput_IsRemembered(t *testing.T) {
 	term.Print("x")
 	if err := term.Err(); !errors.Is(err, errDenied) {
 		t.Errorf("Err = %v", err)
+	}
+}
+
+// Years of more than four digits, which anybody can give a file, ended the listing once.
+func TestListedNode_TimeThatJSONHasNot_IsTheNearest(t *testing.T) {
+	for sec, want := range map[int64]string{
+		9_000_000_000_000: "9999-12-31T23:59:59Z", math.MaxInt64: "9999-12-31T23:59:59Z", 253402300799: "9999-12-31T23:59:59Z",
+		-9_000_000_000_000: "0000-01-01T00:00:00Z", math.MinInt64: "0000-01-01T00:00:00Z", -62167219200: "0000-01-01T00:00:00Z",
+	} {
+		var out, errs bytes.Buffer
+		term := ui.NewPlain(&out, &errs)
+		term.JSON = true
+		term.ListedNode("/f", &tree.Node{Name: "f", Type: tree.File, MTime: tree.MakeTime(sec, 5)}, false)
+		if !strings.Contains(out.String(), `"mtime":"`+want+`"`) {
+			t.Errorf("%d: %s", sec, out.String())
+		}
+	}
+}
+
+// The counters go on while they are read, one after the other.
+func TestRestoreMessage_MoreSkippedThanDone_IsNothing(t *testing.T) {
+	var out bytes.Buffer
+	term := ui.NewPlain(&out, &out)
+	term.Message(ui.RestoreMessage(ui.Status{Done: 100, Skipped: 103, Bytes: 1000, BytesSkipped: 1030}, ui.Timing{}))
+	if got := out.String(); strings.Contains(got, "_restored") {
+		t.Errorf("%s", got)
 	}
 }
 

@@ -59,6 +59,9 @@ need; trees are read for that.`,
 			if err := o.check(cmd, args); err != nil {
 				return err
 			}
+			if err := a.checkPrune(&o); err != nil {
+				return err
+			}
 			return a.runForget(cmd.Context(), o, args)
 		},
 	}
@@ -67,7 +70,7 @@ need; trees are read for that.`,
 	o.filterOptions.addFlagsShort(f, "") // -H is --keep-hourly here
 	f.StringVarP(&o.groupBy, "group-by", "g", retain.DefaultGroupBy.String(), "what snapshots of a `group` have in common: host, paths, tags, or nothing")
 	f.BoolVarP(&o.compact, "compact", "c", false, "show less of each snapshot")
-	f.BoolVar(&o.prune, "prune", false, "free the space at once, as kura prune does")
+	f.BoolVar(&o.prune, "prune", false, "free the space at once, as kura prune does, if anything is forgotten")
 	f.BoolVar(&o.allowRemoveAll, "unsafe-allow-remove-all", false, "allow that nothing is left of a group")
 	o.pruneOptions.addFlags(f)
 	return cmd
@@ -88,10 +91,26 @@ func (o *forgetOptions) check(cmd *cobra.Command, names []string) error {
 		return usage("forget which snapshots?", "name them, or say which to keep: kura forget --keep-last 10")
 	case !policy && o.allowRemoveAll && len(f.Hosts)+len(f.Tags)+len(f.Paths) == 0:
 		return usage("--unsafe-allow-remove-all without a policy needs --host, --tag or --path", "it forgets all that they select")
-	case cmd.Flags().Changed("hold") && !o.prune:
-		return usage("--hold is for --prune")
+	case !o.prune:
+		for _, name := range []string{"hold", "max-unused", "max-repack-size", "max-duration"} {
+			if cmd.Flags().Changed(name) {
+				return usage("--" + name + " is for --prune")
+			}
+		}
 	}
 	return nil
+}
+
+// checkPrune refuses what the prune would refuse, before anything is forgotten.
+func (a *app) checkPrune(o *forgetOptions) error {
+	if !o.prune {
+		return nil
+	}
+	if o.maxDuration < 0 {
+		return errNegativeDuration()
+	}
+	_, err := a.globals.packing()
+	return err
 }
 
 func (a *app) runForget(ctx context.Context, o forgetOptions, names []string) error {

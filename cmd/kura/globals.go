@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math"
@@ -170,7 +171,7 @@ func readLine(path, what string) (string, error) {
 	if len(b) > maxLine {
 		return "", fmt.Errorf("%s: %s has more than %d bytes", what, path, maxLine)
 	}
-	line, err := oneLine(b)
+	line, err := oneLine(bytes.TrimPrefix(b, []byte("\uFEFF"))) // some editors put it there, and nobody can see or type it
 	if err != nil {
 		return "", fmt.Errorf("%s: %s %w", what, path, err)
 	}
@@ -185,7 +186,9 @@ func oneLine(b []byte) (string, error) {
 	switch {
 	case s == "":
 		return "", errEmpty
-	case strings.ContainsAny(s, "\r\n\x00"):
+	case strings.Contains(s, "\x00"):
+		return "", errZero
+	case strings.ContainsAny(s, "\r\n"):
 		return "", errLines
 	}
 	return s, nil

@@ -65,7 +65,7 @@ func (a *app) withHooks(ctx context.Context, h *hookOptions, dryRun bool, run fu
 	over := context.WithoutCancel(ctx) // also for a run that was interrupted
 	if err != nil {
 		if failed := h.hook("--on-failure", h.onFailure).Run(over, a.hookVars(ctx, "on-failure", result, err, start)); failed != nil {
-			a.term.Error("kura: " + failed.Error())
+			a.term.ItemError("on-failure", "", plain{failed})
 		}
 	}
 	failed := h.hook("--after", h.after).Run(over, a.hookVars(ctx, "after", result, err, start))

@@ -29,8 +29,8 @@ type suite struct{ *testing.M }
 
 // Run implements [testscript.TestingM].
 func (s suite) Run() int {
-	if dir := memoryDir(); dir != "" {
-		defer os.RemoveAll(dir)
+	if dir, remove := memoryDir(); dir != "" {
+		defer func() { _ = remove() }() // nothing is left to say
 		if err := os.Setenv("TMPDIR", dir); err != nil {
 			log.Fatal(err)
 		}

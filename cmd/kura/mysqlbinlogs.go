@@ -87,7 +87,7 @@ func (a *app) runMySQLArchive(ctx context.Context, o mysqlArchiveOptions) error 
 			return explainArchive(err)
 		case err != nil:
 			message, _ := explain(exitError, err)
-			a.term.Error("kura: error: " + message + "; trying again in " + o.every.String() + "; the archive is complete up to " + last.AsOf.Local().Format(time.DateTime))
+			a.term.ItemError("archival", "", errors.New(message+"; trying again in "+o.every.String()+"; the archive is complete up to "+last.AsOf.Local().Format(time.DateTime)))
 		}
 		select {
 		case <-ctx.Done():

@@ -13,12 +13,14 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/kura-backup/kura/internal/process"
 	"github.com/kura-backup/kura/seal"
 )
 
 var (
 	errEmpty = errors.New("is empty")
 	errLines = errors.New("has more than one line")
+	errZero  = errors.New("has a zero byte in it, as UTF-16 has")
 )
 
 // secretSource is where the password or the key comes from.
@@ -89,12 +91,16 @@ func (a *app) passwordFromFile(_ context.Context, path string) (seal.Credential,
 
 // passwordFromCommand runs a command in the shell. What it says on standard error is passed on.
 func (a *app) passwordFromCommand(ctx context.Context, command string) (seal.Credential, error) {
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd := process.New(ctx, []string{"/bin/sh", "-c", command})
 	cmd.Stderr = a.stderr
 	var out bytes.Buffer
 	cmd.Stdout = &limitedWriter{&out, maxLine}
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("password command: %w", err)
+		err = fmt.Errorf("password command: %w", err)
+		if errors.Is(err, exec.ErrWaitDelay) {
+			err = withHint(err, "something that it has started goes on and keeps its output open, so that there may be more to come: let that print elsewhere")
+		}
+		return nil, err
 	}
 	return newPassword(out.Bytes(), "what the password command printed")
 }

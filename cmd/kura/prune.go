@@ -135,6 +135,8 @@ func (o *pruneOptions) holdFor() time.Duration {
 	return now.Sub(o.hold.Before(now))
 }
 
+func errNegativeDuration() error { return usage("--max-duration is negative") }
+
 func (a *app) runPrune(ctx context.Context, o pruneOptions) error {
 	return a.withRepository(ctx, func(r *session) error { return a.prune(ctx, r, o) })
 }
@@ -152,7 +154,7 @@ func (a *app) prune(ctx context.Context, r *session, o pruneOptions) error {
 	stop := a.showProgress(ctx, steps.Status, ui.StepsMessage)
 	defer stop()
 	if o.maxDuration < 0 {
-		return usage("--max-duration is negative")
+		return errNegativeDuration()
 	}
 	opts := gc.Options{
 		DryRun: o.dryRun, Host: host, Hold: o.holdFor(), Forget: o.assume, Packing: packing,

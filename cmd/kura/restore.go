@@ -195,7 +195,7 @@ func (a *app) runRestore(ctx context.Context, o restoreOptions, name string) err
 				blocked = blocked || errors.Is(err, restore.ErrFolder)
 				a.term.ItemError("restore", path, plain{err})
 			},
-			Item: a.term.RestoreItem,
+			Item: a.term.RestoreItems(),
 			Spared: func(path string, why error) {
 				a.term.ItemWarning("restore", path, "stays, though the snapshot does not have it: "+plain{why}.Error())
 			},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -61,8 +62,8 @@ func (a *app) execute(ctx context.Context, args []string, stdout, stderr io.Writ
 	}
 	if err != nil && !a.begun {
 		err = asUsage(err)
-		// The flags may not have been read up to --json.
-		a.term.JSON = a.term.JSON || a.globals.json
+		// The flags were not read behind the one that is wrong.
+		a.term.JSON = a.term.JSON || a.globals.json || slices.Contains(args, "--json")
 	}
 	code := exitCode(ctx, err)
 	if code != exitOK && !errors.As(err, new(exitStatus)) {

@@ -59,7 +59,7 @@ func (a *app) runStats(ctx context.Context, o statsOptions, names []string) erro
 	}
 	return a.withRepository(ctx, func(r *session) error {
 		steps := new(ui.Steps)
-		stop := a.showProgress(ctx, steps.Status, ui.StepsMessage)
+		stop := a.showProgress(ctx, steps.Status, nil) // as JSON it is one document
 		defer stop()
 		var restored *stats.Restored
 		var raw *stats.Raw

@@ -35,8 +35,8 @@ func (o *backupOptions) streamSource(a *app, args []string, at time.Time) (*stre
 	}
 	src.Time = at
 	src.Warn = func(path, format string) {
-		a.term.Error(fmt.Sprintf("kura: warning: %s is compressed already (%s): kura can not see in it what has not changed, so that each backup stores nearly all of it again", a.term.Printable(path), format))
-		a.term.Error("kura: back it up as it was before that: kura compresses by itself; what has to be compressed is better with gzip --rsyncable or zstd --rsyncable")
+		a.term.ItemWarning("archival", path, fmt.Sprintf("is compressed already (%s): kura can not see in it what has not changed, so that each backup stores nearly all of it again", format))
+		a.term.Info("back it up as it was before that: kura compresses by itself; what has to be compressed is better with gzip --rsyncable or zstd --rsyncable")
 	}
 	return src, nil
 }
