@@ -137,6 +137,7 @@ func (d *diffRun) generation(ctx context.Context, gen int) (err error) {
 		}
 	}
 	for _, r := range d.results {
+		syscall.Sync() // not all of them do, and nobody has to write what another one left
 		u, err := r.rival.run(ctx, r.rival.backup, gen, d.image.path, "")
 		if err != nil {
 			return err

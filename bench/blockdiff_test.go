@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -128,6 +129,45 @@ func TestFixedChunks_SameAgain_TakesOnlyNames(t *testing.T) {
 	}
 	if added := c.stored[1] - c.stored[0]; added != 4<<20/(64<<10)*32 {
 		t.Errorf("%d bytes for the same again", added)
+	}
+}
+
+func TestRivals_ResticOfAFlag_IsThatOne(t *testing.T) {
+	folder := t.TempDir()
+	program := func(name, version string) string {
+		path := filepath.Join(folder, name)
+		if err := os.WriteFile(path, []byte("#!/bin/sh\necho "+version+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	o := &options{programs: map[string]string{"kura": program("k", "kura 1.0"), "restic": program("r", "restic 99.9.9")}}
+	all, err := rivals(t.Context(), o, folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := all[len(all)-1]; last.name != "restic" || last.version != "restic 99.9.9" {
+		t.Errorf("%s is %q", last.name, last.version)
+	}
+	o.programs["restic"] = filepath.Join(folder, "missing")
+	if _, err := rivals(t.Context(), o, folder); err == nil {
+		t.Error("a restic that is not there was left out in silence")
+	}
+}
+
+func TestRefused_FailuresOfARun_AreOnlyThoseOfTheBlock(t *testing.T) {
+	d := &diffRun{work: t.TempDir()}
+	for _, c := range []struct{ failure, restore, want string }{
+		{"read /dev/loop0: input/output error", "exit 1", "the run fails, nothing is saved"},
+		{"cat: Input/output error", "exit 1", "the run fails, nothing is saved"},
+		{"input/output error", `echo > "$TO/image"`, "the run fails, but what it has saved can be restored like a whole one"},
+		{"no such command", "exit 1", ""},
+	} {
+		r := &rival{folder: d.work, restore: c.restore, env: []string{"PATH=" + os.Getenv("PATH")}}
+		got, err := d.refused(t.Context(), r, 3, errors.New(c.failure))
+		if got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%s, then %s: %q, %v", c.failure, c.restore, got, err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -24,7 +25,7 @@ type rival struct {
 	chain bool
 }
 
-// rivals are kura, blockdiff and, where it is on PATH, restic.
+// rivals are kura, blockdiff and, where it is on PATH or told by a flag, restic.
 func rivals(ctx context.Context, o *options, work string) ([]*rival, error) {
 	path, err := filepath.Abs(o.programs[kura.name])
 	if err != nil {
@@ -45,7 +46,12 @@ func rivals(ctx context.Context, o *options, work string) ([]*rival, error) {
 		return nil, err
 	}
 	out = append(out, b)
-	if r, err := restic.at(ctx, "restic", work); err == nil {
+	program, given := o.programs[restic.name]
+	r, err := restic.at(ctx, or(program, restic.name), work)
+	if err != nil && (given || !errors.Is(err, exec.ErrNotFound)) {
+		return nil, err
+	}
+	if err == nil {
 		out = append(out, &rival{
 			name: "restic", version: r.version, init: `"$PROGRAM" init -q`,
 			backup:  `cat "$FROM" | "$PROGRAM" backup --stdin --stdin-filename image --tag "gen-$GEN"`,

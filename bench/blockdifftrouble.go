@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -69,7 +70,7 @@ func (d *diffRun) unreadable(ctx context.Context, r *rival, _ int) (_ string, er
 	}
 	next := d.o.diffGenerations + 1
 	if _, err := r.run(ctx, r.backup, next, device, ""); err != nil {
-		return "the run fails, nothing is saved", ctx.Err()
+		return d.refused(ctx, r, next, err)
 	}
 	to, err := os.MkdirTemp(d.work, "restore-")
 	if err != nil {
@@ -87,6 +88,18 @@ func (d *diffRun) unreadable(ctx context.Context, r *rival, _ int) (_ string, er
 		return "the run succeeds; what could not be read comes back as it was before, and no error", nil
 	}
 	return fmt.Sprintf("the run succeeds; what comes back has %s of %s MiB, and no error", mib(float64(info.Size())), mib(float64(d.image.pages*pageSize))), nil
+}
+
+// refused is what became of a run that failed at a block which can not be read. That it failed for another reason says
+// nothing, and is an error.
+func (d *diffRun) refused(ctx context.Context, r *rival, gen int, err error) (string, error) {
+	if ctx.Err() != nil || !strings.Contains(strings.ToLower(err.Error()), syscall.EIO.Error()) {
+		return "", err
+	}
+	if _, _, err := d.restoreTo(ctx, r, gen); err == nil {
+		return "the run fails, but what it has saved can be restored like a whole one", nil
+	}
+	return "the run fails, nothing is saved", ctx.Err()
 }
 
 // killed kills a backup after half the time that it takes, and runs it again.

@@ -51,15 +51,15 @@ func measure(ctx context.Context, c call) (usage, error) {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace
 
+	fed := func() error { return nil }
 	if c.stdin != "" {
-		done, err := pipe(ctx, cmd, c.stdin)
-		if err != nil {
+		if fed, err = pipe(ctx, cmd, c.stdin); err != nil {
 			return usage{}, err
 		}
-		defer done()
 	}
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
+		_ = fed()
 		return usage{}, err
 	}
 	if f, ok := cmd.Stdin.(*os.File); ok {
@@ -73,12 +73,16 @@ func measure(ctx context.Context, c call) (usage, error) {
 	wall := time.Since(start)
 	close(stop)
 	wg.Wait()
+	fedErr := fed()
 	if ctx.Err() != nil {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what outlived the leader; mostly nothing is left
 		return usage{}, ctx.Err()
 	}
 	if err != nil {
 		return usage{}, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(c.stderr))
+	}
+	if fedErr != nil {
+		return usage{}, fmt.Errorf("%s: did not get or did not read all of its input: %w", strings.Join(cmd.Args, " "), fedErr)
 	}
 	u := usage{wall: wall, cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), anon: s.anon}
 	if r, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
@@ -93,8 +97,9 @@ func measure(ctx context.Context, c call) (usage, error) {
 }
 
 // pipe starts a program of its own that writes the file to the standard input of cmd. What it needs is not
-// counted: it stands for whatever makes the data. done waits for its end.
-func pipe(ctx context.Context, cmd *exec.Cmd, path string) (done func(), err error) {
+// counted: it stands for whatever makes the data. done waits for its end, and fails if not all of the file was written:
+// who ends before that with success has had less to do.
+func pipe(ctx context.Context, cmd *exec.Cmd, path string) (done func() error, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -108,7 +113,7 @@ func pipe(ctx context.Context, cmd *exec.Cmd, path string) (done func(), err err
 		return nil, err
 	}
 	cmd.Stdin = r
-	return func() { r.Close(); _ = cat.Wait() }, nil // a program that did not read all has failed by itself
+	return func() error { r.Close(); return cat.Wait() }, nil
 }
 
 // tail is the last part of a file, as much as a reader of an error wants to see.

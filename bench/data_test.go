@@ -248,3 +248,37 @@ func TestImageMaker_FilesRewritten_ChangesTheImageAndKeepsItSound(t *testing.T) 
 		}
 	}
 }
+
+func TestImageMaker_MadeAgain_RemovesNothing(t *testing.T) {
+	if _, err := exec.LookPath("/sbin/mkfs.ext4"); err != nil {
+		t.Skip("/sbin/mkfs.ext4 is not installed")
+	}
+	folder := t.TempDir()
+	from := filepath.Join(folder, "from")
+	many := &manyMaker{root: from, files: 100, perFolder: 100, content: func(rng *rand.Rand, dst []byte) []byte {
+		return append(dst, randomBytes(rng, 20_000)...)
+	}}
+	if _, err := many.make(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m := newImage(&options{tree: from, seed: 5, image: 16 << 20}, folder)
+	count := func() (files int, bytes int64) {
+		t.Helper()
+		files, bytes, err := sizeOfTree(filepath.Join(folder, "image"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files, bytes
+	}
+	for n := 1; n <= 2; n++ {
+		if _, err := m.make(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if files, bytes := count(); files != n*many.files || bytes != int64(many.files)*20_000 {
+			t.Errorf("round %d: there are %d files of %d bytes", n, files, bytes)
+		}
+	}
+	if !strings.Contains(m.describe(), " 12 % full") { // the tree has no more
+		t.Error(m.describe())
+	}
+}

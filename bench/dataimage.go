@@ -19,33 +19,39 @@ import (
 // series follow one another: each changes the image as the one before left it.
 type imageMaker struct {
 	o      *options
+	base   string   // of the folders
+	made   int      // how often
 	folder string   // of the files that are in it, and what else is needed to change it
 	path   string   // of the image
 	files  []string // paths in the image, and below the folder
+	filled int64    // percent of the image that they take
 }
 
 func newImage(o *options, folder string) maker {
-	return &imageMaker{o: o, folder: filepath.Join(folder, "image"), path: filepath.Join(folder, "image.ext4")}
+	return &imageMaker{o: o, base: filepath.Join(folder, "image"), path: filepath.Join(folder, "image.ext4"), filled: imageFilled}
 }
 
 const (
 	pageSize     = 16 << 10 // of a database in it
-	imageFilled  = 70       // percent of the image that files take
+	imageFilled  = 70       // percent of the image that files take, if there are enough
 	imageRewrite = 3        // percent of the files that are rewritten in a generation
 )
 
 func (m *imageMaker) describe() string {
-	return fmt.Sprintf("an ext4 file system of %s, %d %% full of files of %s, made by mkfs.ext4 -d with seed %d. "+
+	return fmt.Sprintf("an ext4 file system of %s, %d %% full of files of %s, made by mkfs.ext4 -d with seed %d, the rest holes. "+
 		"Files rewritten: %d %% of them are removed and written anew with debugfs, with up to 64 bytes changed in each MiB. "+
 		"Pages touched: of its pages of 16 KiB that are not all zero, as a database writes them: 8 bytes at both ends, and one to three rows of 20 to 120 bytes",
-		m.o.image, imageFilled, m.o.tree, m.o.seed, imageRewrite)
+		m.o.image, m.filled, m.o.tree, m.o.seed, imageRewrite)
 }
 
 func (m *imageMaker) make(ctx context.Context) (string, error) {
-	root := filepath.Join(m.folder, "root")
-	if err := os.RemoveAll(m.folder); err != nil {
-		return "", err
+	if m.made++; m.folder != "" { // of the round before: nothing is removed, as settle says
+		if err := hollow(m.folder); err != nil {
+			return "", err
+		}
 	}
+	m.folder = filepath.Join(m.base, fmt.Sprint(m.made))
+	root := filepath.Join(m.folder, "root")
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return "", err
 	}
@@ -69,7 +75,9 @@ func (m *imageMaker) make(ctx context.Context) (string, error) {
 // gather copies files of the tree, chosen at random, until the image will be as full as it should.
 func (m *imageMaker) gather(ctx context.Context, root string) error {
 	m.files = nil
-	left := int64(m.o.image) * imageFilled / 100
+	size := int64(m.o.image)
+	want := size * imageFilled / 100
+	left := want
 	for turn := range 4 { // a quarter of the tree in each
 		err := filepath.WalkDir(m.o.tree, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || ctx.Err() != nil || !d.Type().IsRegular() || left <= 0 {
@@ -92,6 +100,7 @@ func (m *imageMaker) gather(ctx context.Context, root string) error {
 			return err
 		}
 	}
+	m.filled = ((want-left)*100 + size/2) / size
 	return nil
 }
 

@@ -10,7 +10,7 @@ import (
 func TestChooseSteps_WithNames_AddsWhatTheyNeed(t *testing.T) {
 	for _, c := range []struct{ names, want []string }{
 		{[]string{"init-dump"}, []string{"init-dump"}},
-		{[]string{"restore-tree"}, []string{"init-tree", "backup-tree", "restore-tree"}},
+		{[]string{"restore-tree"}, []string{"init-tree", "backup-tree", "unchanged-tree", "restore-tree"}},
 		{[]string{"unchanged-tiny", "restore-dump"}, []string{
 			"init-tiny", "backup-tiny", "unchanged-tiny", "init-dump", "backup-dump", "generations-dump", "restore-dump",
 		}},
@@ -59,6 +59,26 @@ func TestNewSteps_InTheirOrder_NeedOnlyEarlierOnes(t *testing.T) {
 	}
 }
 
+func TestReads_OfARestore_IsTheRepositoryAndForALimitTheData(t *testing.T) {
+	j := job{place: place{folder: "/w/p"}, does: restoreNewest, path: "/w/data"}
+	for _, c := range []struct {
+		tool *tool
+		does action
+		want string
+	}{
+		{kura, backUpFirst, "/w/data"},
+		{kura, restoreNewest, "/w/p/repo"},
+		{kopia, checkAll, "/w/p/repo"},
+		{cpLimit, restoreNewest, "/w/data"},
+		{rsyncLimit, backUpNext, "/w/data"},
+	} {
+		j.does = c.does
+		if got := c.tool.reads(j); got != c.want {
+			t.Errorf("%s: %s, want %s", c.tool.name, got, c.want)
+		}
+	}
+}
+
 func TestRotate_EachRound_BeginsWithTheNext(t *testing.T) {
 	list := []string{"a", "b", "c"}
 	for n, want := range [][]string{{"a", "b", "c"}, {"b", "c", "a"}, {"c", "a", "b"}, {"a", "b", "c"}} {
@@ -68,6 +88,22 @@ func TestRotate_EachRound_BeginsWithTheNext(t *testing.T) {
 	}
 	if got := rotate[int](nil, 1); len(got) != 0 {
 		t.Errorf("nothing rotated is %v", got)
+	}
+}
+
+func TestInTurn_EachTurn_BeginsWithAnotherProgramAndNoLimit(t *testing.T) {
+	for turn, want := range [][]string{
+		{"kura", "restic", "borg", "cp", "cat"},
+		{"restic", "borg", "kura", "cp", "cat"},
+		{"borg", "kura", "restic", "cp", "cat"},
+		{"kura", "restic", "borg", "cp", "cat"},
+	} {
+		if diff := cmp.Diff(want, toolNames(inTurn([]*tool{kura, restic, borg, cpLimit, catLimit}, turn))); diff != "" {
+			t.Errorf("turn %d (-want +got):\n%s", turn, diff)
+		}
+	}
+	if got := toolNames(inTurn([]*tool{kura, restic}, 1)); !slices.Equal(got, []string{"restic", "kura"}) {
+		t.Errorf("without limits: %v", got)
 	}
 }
 

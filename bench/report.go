@@ -28,7 +28,8 @@ type report struct{ sections []*section }
 func newReport(records []*record) report { return report{sections(records, newSteps(datasets))} }
 
 const explanation = "Medians of the rounds, and of the generations where there are several, but for what is stored of a generation: that is their mean. " +
-	"× is the multiple of the best peer's, the peers being all programs but kura and the limits, which show what the machine can do at all. " +
+	"× is the multiple of the best peer's of those that were measured in the row, the peers being all programs but kura and the limits, which show what the machine can do at all. " +
+	"Where the least and the most are the same number there was one run, and no median. " +
 	"wall and CPU end with the process: what it left to the page cache is not waited for. " +
 	"RssAnon is the largest of samples every 10 ms. stored is by how much the repository grew, as the sum of the sizes of its files."
 
@@ -104,16 +105,17 @@ func (r report) markdown(chart string) string {
 	return b.String()
 }
 
-// facts of several runs: what is the same is said once.
+// facts of several runs, one after the other: what is as it was said last is not said again. So what stands behind a
+// run's date and command, or else in front of them, is what it was measured with.
 func (s *section) facts() []fact {
 	var all []fact
-	seen := make(map[fact]bool)
+	last := make(map[string]string)
 	for _, r := range s.records {
 		for _, f := range r.Facts {
-			if !seen[f] {
+			if value, said := last[f.name]; !said || value != f.value {
 				all = append(all, f)
 			}
-			seen[f] = true
+			last[f.name] = f.value
 		}
 	}
 	return all

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,6 +28,26 @@ func TestRecord_SavedAndLoaded_GivesTheSameReport(t *testing.T) {
 	}
 }
 
+func TestFacts_OfRunsOnTwoMachines_SayForEachRunWhichItWas(t *testing.T) {
+	run := func(command, machine string) *record {
+		return &record{Section: "s", Facts: []fact{{"command", command}, {"machine", machine}, {"peer", "1.0"}}}
+	}
+	got := newReport([]*record{run("a", "old"), run("b", "new"), run("c", "old"), run("d", "old")}).sections[0].facts()
+	want := []fact{
+		{"command", "a"},
+		{"machine", "old"},
+		{"peer", "1.0"},
+		{"command", "b"},
+		{"machine", "new"},
+		{"command", "c"},
+		{"machine", "old"},
+		{"command", "d"},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestLoadRecords_OfWhatIsNone_Fails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bad.json")
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
@@ -46,6 +67,13 @@ func TestMetric_OfGenerations_IsTheMeanOfWhatIsStoredAndTheMedianOfTheRest(t *te
 	}
 	if got := wall.of(s, "generations-dump", "kura"); got != 1.5 {
 		t.Errorf("wall: %v", got)
+	}
+}
+
+func TestGenerations_OfSeveralRounds_AreCountedOnce(t *testing.T) {
+	s := newReport(append(exampleRecords(), exampleRecords()...)).sections[0]
+	if row := s.generations().rows[0]; row[1] != "kura" || row[2] != "3" {
+		t.Errorf("%q", row)
 	}
 }
 

@@ -63,8 +63,9 @@ func (b *bench) dataset(ctx context.Context, d *dataset) (err error) {
 }
 
 // round runs every step once with fresh repositories. All tools do a step before the next one begins, so that
-// a machine that gets slower does so for all; each round another one begins.
+// a machine that gets slower does so for all; each step and round another one begins.
 func (b *bench) round(ctx context.Context, src *source, steps []*step, n int, folder string) error {
+	turn := n
 	for _, s := range steps {
 		for g := range s.times(b.options) {
 			if s.series != nil {
@@ -72,16 +73,18 @@ func (b *bench) round(ctx context.Context, src *source, steps []*step, n int, fo
 					return fmt.Errorf("data set %s: %w", src.name, err)
 				}
 			}
-			if err := b.all(ctx, s, src, g, n, folder); err != nil {
+			if err := b.all(ctx, s, src, g, n, turn, folder); err != nil {
 				return err
 			}
+			turn++
 		}
 	}
 	return hollow(folder)
 }
 
-// all lets all tools do the step, of a series with the generation that comes so many after the first one there.
-func (b *bench) all(ctx context.Context, s *step, src *source, generation, round int, folder string) error {
+// all lets all tools do the step, of a series with the generation that comes so many after the first one there. The
+// turn says which of them begins.
+func (b *bench) all(ctx context.Context, s *step, src *source, generation, round, turn int, folder string) error {
 	label := s.name
 	if s.series != nil {
 		label += fmt.Sprintf("-%d", generation+2)
@@ -89,7 +92,7 @@ func (b *bench) all(ctx context.Context, s *step, src *source, generation, round
 	if s.does.readsData() {
 		src.newest = label
 	}
-	for _, t := range rotate(b.tools, round+generation) {
+	for _, t := range inTurn(b.tools, turn) {
 		j := job{
 			place: place{folder: filepath.Join(folder, t.name), step: label, far: b.far},
 			does:  s.does, path: src.path, file: src.file, stream: src.stream, level3: b.options.level3, label: src.newest,
@@ -153,7 +156,7 @@ func (b *bench) step(ctx context.Context, t *tool, j job, src *source, check boo
 	if err != nil {
 		return m, false, err
 	}
-	if err := b.prepare(ctx, j); err != nil {
+	if err := b.prepare(ctx, t, j); err != nil {
 		return m, false, err
 	}
 	if j.far != nil {
@@ -228,19 +231,12 @@ func settle(ctx context.Context, d time.Duration) error {
 
 // prepare brings the machine to the state in which a step begins: nothing is left to be written, and what the
 // step will read is in the page cache, or nothing is.
-func (b *bench) prepare(ctx context.Context, j job) error {
+func (b *bench) prepare(ctx context.Context, t *tool, j job) error {
 	if b.options.cold {
 		syscall.Sync()
 		return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0)
 	}
-	path := j.path
-	if !j.does.readsData() {
-		path = j.repoFolder()
-		if j.far != nil {
-			path = j.far.server.Folder(bucket(j.folder))
-		}
-	}
-	if err := warm(ctx, path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := warm(ctx, t.reads(j)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	syscall.Sync()
@@ -254,6 +250,15 @@ func environment(t *tool, p place) []string {
 		env = append(env, p.far.server.Env()...)
 	}
 	return append(env, t.env(p)...)
+}
+
+// inTurn is the order in which the tools, the limits last, do a step: each turn another program is first.
+func inTurn(ts []*tool, turn int) []*tool {
+	limits := slices.IndexFunc(ts, func(t *tool) bool { return t.limit != nil })
+	if limits < 0 {
+		limits = len(ts)
+	}
+	return slices.Concat(rotate(ts[:limits], turn), ts[limits:])
 }
 
 // rotate is the list with another beginning for each n.
@@ -290,7 +295,7 @@ func (b *bench) facts() []fact {
 	facts = append(facts, b.machine...)
 	facts = append(
 		facts,
-		fact{"rounds", fmt.Sprintf("%d, after %v of rest", b.options.rounds, b.options.settle)},
+		fact{"rounds", fmt.Sprintf("%d, after %v of rest; each step begins with another program", b.options.rounds, b.options.settle)},
 		fact{"page cache", cache},
 	)
 	if b.far != nil {

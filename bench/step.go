@@ -74,10 +74,10 @@ func (d *dataset) steps() []*step {
 		newest = add("unchanged", "unchanged", backUpAgain, backup)
 	}
 	if !d.grows {
-		add("restore", "restore", restoreNewest, backup)
+		add("restore", "restore", restoreNewest, newest)
 	}
 	if d.checked {
-		add("check", "check of all data", checkAll, backup)
+		add("check", "check of all data", checkAll, newest)
 	}
 	for _, s := range d.series {
 		newest = add(s.name, s.title, backUpNext, newest)

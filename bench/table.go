@@ -173,12 +173,21 @@ func (s *section) generations() table {
 			new := stored.of(s, r.row, p.Name)
 			first := stored.of(s, "backup-"+r.data.name, p.Name)
 			t.rows = append(t.rows, []string{
-				title, p.title(), fmt.Sprint(len(samples)), mib(new), percent(ratio(new, first)), percent(ratio(new, base)),
+				title, p.title(), fmt.Sprint(different(samples)), mib(new), percent(ratio(new, first)), percent(ratio(new, base)),
 			})
 			title = ""
 		}
 	}
 	return t
+}
+
+// different is how many generations the samples are of, in however many rounds.
+func different(samples []sample) int {
+	seen := make(map[int]bool)
+	for _, one := range samples {
+		seen[one.Generation] = true
+	}
+	return len(seen)
 }
 
 // far says whether the repositories were far away.

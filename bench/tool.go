@@ -97,6 +97,18 @@ func (t *tool) calls(j job) [][]string {
 	return do(j)
 }
 
+// reads is what is in the page cache before the step: the data set, or the repository. A limit has none: also what it
+// writes in place of a restore it takes from the data set.
+func (t *tool) reads(j job) string {
+	switch {
+	case j.does.readsData() || t.limit != nil:
+		return j.path
+	case j.far != nil:
+		return j.far.server.Folder(bucket(j.folder))
+	}
+	return j.repoFolder()
+}
+
 // is says whether the tool is the program, in whatever version.
 func (t *tool) is(program *tool) bool {
 	return t.name == program.name || strings.HasPrefix(t.name, program.name+"-")
