@@ -67,8 +67,10 @@ export KURA_TEST_SEED ?= $(shell printf %d 0x$$(git ls-files -s '*.go' 2>/dev/nu
 unit:
 	$(TESTENV) $(GO) test -vet=off -p $(P) -timeout 20m ./...
 
+# Of the packages that only keep pools for all, the tests that use these from many goroutines.
 race:
 	$(TESTENV) $(GO) test -vet=off -p $(P) -race -short -timeout 20m $(RACE)
+	$(TESTENV) $(GO) test -vet=off -p $(P) -race -short -timeout 20m -run 'ManyGoroutines|Concurrent' ./seal ./pack/parity ./internal/zst
 
 # Each fuzz target for FUZZTIME, and what came of it; the committed seeds are part of `make unit`.
 FUZZTIME ?= 30s

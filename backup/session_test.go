@@ -71,14 +71,21 @@ func TestRun_ParentCollectedBeforeItIsRead_IsNoDamage(t *testing.T) {
 	first := mustRun(t, testrepo.Open(t, store), o)
 	must(t, r.Refresh(t.Context()))
 	var once sync.Once
+	collected := false
 	res, rec, err := runWith(t.Context(), r, o, hooks{listed: func(path string) {
 		if path == root {
-			once.Do(func() { collect(t, store, first.Snapshot.ID) })
+			once.Do(func() {
+				collect(t, store, first.Snapshot.ID)
+				collected = true
+			})
 		}
 	}})
 	must(t, err)
-	if len(rec.errors) != 0 {
-		t.Errorf("%v", rec.errors)
+	if !collected {
+		t.Fatal("nothing was collected: that shows nothing")
+	}
+	if len(rec.errors) != 0 || res.Summary.FilesNew != 300 {
+		t.Errorf("%v, %+v", rec.errors, res.Summary)
 	}
 	wantTree(t, testrepo.Open(t, store), res.Snapshot, root)
 }

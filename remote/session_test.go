@@ -373,10 +373,15 @@ func TestBackup_CutAnywhere_LeavesWholeObjects(t *testing.T) {
 	at := newSite(t)
 	at.fill(3 << 20)
 	r, store := testrepo.New(t)
-	p := newPipe()
-	s := serve(t, t.Context(), p, ServeOptions{Repository: r, Purpose: Backup})
-	s.mustBackUp(t, at.root)
-	s.finish(t)
+	var p *pipe // of a backup of little that has changed, as those are that are cut
+	var s *serving
+	for range 2 {
+		at.change(30 << 10)
+		p = newPipe()
+		s = serve(t, t.Context(), p, ServeOptions{Repository: r, Purpose: Backup})
+		s.mustBackUp(t, at.root)
+		s.finish(t)
+	}
 	rounds := 40
 	if testing.Short() {
 		rounds = 12
@@ -411,6 +416,9 @@ func TestBackup_CutAnywhere_LeavesWholeObjects(t *testing.T) {
 		wholeObjects(t, store)
 	}
 	t.Logf("%d of %d backups were cut off", cuts, rounds)
+	if cuts < rounds/4 {
+		t.Error("too few: that shows nothing")
+	}
 	s = serve(t, t.Context(), newPipe(), ServeOptions{Repository: r, Purpose: Backup})
 	s.mustBackUp(t, at.root)
 	s.finish(t)

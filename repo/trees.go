@@ -16,7 +16,7 @@ func (r *Repository) LoadTree(ctx context.Context, id object.BlobID) ([]byte, er
 	return r.LoadBlob(ctx, object.TreeBlob, id)
 }
 
-// Root returns a node for the snapshot's topmost folder, which has no name.
+// RootNode returns a node for the snapshot's topmost folder, which has no name.
 func (s *Snapshot) RootNode() (*tree.Node, error) {
 	if s.Err != nil {
 		return nil, s.Err

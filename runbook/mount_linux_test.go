@@ -9,10 +9,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kura-backup/kura/internal/testsys"
 )
 
 // What is mounted on a folder keeps it from being moved, and what is mounted below it would be moved along.
 func TestPreflight_MountsInWhatMoves_Refused(t *testing.T) {
+	if !testsys.AsMounter(t) {
+		return
+	}
 	dir := t.TempDir()
 	folder, other := filepath.Join(dir, "nova"), filepath.Join(dir, "other")
 	if err := errors.Join(os.MkdirAll(filepath.Join(folder, "in stances"), 0o755), os.Mkdir(other, 0o755)); err != nil {

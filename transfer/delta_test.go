@@ -1,6 +1,7 @@
 package transfer_test
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -66,8 +67,8 @@ func TestRun_DeltasToAFarStore_StayDeltasAndNothingIsReadThere(t *testing.T) {
 			}
 			wantClean(t, to)
 			for i, s := range snapshots(t, to) {
-				if got, err := testrepo.ReadFile(t, to, s); err != nil || len(got) != len(contents[i]) {
-					t.Errorf("generation %d: %d bytes, %v", i, len(got), err)
+				if got, err := testrepo.ReadFile(t, to, s); err != nil || !bytes.Equal(got, contents[i]) {
+					t.Errorf("generation %d: %d other bytes, %v", i, len(got), err)
 				}
 			}
 		})

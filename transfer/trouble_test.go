@@ -266,8 +266,8 @@ func TestRun_StoreFails_EndsWithItsError(t *testing.T) {
 	})
 }
 
-// TestRun_Cancelled_Ends cancels copies at some request of either store.
-func TestRun_Cancelled_Ends(t *testing.T) {
+// TestRun_Cancelled_EndsAndTheNextOneCompletesIt cancels copies at some request of either store.
+func TestRun_Cancelled_EndsAndTheNextOneCompletesIt(t *testing.T) {
 	forBoth(t, func(t *testing.T, from, to *repo.Repository) {
 		for n := range 3 {
 			testrepo.CommitFile(t, from, testrepo.Random(uint64(n), 1<<20), fmt.Append(nil, n))
@@ -276,10 +276,12 @@ func TestRun_Cancelled_Ends(t *testing.T) {
 		if testing.Short() {
 			step = 9
 		}
+		cut := 0
 		for nth := 1; ; nth += step {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			stop := errors.New("stop")
-			stores := [2]*fault.Store{fault.New(from.Store()), fault.New(to.Store())}
+			inner := to.Store().(*mem.Store).Clone()
+			stores := [2]*fault.Store{fault.New(from.Store()), fault.New(inner)}
 			source, dest := testrepo.Open(t, stores[0]), testrepo.Open(t, stores[1])
 			list := snapshots(t, source)
 			side := nth % 2
@@ -297,11 +299,18 @@ func TestRun_Cancelled_Ends(t *testing.T) {
 			if err != nil && !errors.Is(err, stop) && !strings.Contains(err.Error(), "canceled") {
 				t.Errorf("request %d: %v", nth, err)
 			}
+			if err != nil {
+				cut++
+			}
+			next := testrepo.Open(t, inner)
+			copyAll(t, from, next)
+			if n := len(snapshots(t, next)); n != 3 {
+				t.Errorf("request %d: %d snapshots", nth, n)
+			}
+			wantClean(t, next)
 		}
-		copyAll(t, from, to)
-		if n := len(snapshots(t, to)); n != 3 {
-			t.Errorf("%d snapshots", n)
+		if cut == 0 {
+			t.Error("no copy was cut off")
 		}
-		wantClean(t, to)
 	})
 }

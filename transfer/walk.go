@@ -83,7 +83,7 @@ func (w *walk) page(ctx context.Context, id object.BlobID) error {
 			return errors.New("transfer: unknown kind of reference")
 		}
 	}
-	if w.c.names != nil {
+	if w.c.names != nil && !w.c.opts.DryRun {
 		values = nil // rewrite copies them
 	}
 	for _, id := range values {
@@ -102,17 +102,17 @@ func (w *walk) page(ctx context.Context, id object.BlobID) error {
 	return nil
 }
 
-// saveTree loads a tree blob of the source, and stores it where it keeps its id.
+// saveTree loads a tree blob of the source, and stores it where it keeps its id: elsewhere rewrite does.
 func (c *copier) saveTree(ctx context.Context, id object.BlobID) ([]byte, error) {
 	b, err := c.load(ctx, object.TreeBlob, id)
-	if err != nil || c.names != nil {
-		return b.Bytes(), err
-	}
-	if c.opts.DryRun {
+	switch {
+	case err != nil:
+	case c.opts.DryRun:
 		c.pretend(id, uint64(len(b.Bytes())))
-		return b.Bytes(), nil
+	case c.names == nil:
+		err = c.save(id, b)
 	}
-	return b.Bytes(), c.save(id, b)
+	return b.Bytes(), err
 }
 
 // has reports whether the destination has a data blob of the source, and relies on that.

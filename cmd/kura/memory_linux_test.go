@@ -6,19 +6,21 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kura-backup/kura/internal/testsys"
 )
 
 // memoryDir makes a folder in memory, where what is synced waits for no disk, or returns nothing: some systems have little room there, or
-// no extended attributes, and on others nothing can be executed.
-func memoryDir() string {
+// no extended attributes, and on others nothing can be executed. remove removes it.
+func memoryDir() (dir string, remove func() error) {
 	const enough = 2 << 30
 	var st unix.Statfs_t
 	if err := unix.Statfs("/dev/shm", &st); err != nil || st.Bavail*uint64(st.Bsize) < enough {
-		return ""
+		return "", nil
 	}
-	dir, err := os.MkdirTemp("/dev/shm", "kura-test-")
+	dir, remove, err := testsys.NewMemoryDir()
 	if err != nil {
-		return ""
+		return "", nil
 	}
 	program := filepath.Join(dir, "program")
 	err = os.WriteFile(program, []byte("#!/bin/sh\n"), 0o700)
@@ -32,8 +34,8 @@ func memoryDir() string {
 		err = os.Chmod(dir, 0o755) // there are servers that run as somebody else
 	}
 	if err != nil {
-		_ = os.RemoveAll(dir) // there is next to nothing in it
-		return ""
+		_ = remove() // there is next to nothing in it
+		return "", nil
 	}
-	return dir
+	return dir, remove
 }

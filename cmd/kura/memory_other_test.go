@@ -2,4 +2,4 @@
 
 package main
 
-func memoryDir() string { return "" }
+func memoryDir() (dir string, remove func() error) { return "", nil }

@@ -7,10 +7,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -167,6 +169,14 @@ func newNamespaces(t *testing.T) (*namespaces, error) {
 			return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(string(out)))
 		}
 		return nil
+	}
+	// Those of tests that were killed are there until somebody removes them.
+	left, _ := filepath.Glob("/run/netns/kura-*") // the pattern is right
+	for _, at := range left {
+		pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(at), "kura-"))
+		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = run("ip", "netns", "del", filepath.Base(at)) // another test may be faster
+		}
 	}
 	if err := run("ip", "netns", "add", n.name); err != nil {
 		return nil, err

@@ -202,7 +202,7 @@ func TestOn_ConnectionIsCut_ResumesAndStoresNothingTwice(t *testing.T) {
 	b.wantNoGarbage()
 }
 
-// start starts a backup that takes a while: commands there say when it has begun, and hold it.
+// startHeld starts a backup that takes a while: commands there say when it has begun, and hold it.
 func (b *farBox) startHeld(more ...string) (cmd *exec.Cmd, stderr *bytes.Buffer) {
 	b.t.Helper()
 	began := filepath.Join(b.dir, "began")
@@ -307,8 +307,8 @@ func TestOn_SshIsKilled_RunsAgain(t *testing.T) {
 // A file system in which no program can be executed is passed over, and named if there is no other.
 func TestOn_NoExec_SaysSo(t *testing.T) {
 	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("only root can mount a file system that executes nothing")
+	if !testsys.AsMounter(t) {
+		return
 	}
 	b := newFarBox(t, keptAgents)
 	if err := syscall.Mount("tmpfs", b.there, "tmpfs", syscall.MS_NOEXEC, "size=256m"); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,9 +40,17 @@ func newRedisMachine(t *testing.T) *redisMachine {
 	}
 	m := &redisMachine{user: newUser(t, "KURA_PASSWORD=a", "BASE="+base), base: base}
 	m.env = append(m.env, "KURA_REPOSITORY="+m.home+"/repo", "PATH="+base+"/bin:"+os.Getenv("PATH"))
+	// What ends the server and removes its folder does so also when this process is killed: its input is at an end then.
+	end := exec.Command("sh", "-c", `cat; redis-cli -s "$0/s" shutdown nosave; rm -rf "$0"`, base)
+	alive, err := end.StdinPipe()
+	if err == nil {
+		err = end.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		_ = exec.Command("redis-cli", "-s", base+"/s", "shutdown", "nosave").Run() // it may not run
-		if err := os.RemoveAll(base); err != nil {
+		if err := errors.Join(alive.Close(), end.Wait()); err != nil {
 			t.Error(err)
 		}
 	})

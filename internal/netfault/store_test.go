@@ -40,7 +40,7 @@ func TestStore_OneRequestInTenFails_KeepsTheContract(t *testing.T) {
 	bucket := newBucket(t, server)
 	reads := s3proxy.On(s3proxy.Get, s3proxy.Head, s3proxy.List)
 	removals := s3proxy.On(s3proxy.Delete, s3proxy.Batch)
-	places := 0
+	var proxies []*s3proxy.Proxy
 	storetest.Run(t, func(t *testing.T) backends.Store {
 		p := s3proxy.New(t, server.Endpoint)
 		for i, rule := range []s3proxy.Rule{
@@ -50,9 +50,16 @@ func TestStore_OneRequestInTenFails_KeepsTheContract(t *testing.T) {
 		} {
 			p.Add(rule.Rate(0.025, seed+uint64(i)))
 		}
-		places++
-		return openStore(t, server, p, bucket, fmt.Sprint(places), stubborn(false))
+		proxies = append(proxies, p)
+		return openStore(t, server, p, bucket, fmt.Sprint(len(proxies)), stubborn(false))
 	})
+	fired := 0
+	for _, p := range proxies {
+		fired += p.Fired()
+	}
+	if fired < len(proxies) {
+		t.Errorf("%d requests tampered with in %d places: that shows nothing", fired, len(proxies))
+	}
 }
 
 // TestStore_ServerOnlyFails_RequestsAreBounded counts what is sent for one call when nothing ever succeeds.

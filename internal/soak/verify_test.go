@@ -177,4 +177,7 @@ func (w *world) report() {
 	if c.commits == 0 {
 		w.fail("nothing was committed: the test showed nothing")
 	}
+	if c.killed+c.stopped == 0 {
+		w.fail("no process was killed or stopped: the test showed nothing")
+	}
 }

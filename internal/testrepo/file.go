@@ -1,6 +1,7 @@
 package testrepo
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 
@@ -77,7 +78,7 @@ func ReadFile(t testing.TB, r *repo.Repository, snap *repo.Snapshot) ([]byte, er
 // Random returns n bytes that are the same for the same seed.
 func Random(seed uint64, n int) []byte {
 	var key [32]byte
-	key[0], key[1] = byte(seed), byte(seed>>8)
+	binary.LittleEndian.PutUint64(key[:], seed)
 	b := make([]byte, n)
 	rand.NewChaCha8(key).Read(b)
 	return b

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -51,11 +53,20 @@ func inChild(t *testing.T, attr *syscall.SysProcAttr) bool {
 	exe := filepath.Join(home, "test")
 	must(t, copyProgram(exe))
 
-	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^"+t.Name()+"$", "-test.v", "-test.short="+strconv.FormatBool(testing.Short()))
+	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.short=" + strconv.FormatBool(testing.Short())}
+	for _, a := range os.Args[1:] { // the package's own
+		if !strings.HasPrefix(a, "-test.") {
+			args = append(args, a)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), exe, args...)
 	cmd.Dir = tmp
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, childVar+"="+t.Name())
+	attr.Pdeathsig = syscall.SIGKILL // also when this process is killed, or ends because a test takes too long
 	cmd.SysProcAttr = attr
+	runtime.LockOSThread() // since the kernel sends it when the thread ends that has started the process
 	out, err := cmd.CombinedOutput()
+	runtime.UnlockOSThread()
 	switch {
 	case errors.Is(err, syscall.EPERM): // no such process may be started here
 		t.Skip(err)

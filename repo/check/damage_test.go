@@ -165,7 +165,7 @@ func TestRun_RecordsCanNotBeWritten_IsNoFailure(t *testing.T) {
 	}
 }
 
-// TestNoKey_EveryObjectDamagedOrMissing says what is noticed without a key, and what is not.
+// TestNoKey_EveryObjectDamagedOrMissing_SaysSoWhereItCan says what is noticed without a key, and what is not.
 func TestNoKey_EveryObjectDamagedOrMissing_SaysSoWhereItCan(t *testing.T) {
 	r, store := testrepo.New(t)
 	testrepo.CommitFile(t, r, testrepo.Random(1, 300<<10), []byte("small"))

@@ -1,6 +1,7 @@
 // Package gc collects: it frees what no snapshot needs any more.
 //
-// A run is one session with one entry, made by the rules of docs/protocol.md, section 7. It marks the
+// A run is one session with one entry, made by the rules of docs/protocol.md, section 7, or several such, one
+// after the other: what was written again is committed every so often (run.go). It marks the
 // blobs that live snapshots need, chooses packs to drop (dead ones; sparse and small ones after
 // carrying their live segments, as ciphertext, into new packs), replaces index segments that list
 // packs which are not live, revokes sessions that are dead, and commits all of that as one collect
@@ -13,7 +14,7 @@
 // space, not data. Nor does a list that is wrong: a copy in another pack is a reason to drop one only
 // if this run has read that copy (rival.go).
 //
-// Marking keeps 8 bytes for each needed data blob and whole ids of tree blobs. Two data blobs that
-// agree in 8 bytes make one of them stay for longer than needed, and nothing else. What needed blobs are made of, as
-// deltas, is marked in one pass over the index (bases.go).
+// Marking keeps 6 bytes of each needed data blob's id (set.go), and whole ids of tree blobs. Two data blobs that
+// agree in these make one of them stay for longer than needed, and nothing else. What needed blobs are made
+// of, as deltas, is marked in one pass over the index (bases.go).
 package gc

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,7 +72,7 @@ func TestRun_NothingForgotten_ChangesNoPack(t *testing.T) {
 	prune(t, r)
 	prune(t, r)
 	after := testrepo.Names(t, store, object.DataPrefix)
-	if len(before) != len(after) && len(after) != 1 { // two small packs may have been merged, once
+	if !slices.Equal(before, after) && (len(before) == 1 || len(after) != 1) { // two small packs may have been merged, once
 		t.Fatalf("before: %q\nafter: %q", before, after)
 	}
 	n := len(testrepo.Names(t, store, ""))

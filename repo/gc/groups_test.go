@@ -2,6 +2,7 @@ package gc_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/kura-backup/kura/backends"
@@ -206,10 +207,12 @@ func TestRun_GroupDamaged_ItsPacksAreGroupedAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	damaged := 0
 	for _, g := range groups {
 		if len(g.Members) == 1 {
 			continue // of the pack of trees, which stays
 		}
+		damaged++
 		name := g.Ref.Name()
 		obj, err := store.Get(t.Context(), name, 0, -1, nil)
 		if err != nil {
@@ -218,8 +221,38 @@ func TestRun_GroupDamaged_ItsPacksAreGroupedAnew(t *testing.T) {
 		obj[len(obj)/2] ^= 1
 		store.Tamper(name, obj)
 	}
+	if damaged == 0 {
+		t.Fatal("no group was damaged: that shows nothing")
+	}
 	forget(t, r, old)
 	prune(t, r)
 	sizes(t, r)
 	eachPackLost(t, store, snap, keep)
+}
+
+// Groups that are merged are read: one of them is not what it was.
+func TestRun_OneOfSmallGroupsDamaged_ItsPacksAreGroupedAnew(t *testing.T) {
+	r, store := testrepo.New(t)
+	var snaps []*repo.Snapshot
+	for i := range uint64(3) {
+		snaps = append(snaps, commitGrouped(t, r, testrepo.Random(i, 300<<10)))
+	}
+	names := testrepo.Names(t, store, object.ParityPrefix)
+	if len(names) != 3 {
+		t.Fatalf("groups: %q", names)
+	}
+	obj, err := store.Get(t.Context(), names[1], 0, -1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	obj[len(obj)/2] ^= 1
+	store.Tamper(names[1], obj)
+	run(t, r, gc.Options{MaxRepack: -1}) // or packs were merged, and groups with them
+	if left := testrepo.Names(t, store, object.ParityPrefix); len(left) != 2 || slices.Contains(left, names[1]) {
+		t.Errorf("groups: %q, of %q the second was damaged", left, names)
+	}
+	sizes(t, r)
+	for i, snap := range snaps {
+		eachPackLost(t, store, snap, testrepo.Random(uint64(i), 300<<10))
+	}
 }

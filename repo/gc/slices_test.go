@@ -206,6 +206,36 @@ func TestRun_TimeIsUp_CommitsWhatIsDone(t *testing.T) {
 	wantFiles(t, store, kept, files)
 }
 
+// What was carried when the time is up is committed; the rest stays as it is, for the next run.
+func TestRun_TimeIsUpWhileItCarries_TheRestIsGivenBack(t *testing.T) {
+	notShort(t)
+	_, made, kept, files := sparse(t, seedOf(t), 4)
+	whole := run(t, testrepo.Open(t, made.Clone()), gc.Options{})
+	for most := 250 * time.Millisecond; ; most *= 2 {
+		inner := made.Clone()
+		store := fault.New(inner)
+		client := testrepo.Open(t, store)
+		store.Inject(fault.On(fault.Get).Prefix(object.DataPrefix).Nth(2).Hook(func(context.Context, fault.Call) error {
+			time.Sleep(most)
+			return nil
+		}))
+		res := run(t, client, gc.Options{MaxDuration: most})
+		if store.Fired() == 0 { // on a busy machine it was up before
+			continue
+		}
+		if !res.Late || res.PacksRepacked == 0 || res.PacksRepacked >= whole.PacksRepacked {
+			t.Errorf("%+v; with time %+v", res, whole)
+		}
+		wantFiles(t, inner, kept, files)
+		if rest := run(t, testrepo.Open(t, inner), gc.Options{Idle: time.Nanosecond}); rest.Late || rest.PacksRepacked == 0 {
+			t.Errorf("the rest: %+v", rest)
+		}
+		wantFiles(t, inner, kept, files)
+		noGarbage(t, testrepo.Open(t, inner), inner)
+		break
+	}
+}
+
 func TestRun_Limits_BoundWhatIsWrittenAgain(t *testing.T) {
 	notShort(t)
 	seed := seedOf(t)

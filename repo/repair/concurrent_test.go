@@ -56,6 +56,9 @@ func TestPacks_OthersAtWorkAtAnyMoment_NothingIsLost(t *testing.T) {
 		wantWhole(t, inner, snap, file())
 		if made == nil {
 			t.Logf("%d requests, the repair was revoked %d times", n-1, revoked)
+			if n < 6 {
+				t.Error("fewer than a repair must make: that shows nothing")
+			}
 			break
 		}
 		wantWhole(t, inner, made, file()[:2])

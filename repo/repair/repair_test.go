@@ -303,7 +303,7 @@ func TestPacks_DirectoryAndParityLost_SegmentsAreFoundByTheIndex(t *testing.T) {
 	wantWhole(t, store, snap, file())
 }
 
-// TestPacks_BadSectors_AreReadAround has a disk that can not read one block of each pack.
+// TestPacks_BadSectors_AreReadAround has a disk that can not read one block of a pack.
 func TestPacks_BadSectors_AreReadAround(t *testing.T) {
 	r, store := testrepo.New(t)
 	snap := testrepo.CommitFile(t, r, file()...)

@@ -25,9 +25,8 @@ type Raw struct {
 	Groups     int // objects of parity across packs, which come on top of the packs
 	GroupBytes int64
 
-	Verified      int64 // of Stored, in packs that were read and found whole since the time asked for
-	EverVerified  int64 // or ever
-	VerifiedSince time.Time
+	Verified     int64 // of Stored, in packs that were read and found whole since the time asked for
+	EverVerified int64 // or ever
 }
 
 // Total is the bytes of packs and groups.
@@ -47,7 +46,7 @@ func OfRepository(ctx context.Context, r *repo.Repository, since, now time.Time)
 	if err != nil {
 		return nil, err
 	}
-	raw := &Raw{Packs: len(r.State().Packs), VerifiedSince: since}
+	raw := &Raw{Packs: len(r.State().Packs)}
 	for e, err := range ix.All(ctx) {
 		if err != nil {
 			return nil, err

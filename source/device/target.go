@@ -54,9 +54,6 @@ func OpenTarget(path string, size int64, o TargetOptions) (*Target, error) {
 	return t, nil
 }
 
-// Fresh reports whether the target is a file that was not there.
-func (t *Target) Fresh() bool { return t.fresh }
-
 func (t *Target) flags() int {
 	if t.dry {
 		return os.O_RDONLY
