@@ -49,8 +49,9 @@ type reading struct {
 	file files.File
 	st   *files.Stat
 	node *fileNode
-	path func() string
 }
+
+func (r *reading) path() string { return r.f.pathOf(r.f.entries[r.at].name) }
 
 // unreadable is an error of the source, as opposed to one of the repository.
 type unreadable struct{ err error }
@@ -62,11 +63,15 @@ func (e *unreadable) Unwrap() error { return e.err }
 // done when file returns, the last of its blobs will finish it.
 func (w *worker) file(ctx context.Context, f *folder, i int, st *files.Stat) (done bool, err error) {
 	e := &f.entries[i]
-	r := &reading{f: f, at: i, st: st, path: func() string { return f.pathOf(e.name) }}
+	r := &w.reading
+	*r = reading{f: f, at: i, st: st}
 	done, err = w.read(ctx, r)
+	if err == nil {
+		return done, nil
+	}
 	bad := (*unreadable)(nil)
 	switch {
-	case err == nil, errors.Is(err, files.ErrOtherType), !errors.As(err, &bad):
+	case errors.Is(err, files.ErrOtherType), !errors.As(err, &bad):
 		return done, err
 	case ctx.Err() != nil:
 		return false, ctx.Err()
@@ -158,9 +163,9 @@ type smallContent struct {
 	added int64
 }
 
-func (c smallContent) size() int64 { return c.n }
+func (c *smallContent) size() int64 { return c.n }
 
-func (c smallContent) finish(_ context.Context, w *worker) (bool, error) {
+func (c *smallContent) finish(_ context.Context, w *worker) (bool, error) {
 	w.conclude(c.r.f, &c.r.f.entries[c.r.at], &c.r.node.Node, c.added)
 	return true, nil
 }
@@ -185,10 +190,11 @@ func (w *worker) readSmall(ctx context.Context, r *reading) (pending, error) {
 		}
 		return w.readLarge(ctx, r)
 	}
-	c := smallContent{r: r, n: int64(n)}
+	c := &w.content
+	*c = smallContent{r: r, n: int64(n)}
 	r.node.Size = 0
 	if n > 0 {
-		saved, err := w.save(w.small[:n])
+		saved, err := w.session.SaveNow(object.DataBlob, w.small[:n])
 		if err != nil {
 			return nil, err
 		}
@@ -204,8 +210,8 @@ func (w *worker) readSmall(ctx context.Context, r *reading) (pending, error) {
 func (w *worker) readLarge(ctx context.Context, r *reading) (pending, error) {
 	var src io.Reader = r.file
 	if int64(r.st.Blocks)*512 < r.st.Size {
-		size := r.st.Size
-		src = chunk.NewSparseReader(r.file, func(off int64) (int64, int64, error) { return r.file.NextHole(off, size) })
+		file, size := r.file, r.st.Size
+		src = chunk.NewSparseReader(file, func(off int64) (int64, int64, error) { return file.NextHole(off, size) })
 	}
 	if r.st.Size > largeFile {
 		r.file.Sequential()

@@ -68,12 +68,14 @@ type entry struct {
 
 // pathOf returns the path of an entry.
 func (f *folder) pathOf(name string) string {
-	var names []string
+	var buf [16]string
+	names := append(buf[:0], name)
 	for ; f.path == ""; f = f.up {
 		names = append(names, f.node.Name)
 	}
+	names = append(names, strings.TrimSuffix(f.path, "/"))
 	slices.Reverse(names)
-	return strings.TrimSuffix(f.path, "/") + "/" + strings.Join(append(names, name), "/")
+	return strings.Join(names, "/")
 }
 
 func (f *folder) ownPath() string {

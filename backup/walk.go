@@ -158,9 +158,11 @@ type worker struct {
 	*walk
 	cutter *chunk.Cutter // while a file is cut
 	inUse  *chunk.Ahead  // by cutter; nil mostly
-	small  []byte
-	saved  chan savedBlob
-	onSave func(repo.Saved, error)
+
+	// Of the file that is being read; used again for the next.
+	small   []byte
+	reading reading
+	content smallContent
 
 	stats    [batchSize]files.Stat
 	state    [batchSize]entryState
@@ -168,17 +170,9 @@ type worker struct {
 	children []*folder
 }
 
-type savedBlob struct {
-	saved repo.Saved
-	err   error
-}
-
 // work runs tasks until there are no more.
 func work(ctx context.Context, walk *walk) error {
-	w := &worker{
-		walk: walk, small: make([]byte, maxSmall+1), saved: make(chan savedBlob, 1),
-	}
-	w.onSave = func(s repo.Saved, err error) { w.saved <- savedBlob{s, err} }
+	w := &worker{walk: walk, small: make([]byte, maxSmall+1)}
 	for {
 		t := walk.queue.pop()
 		if t == nil {
@@ -204,11 +198,4 @@ func (w *worker) yield(ctx context.Context) error {
 	w.gate.RUnlock()
 	w.gate.RLock()
 	return ctx.Err()
-}
-
-// save stores a small blob of a file.
-func (w *worker) save(data []byte) (repo.Saved, error) {
-	w.session.Save(object.DataBlob, data, w.onSave)
-	s := <-w.saved
-	return s.saved, s.err
 }

@@ -223,7 +223,7 @@ func (g *ground) allPacks(id object.BlobID, visit func(packNo uint32)) bool {
 func (ix *Index) Ground(id object.BlobID, avoid func(packNo uint32) bool, visit func(packNo uint32)) bool {
 	var buf [8]local.Place
 	deltas := false
-	for _, p := range ix.view.Lookup(id, buf[:0]) {
+	for _, p := range ix.lookUp(id, buf[:0]) {
 		if p.Depth > 0 {
 			deltas = true
 			continue

@@ -215,7 +215,7 @@ func (ix *Index) Has(id object.BlobID) (packNo uint32, ok bool) {
 func (ix *Index) find(id object.BlobID) (local.Place, bool) {
 	var buf [8]local.Place
 	deltas := false
-	for _, p := range ix.view.Lookup(id, buf[:0]) {
+	for _, p := range ix.lookUp(id, buf[:0]) {
 		if ix.isLive(p) {
 			if p.Depth == 0 {
 				return p, true
@@ -262,7 +262,16 @@ func (ix *Index) Places(id object.BlobID, dst []local.Place) []local.Place {
 
 // Listed appends all copies of the blob in live packs to dst, whether or not they count.
 func (ix *Index) Listed(id object.BlobID, dst []local.Place) []local.Place {
-	return slices.DeleteFunc(ix.view.Lookup(id, dst), func(p local.Place) bool { return !ix.isLive(p) })
+	return slices.DeleteFunc(ix.lookUp(id, dst), func(p local.Place) bool { return !ix.isLive(p) })
+}
+
+// lookUp appends all places of the blob to dst. It is called for each file: through the interface dst would be memory to be
+// allocated, since of a method that is not known the compiler must think that it keeps it.
+func (ix *Index) lookUp(id object.BlobID, dst []local.Place) []local.Place {
+	if near, ok := ix.view.(*view); ok {
+		return near.Lookup(id, dst)
+	}
+	return append(dst, ix.view.Lookup(id, nil)...)
 }
 
 // placesBelow is Places of copies below a depth.

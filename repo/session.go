@@ -164,7 +164,14 @@ func (s *Session) Save(t object.BlobType, data []byte, done func(Saved, error)) 
 }
 
 // SaveNow stores a blob and waits for its id.
-func (s *Session) SaveNow(t object.BlobType, data []byte) (saved Saved, err error) {
+func (s *Session) SaveNow(t object.BlobType, data []byte) (Saved, error) {
+	if 0 < len(data) && len(data) < pack.SmallBlob && s.aside == nil && s.err() == nil {
+		return s.saveSmall(t, data) // as save does, without what is needed to be told later
+	}
+	return s.saveAndWait(t, data)
+}
+
+func (s *Session) saveAndWait(t object.BlobType, data []byte) (saved Saved, err error) {
 	ready := make(chan struct{})
 	s.Save(t, data, func(sv Saved, e error) {
 		saved, err = sv, e

@@ -28,6 +28,27 @@ type cursor struct {
 	s   string
 	pos int
 	err error
+
+	// Memory for the contents of the next files, nearly each of which has one extent.
+	spareIDs     []object.BlobID
+	spareLengths []int64
+}
+
+// maxSpare is for how many files memory is taken at once. Who keeps one of them keeps that of all, as it does the page.
+const maxSpare = 32
+
+// room returns dst with room for n more. For a single one it is cut off spare, with no room behind it, and spare made anew when
+// it is used up: for no more than the page can still have ids.
+func room[T any](c *cursor, spare *[]T, dst []T, n int) []T {
+	if n != 1 || cap(dst) > 0 {
+		return slices.Grow(dst, n)
+	}
+	if len(*spare) == 0 {
+		*spare = make([]T, min(maxSpare, 1+c.left()/len(object.BlobID{})))
+	}
+	dst = (*spare)[:0:1]
+	*spare = (*spare)[1:]
+	return dst
 }
 
 func (c *cursor) fail(format string, args ...any) {
@@ -151,7 +172,7 @@ func (c *cursor) ids(dst []object.BlobID) []object.BlobID {
 		c.fail("want joined blob ids")
 		return dst
 	}
-	dst = slices.Grow(dst, len(s)/size)
+	dst = room(c, &c.spareIDs, dst, len(s)/size)
 	for ; len(s) > 0; s = s[size:] {
 		dst = append(dst, object.BlobID([]byte(s[:size])))
 	}

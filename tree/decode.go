@@ -1,9 +1,6 @@
 package tree
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 // In how many arrays and maps the values of a map are: those of a node in the page's map, an array and the node's own.
 const (
@@ -119,7 +116,7 @@ func (c *cursor) content(dst *Content, depth int) {
 			dst.IDs = c.ids(dst.IDs)
 		case keyContentLengths:
 			count := c.array()
-			dst.Lengths = slices.Grow(dst.Lengths, count)
+			dst.Lengths = room(c, &c.spareLengths, dst.Lengths, count)
 			for range count {
 				dst.Lengths = append(dst.Lengths, int64(c.uint(1, math.MaxInt64)))
 			}

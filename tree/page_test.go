@@ -259,6 +259,28 @@ func ignores(data []byte) bool {
 	return err != nil || !bytes.Equal(again, data)
 }
 
+func TestDecodePage_ContentsOfOneExtent_DoNotGrowIntoEachOther(t *testing.T) {
+	want := &tree.Page{Kind: tree.Leaf}
+	for i := range 100 {
+		want.Nodes = append(want.Nodes, file(fmt.Sprintf("file%03d", i)))
+	}
+	data, err := tree.EncodePage(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := tree.DecodePage(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range got.Nodes {
+		grown := got.Nodes[i].Content
+		grown.Append(tree.Extent{ID: id("another"), Length: 1})
+	}
+	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestDecodePage_HostilePage_MemoryInProportion(t *testing.T) {
 	least := &tree.Page{Kind: tree.Leaf}
 	for i := range 100_000 {

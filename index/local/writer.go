@@ -21,6 +21,11 @@ const (
 	bytesPerTx  = 2 << 20 // of values
 	fillPercent = 0.95
 
+	// What a level takes at least is mapped from the beginning: when bbolt maps a larger part of the file, which is twice as
+	// large each time, it copies each key and value of the transaction one by one. The file does not become larger by it.
+	leastEntry  = uint64(idSize) + 16 // bbolt's own 16 bytes for each key
+	maxFirstMap = 256 << 20           // from there on there is not much to be gained
+
 	buildPrefix = "build-"
 	spillPrefix = "spill-"
 	levelPrefix = "level-"
@@ -60,6 +65,7 @@ func newWriter(ctx context.Context, dir durable.FS, path string, l level, ids ui
 	w.db, err = bolt.Open(filepath.Join(path, w.name), 0o600, &bolt.Options{
 		NoSync: true, NoGrowSync: true, NoFreelistSync: true, NoStatistics: true,
 		FreelistType: bolt.FreelistMapType, Timeout: flockWait,
+		InitialMmapSize: int(min(ids*leastEntry, maxFirstMap)),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("local index: %w", err)

@@ -28,6 +28,9 @@ type File struct {
 	fd int
 }
 
+// euid is who reads. The kernel is asked once, and not for each file.
+var euid = uint32(os.Geteuid())
+
 // leaseWait is how long to wait for whoever holds a lease on a file, such as a file server, to give it back;
 // the kernel takes it away after /proc/sys/fs/lease-break-time, 45 seconds by default.
 const leaseWait = 60 * time.Second
@@ -40,7 +43,7 @@ func (d *Dir) Open(ctx context.Context, name string, uid uint32) (File, error) {
 	}
 	defer d.done()
 	flags := fileFlags
-	if euid := os.Geteuid(); euid == 0 || uint32(euid) == uid {
+	if euid == 0 || euid == uid {
 		flags |= unix.O_NOATIME
 	}
 	for waited := time.Duration(0); ; {
