@@ -7,7 +7,8 @@
 // walker is at the next batch, the batch runs through stages: fetchers read ranges of packs, in which neighbouring
 // segments are joined; decoders decrypt and decompress each segment once and verify the id of
 // every blob in it that is wanted; writers put the blob at each of its places. Buffers come
-// from budgets that bound what is in flight. Each stage waits only for the ones behind it.
+// from budgets that bound what is in flight. Each stage waits only for the ones behind it. From a near store
+// fetchers themselves decrypt and write what is not compressed: it is still in the core's cache.
 //
 // A file with one extent of data, as nearly all have, is created, written, given its metadata and
 // closed in one go. Others are written in pieces, from several packs, as these come; a bounded

@@ -70,6 +70,13 @@ func (f *file) nameBeside() string {
 	return ".kura-" + hex.EncodeToString(sum[:8])
 }
 
+// left reports whether what has the name beside is what such a run has left: marked, or whole and about to take the other file's place.
+func (f *file) left(old *jail.Info) bool {
+	const special = 0o7000 // the permissions may be those of an access control list by then
+	marked := old.Mode&special == jail.Unfinished&special
+	return old.IsFile() && (marked || old.Size == f.size && f.meta.hasTime(old))
+}
+
 func (f *file) failed() bool { return f.failure.Load() != nil }
 
 // fail gives a file up, and reports it once.
@@ -265,7 +272,7 @@ func (c *openFiles) openLocked(run *run, f *file) error {
 	beside := ""
 	if f.replaces && f.old.Mode != jail.Unfinished { // it is all that there is, should a part of the new one be lost
 		beside = f.nameBeside()
-		if old, err := dir.Lstat(beside); err == nil && !(old.IsFile() && old.Mode == jail.Unfinished) {
+		if old, err := dir.Lstat(beside); err == nil && !f.left(&old) {
 			return fmt.Errorf("%s has the name that a file gets which is made beside this one: move it away", beside)
 		}
 	}
@@ -411,9 +418,12 @@ func (c *openFiles) discard(run *run, f *file) error {
 	return nil
 }
 
-// discardAll removes all files that are not complete, after the run has failed.
+// discardAll removes all files that are not complete, after the run has failed, and closes those that were there before.
 func (c *openFiles) discardAll(run *run) {
 	for f := range c.incomplete {
 		_ = c.discard(run, f) // the run has its error already
+	}
+	for c.idle.Len() > 0 { // nobody is at work any more: whatever is open is idle
+		_ = c.discard(run, c.idle.Front().Value.(*file))
 	}
 }

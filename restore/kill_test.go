@@ -1,9 +1,12 @@
 package restore_test
 
 import (
+	"bytes"
 	"flag"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +99,72 @@ func TestRun_KilledBeforeAnySystemCall_TheNextOneCompletesAllFolders(t *testing.
 		t.Errorf("no restore was killed while the target was incomplete: %d of %d were killed", deaths, len(moments))
 	}
 	t.Logf("%d system calls; killed at %d moments, %d of them with a target that was begun", calls, deaths, marked)
+}
+
+// renameat is the number of a system call that newer architectures do not have.
+var renameat = map[string]uint64{"amd64": 264, "arm64": 38}[runtime.GOARCH]
+
+// A file that is not changed in place is the old one or the new one, as a whole, whenever the process is killed, and the next run ends it.
+func TestRun_KilledWhileAFileIsReplaced_ItIsTheOldOrTheNewOne(t *testing.T) {
+	if testing.Short() {
+		t.Skip("little is done side by side")
+	}
+	data := testrepo.Random(1, 2<<20)
+	entries := []entry{file("f", chunks(data[:1<<20], data[1<<20:])...)}
+	again := func(target string) {
+		r, err := repo.Init(t.Context(), mem.New(), repo.InitOptions{Credential: testrepo.Credential, CacheDir: t.TempDir()})
+		must(t, err)
+		defer r.Close()
+		mustBeFine(t, run(t, r, commit(t, r, entries...), restore.Options{Target: target}))
+	}
+	if target := os.Getenv(killedTarget); target != "" {
+		again(target)
+		os.Exit(0) // what comes then changes other things
+	}
+	defer func(all []uint64) { changing = all }(changing)
+	changing = append(slices.Clone(changing), renameat, unix.SYS_RENAMEAT2)
+	plant := func() (target string, old []byte) {
+		target = testsys.MemoryDir(t)
+		return target, besides["hard link"](t, target, "f")
+	}
+	target, _ := plant()
+	calls, _ := traced(t, sameTest(t, killedTarget, target), 0)
+	mustHave(t, filepath.Join(target, "f"), data)
+
+	rng := testrand.New(t)
+	halves, olds, news := 0, 0, 0
+	for k := 1; k <= calls; k++ {
+		// The last ones put the new file in place, and of the others some are drawn.
+		if k <= calls-10 && !*everyKill && rng.IntN(calls) >= 5 {
+			continue
+		}
+		target, old := plant()
+		if _, killed := traced(t, sameTest(t, killedTarget, target), k); !killed {
+			continue // the calls are not always as many
+		}
+		got, err := os.ReadFile(filepath.Join(target, "f"))
+		switch {
+		case err != nil:
+			t.Fatalf("killed before system call %d of %d: %v", k, calls, err)
+		case bytes.Equal(got, old):
+			olds++
+		case bytes.Equal(got, data):
+			news++
+		default:
+			t.Errorf("killed before system call %d of %d: %d bytes of neither file", k, calls, len(got))
+		}
+		if names, err := filepath.Glob(filepath.Join(target, ".kura-*")); err == nil && len(names) > 0 {
+			halves++
+		}
+		again(target)
+		mustHave(t, filepath.Join(target, "f"), data)
+		mustHave(t, filepath.Join(target, "linked"), old)
+		mustHaveNoneBeside(t, target)
+	}
+	t.Logf("%d system calls; the old file was there %d times, the new one %d times, something beside it %d times", calls, olds, news, halves)
+	if olds == 0 || halves == 0 { // nothing is changed behind the moment in which the new one takes its place
+		t.Error("it was not killed beside the old one: that shows nothing")
+	}
 }
 
 // What the user has made is the user's, whatever the snapshot says of the folder that is restored there: also if it was made in the same way.

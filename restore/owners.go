@@ -59,19 +59,19 @@ func (w *walker) metaOf(n *tree.Node, nodePath func() string) meta {
 	if w.owners == nil {
 		return m
 	}
-	for _, by := range []struct {
-		name string
-		id   *uint32
-		find func(string) uint32
-	}{{n.User, &m.uid, w.owners.user}, {n.Group, &m.gid, w.owners.group}} {
-		if by.name == "" {
-			continue
-		}
-		if id := by.find(by.name); id != noID {
-			*by.id = id
-		} else {
-			w.run.rep.omit("the owner by its name, which nobody has here, but by its number", nil, nodePath)
-		}
-	}
+	m.uid = w.idOf(n.User, m.uid, w.owners.user, nodePath)
+	m.gid = w.idOf(n.Group, m.gid, w.owners.group, nodePath)
 	return m
+}
+
+// idOf returns the number that somebody has here by name, or else the one in the snapshot.
+func (w *walker) idOf(name string, number uint32, find func(string) uint32, nodePath func() string) uint32 {
+	if name == "" {
+		return number
+	}
+	if id := find(name); id != noID {
+		return id
+	}
+	w.run.rep.omit("the owner by its name, which nobody has here, but by its number", nil, nodePath)
+	return number
 }

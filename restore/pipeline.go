@@ -242,11 +242,19 @@ func (s *stages) fetch(f *fetch) error {
 		}
 		buf.Share(1)
 		// With its own capacity: it is decrypted in place.
-		if err := send(s.ctx, s.decode, ciphertext{seg: seg, b: b[from:end:end], buf: buf}); err != nil {
+		if err := s.pass(ciphertext{seg: seg, b: b[from:end:end], buf: buf}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// pass gives a segment to the decoders, unless it is to be decoded at once.
+func (s *stages) pass(c ciphertext) error {
+	if s.run.atOnce(c.seg) {
+		return s.decodeSegment(c)
+	}
+	return send(s.ctx, s.decode, c)
 }
 
 func (s *stages) read(f *fetch, buf []byte) ([]byte, error) {
@@ -301,6 +309,9 @@ func (s *stages) decodeSegment(c ciphertext) error {
 	needs, err := s.check(c.seg, plain)
 	if err != nil {
 		return err
+	}
+	if s.run.atOnce(c.seg) {
+		return s.writeNeeds(plain, needs)
 	}
 	for piece := range slices.Chunk(needs, needsPerJob) {
 		buf.Share(1)

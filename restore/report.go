@@ -234,6 +234,9 @@ func (e *storeError) Unwrap() error { return e.err }
 
 // fatal reports whether an error would meet all other entries, too.
 func fatal(err error) bool {
+	if err == nil { // of each file: what is asked below takes memory
+		return false
+	}
 	if errors.As(err, new(*storeError)) {
 		return true
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kura-backup/kura/internal/budget"
+	"github.com/kura-backup/kura/pack"
 	"github.com/kura-backup/kura/repo"
 	"github.com/kura-backup/kura/restore/internal/jail"
 	"github.com/kura-backup/kura/tree"
@@ -38,6 +39,7 @@ type run struct {
 
 	fetched, decoded, linked *budget.Budget
 	reach                    repo.Reach
+	near                     bool // the store: see atOnce
 	fetchers                 int
 	decoders                 int
 	writers                  int
@@ -51,7 +53,7 @@ func newRun(r *repo.Repository, o Options, ev Events) *run {
 		reach: r.Reach(), fetchers: 8, decoders: cpus, writers: max(4, 2*cpus),
 	}
 	if r.Store().Caps().Local {
-		run.fetchers = max(2, cpus)
+		run.near, run.fetchers = true, max(4, 2*cpus)
 	}
 	if o.Concurrency > 0 {
 		run.fetchers, run.writers = o.Concurrency, o.Concurrency
@@ -61,6 +63,12 @@ func newRun(r *repo.Repository, o Options, ev Events) *run {
 }
 
 func (run *run) result() *Result { return run.rep.result() }
+
+// atOnce reports whether a segment goes through all stages in one goroutine: what came from a near store and is not compressed is in
+// the core's cache then, and behind others in a queue it would not be.
+func (run *run) atOnce(seg *segment) bool {
+	return run.near && seg.Coding == pack.Raw && len(seg.needs) <= needsPerJob
+}
 
 // prepare checks the options.
 func (run *run) prepare() (err error) {

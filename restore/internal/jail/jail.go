@@ -111,7 +111,7 @@ func retry(call func() error) error {
 	}
 }
 
-// openat opens a single name below a folder. It is the one place where this package opens anything.
+// openat opens a single name below a folder. All that is used and has a name is opened here: openSame only looks before it.
 func openat(dir int, name string, flags int, mode uint32) (fd int, err error) {
 	if err := check(name); err != nil {
 		return -1, err
