@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/kura-backup/kura/internal/folderlock"
 	"github.com/kura-backup/kura/internal/object"
 	"github.com/kura-backup/kura/repo/caches"
 	"github.com/kura-backup/kura/repo/log"
@@ -40,7 +41,7 @@ func openCache(root string, repoID [16]byte) (*cache, error) {
 	}
 	switch {
 	case err == nil:
-		return &cache{dir: dir, seenAt: seenAt, release: caches.Hold(dir)}, nil
+		return &cache{dir: dir, seenAt: seenAt, release: folderlock.Hold(dir)}, nil
 	case !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) && !errors.Is(err, syscall.ENOSPC):
 		return nil, fmt.Errorf("repo: cache: %w; choose another folder with --cache-dir, or --no-cache", err)
 	}

@@ -194,15 +194,21 @@ func TestCredentials_GiverHangs_RequestsEnd(t *testing.T) {
 	}
 }
 
-// The answer to a HEAD has no text: that it was the token's end is not said.
-func TestCredentials_HeadSays400_TheyAreAskedForAgain(t *testing.T) {
+// giveTokens has credentials given anew whenever they are asked for: first with token-1, then with token-2.
+func giveTokens(t *testing.T) {
+	t.Helper()
 	testserver.Keys{}.Setenv(t)
 	var given atomic.Int32
 	giver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"AccessKeyId":"key","SecretAccessKey":"secret","Token":"token-%d","Expiration":"2100-01-01T00:00:00Z"}`, given.Add(1))
 	}))
-	defer giver.Close()
+	t.Cleanup(giver.Close)
 	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", giver.URL)
+}
+
+// The answer to a HEAD has no text: that it was the token's end is not said.
+func TestCredentials_HeadSays400_TheyAreAskedForAgain(t *testing.T) {
+	giveTokens(t)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Amz-Security-Token") == "token-1" {
 			w.WriteHeader(http.StatusBadRequest)

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -134,13 +133,7 @@ func TestDelete_VersionsAppearWhileTheStoreIsOpen_AreFreed(t *testing.T) {
 
 // Credentials that end just then do not mean that the bucket has no versions.
 func TestDelete_CredentialsEndAtTheFirst_VersionsAreAskedForAgain(t *testing.T) {
-	testserver.Keys{}.Setenv(t)
-	var given atomic.Int32
-	giver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = fmt.Fprintf(w, `{"AccessKeyId":"key","SecretAccessKey":"secret","Token":"token-%d","Expiration":"2100-01-01T00:00:00Z"}`, given.Add(1))
-	}))
-	defer giver.Close()
-	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", giver.URL)
+	giveTokens(t)
 	var seen []string
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)

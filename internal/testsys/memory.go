@@ -1,16 +1,11 @@
 package testsys
 
 import (
-	"errors"
 	"os"
-	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/kura-backup/kura/internal/clock"
+	"github.com/kura-backup/kura/internal/folderlock"
 )
 
 const (
@@ -34,46 +29,12 @@ func MemoryDir(t testing.TB) string {
 	return dir
 }
 
-// NewMemoryDir is MemoryDir for what is not a test: remove removes the folder. Nobody does when the process is killed, so that the first
-// call removes what such ones have left: it would take memory until the machine is off.
+// NewMemoryDir is MemoryDir for what is not a test: remove removes the folder. What killed processes have left is removed before: it
+// would take memory until the machine is off.
 func NewMemoryDir() (dir string, remove func() error, err error) {
-	sweepOnce()
-	dir, err = os.MkdirTemp(memory, memoryPrefix)
+	dir, release, err := folderlock.Temporary(memory, memoryPrefix, 30*time.Minute)
 	if err != nil {
 		return "", nil, err
 	}
-	held, err := hold(dir, unix.LOCK_SH)
-	if err != nil {
-		return "", nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return dir, func() error { return errors.Join(os.RemoveAll(dir), held.Close()) }, nil
-}
-
-// hold locks a folder until it is closed, or this process has ended.
-func hold(dir string, how int) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
-var sweepOnce = sync.OnceFunc(func() { sweep(memory) })
-
-// sweep removes folders that nobody holds. What can not be removed does not matter: it may be another user's.
-func sweep(root string) {
-	const young = 30 * time.Minute // may be about to be held
-	left, _ := filepath.Glob(filepath.Join(root, memoryPrefix+"*"))
-	for _, dir := range left {
-		if info, err := os.Lstat(dir); err != nil || !info.IsDir() || clock.Since(info.ModTime()) < young {
-			continue
-		}
-		if f, err := hold(dir, unix.LOCK_EX); err == nil {
-			_ = os.RemoveAll(dir)
-			_ = f.Close()
-		}
-	}
+	return dir, func() error { defer release(); return os.RemoveAll(dir) }, nil
 }

@@ -3,6 +3,7 @@ package caches
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,10 +11,11 @@ import (
 	"time"
 
 	"github.com/kura-backup/kura/internal/clock"
+	"github.com/kura-backup/kura/internal/folderlock"
 )
 
 // ErrInUse is returned for a folder that a client has in use.
-var ErrInUse = errors.New("caches: it is in use")
+var ErrInUse = folderlock.ErrInUse
 
 // The files that stay.
 const (
@@ -86,7 +88,7 @@ func look(path string, sizes bool) (f Folder, err error) {
 	if text, err := os.ReadFile(filepath.Join(path, locationFile)); err == nil {
 		f.Location = strings.TrimSuffix(string(text), "\n")
 	}
-	release, err := lock(path)
+	release, err := folderlock.Lock(path)
 	if err == nil {
 		release()
 	}
@@ -131,7 +133,7 @@ func stays(name string) bool { return name == seenFile || name == locationFile }
 // Free removes what can be made again. The error is ErrInUse while a client has the repository open, and where that
 // can not be told.
 func (f *Folder) Free() (err error) {
-	release, err := lock(f.path)
+	release, err := folderlock.Lock(f.path)
 	switch {
 	case err == nil:
 		defer release()
@@ -155,25 +157,6 @@ func (f *Folder) Free() (err error) {
 	return errors.Join(errs...)
 }
 
-// Hold marks the folder of a repository as in use until it is released, as far as that is possible.
-func Hold(path string) (release func()) {
-	for try := 0; ; try++ {
-		release, err := share(path)
-		if err == nil {
-			return release
-		}
-		if !errors.Is(err, ErrInUse) || try == holdTries {
-			return func() {}
-		}
-		time.Sleep(holdPause) // somebody is freeing it, or looks whether it is in use
-	}
-}
-
-const (
-	holdTries = 100
-	holdPause = 10 * time.Millisecond
-)
-
 // NoteLocation remembers where the repository is, for people. It does not matter if it can not.
 func NoteLocation(path, location string) {
 	name := filepath.Join(path, locationFile)
@@ -192,4 +175,32 @@ func NoteLocation(path, location string) {
 	if err != nil {
 		_ = os.Remove(f.Name())
 	}
+}
+
+// Temporary makes a folder for one run of a client that has no other, in the system's folder for temporary files, and
+// holds it until it is released; removing it is up to the caller. Those of clients that were killed are removed after a day: a
+// nightly run that ends for want of memory would fill the disk in the end.
+func Temporary() (path string, release func(), err error) {
+	return folderlock.Temporary(os.TempDir(), "kura-cache-", unlocked)
+}
+
+// Private returns an error that wraps [fs.ErrPermission] if somebody else may write to a folder: false places of blobs in it
+// would make a backup rely on what is nowhere. Where that can not be told it returns nil.
+func Private(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	uid, known := folderlock.Owner(info)
+	switch {
+	case !known:
+		return nil
+	case uid != os.Geteuid():
+		err = errors.New("belongs to another user")
+	case info.Mode().Perm()&0o022 != 0:
+		err = errors.New("may be written to by other users")
+	default:
+		return nil
+	}
+	return &fs.PathError{Op: "use", Path: path, Err: fmt.Errorf("%w: it %w", fs.ErrPermission, err)}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kura-backup/kura/internal/folderlock"
 )
 
 func must(t testing.TB, err error) {
@@ -45,7 +47,7 @@ func TestList_FoldersOfRepositories_AreDescribed(t *testing.T) {
 	held := newFolder(t, root, "b", 0)
 	must(t, os.Mkdir(filepath.Join(root, "theirs"), 0o700))
 	must(t, os.WriteFile(filepath.Join(root, strings.Repeat("c", 32)), nil, 0o600))
-	release := Hold(held)
+	release := folderlock.Hold(held)
 	got := list(t, root)
 	if len(got) != 2 || got[0].Location != "/somewhere/a" || got[1].Location != "/somewhere/b" || got[0].InUse || !got[1].InUse {
 		t.Errorf("%+v", got)
@@ -96,7 +98,7 @@ func TestFree_UnusedFolder_LeavesWhatCanNotBeMadeAgain(t *testing.T) {
 func TestFree_FolderInUse_IsLeftAlone(t *testing.T) {
 	root := t.TempDir()
 	path := newFolder(t, root, "a", 100*24*time.Hour)
-	first, second := Hold(path), Hold(path) // several clients at once
+	first, second := folderlock.Hold(path), folderlock.Hold(path) // several clients at once
 	f := list(t, root)[0]
 	first()
 	if err := f.Free(); !errors.Is(err, ErrInUse) {
@@ -109,23 +111,7 @@ func TestFree_FolderInUse_IsLeftAlone(t *testing.T) {
 	must(t, f.Free())
 }
 
-// TestHold_WhileItIsFreed_WaitsForTheEnd begins to use a folder that somebody is about to free.
-func TestHold_WhileItIsFreed_WaitsForTheEnd(t *testing.T) {
-	path := newFolder(t, t.TempDir(), "a", 0)
-	freeing, err := lock(path)
-	must(t, err)
-	held := make(chan func())
-	go func() { held <- Hold(path) }()
-	freeing()
-	release := <-held
-	if _, err := lock(path); !errors.Is(err, ErrInUse) {
-		t.Errorf("it is not held: %v", err)
-	}
-	release()
-}
-
-func TestHold_MissingFolder_DoesNotMatter(t *testing.T) {
-	Hold(filepath.Join(t.TempDir(), "none"))()
+func TestNoteLocation_MissingFolder_DoesNotMatter(t *testing.T) {
 	NoteLocation(filepath.Join(t.TempDir(), "none"), "x")
 }
 

@@ -1,4 +1,4 @@
-package caches
+package folderlock
 
 import (
 	"errors"
@@ -9,10 +9,17 @@ import (
 	"time"
 )
 
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestTemporary_OthersWereKilled_RemovesWhatNobodyHolds has folders of which each but one has a reason to stay.
 func TestTemporary_OthersWereKilled_RemovesWhatNobodyHolds(t *testing.T) {
 	root := t.TempDir()
-	t.Setenv("TMPDIR", root)
+	const prefix, young = "kura-x-", 24 * time.Hour
 	old := time.Now().Add(-25 * time.Hour)
 	folder := func(name string, used time.Time) string {
 		path := filepath.Join(root, name)
@@ -21,22 +28,23 @@ func TestTemporary_OthersWereKilled_RemovesWhatNobodyHolds(t *testing.T) {
 		must(t, os.Chtimes(path, used, used))
 		return path
 	}
-	abandoned := folder(temporaryPrefix+"1", old)
-	stay := []string{folder(temporaryPrefix+"2", old), folder(temporaryPrefix+"3", time.Now()), folder("kura-other-4", old)}
+	abandoned := folder(prefix+"1", old)
+	stay := []string{folder(prefix+"2", old), folder(prefix+"3", time.Now()), folder("kura-other-4", old)}
+	defer Hold(stay[0])() // two hold it
 	defer Hold(stay[0])()
 	elsewhere := t.TempDir()
 	must(t, os.Chtimes(elsewhere, old, old))
-	link := filepath.Join(root, temporaryPrefix+"5")
+	link := filepath.Join(root, prefix+"5")
 	must(t, os.Symlink(elsewhere, link))
 	stay = append(stay, link, elsewhere)
 	if os.Getuid() == 0 {
-		others := folder(temporaryPrefix+"6", old)
+		others := folder(prefix+"6", old)
 		must(t, os.Chown(others, 1234, 1234))
 		must(t, os.Chtimes(others, old, old))
 		stay = append(stay, others)
 	}
 
-	path, release, err := Temporary()
+	path, release, err := Temporary(root, prefix, young)
 	must(t, err)
 	if _, err := os.Lstat(abandoned); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the abandoned one is still there: %v", err)
@@ -47,7 +55,7 @@ func TestTemporary_OthersWereKilled_RemovesWhatNobodyHolds(t *testing.T) {
 		}
 	}
 	must(t, os.Chtimes(path, old, old))
-	if _, again, err := Temporary(); err != nil {
+	if _, again, err := Temporary(root, prefix, young); err != nil {
 		t.Error(err)
 	} else {
 		again()
